@@ -1,0 +1,1 @@
+"""Published facts with their sources, and the strict reader of study files."""

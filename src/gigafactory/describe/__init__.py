@@ -1,0 +1,1 @@
+"""What we have and what we want: frozen, validated specifications. No file access."""

@@ -1,0 +1,52 @@
+"""A study: one file that holds cluster, model, job, faults and money."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from gigafactory.describe.cluster import Cluster
+from gigafactory.describe.faults import Faults
+from gigafactory.describe.job import Drill, Job, Policy, Train
+from gigafactory.describe.layout import Layout
+from gigafactory.describe.model import Model
+from gigafactory.describe.money import Money
+from gigafactory.describe.spec import Spec
+from gigafactory.units import DAY_S, Seconds
+
+
+class Campaign(Spec):
+    """How long the twin follows the job."""
+
+    duration_s: Seconds = Field(default=90 * DAY_S, gt=0)
+
+
+class Study(Spec):
+    """The whole question, ready to be described, planned, simulated and run."""
+
+    study: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    cluster: Cluster
+    model: Model
+    job: Job
+    faults: Faults
+    money: Money
+    layout: Layout | None = None
+    """Fixes the layout; default: the planner chooses."""
+    campaign: Campaign = Campaign()
+    policy: Policy = Policy()
+    train: Train | None = None
+    """Present where the study can really be run by our training program."""
+    drill: Drill | None = None
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Study:
+        if self.train and self.train.vocab > self.model.vocab:
+            raise ValueError(
+                f"train.vocab {self.train.vocab} is larger than model.vocab {self.model.vocab}"
+            )
+        if self.layout and self.layout.num_gpus > self.cluster.num_training_gpus:
+            raise ValueError(
+                f"layout needs {self.layout.num_gpus} GPUs, the cluster has "
+                f"{self.cluster.num_training_gpus} beside its spares"
+            )
+        self.cluster.host.gpu.peak(self.job.precision)
+        return self

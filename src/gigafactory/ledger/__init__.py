@@ -1,0 +1,1 @@
+"""The book: entries, JSON lines, fold, replay; the same for twin and reality."""

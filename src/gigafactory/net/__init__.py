@@ -1,0 +1,1 @@
+"""The network itself, in torch: one definition for training and serving."""

@@ -1,0 +1,1 @@
+"""Choose: candidates, what fits, what is fastest, and why."""

@@ -1,0 +1,1 @@
+"""The story: tables, figures, twin beside reality, one self-contained page."""

@@ -1,0 +1,1 @@
+"""The world: observe, ask the controller, act, write the ledger."""

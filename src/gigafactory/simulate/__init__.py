@@ -1,0 +1,1 @@
+"""The twin: a whole campaign on the full cluster, with the real controller inside."""

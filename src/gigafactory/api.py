@@ -16,9 +16,9 @@ from gigafactory.describe.errors import InputError
 from gigafactory.describe.study import Study
 
 if TYPE_CHECKING:
+    from gigafactory.describe.count import Figure
     from gigafactory.ledger.replay import ReplayResult
     from gigafactory.plan.search import Plan
-    from gigafactory.report.page import Chapter
     from gigafactory.run.driver import Progress, RunResult
     from gigafactory.simulate.campaign import CampaignResult
 
@@ -26,6 +26,7 @@ PLAN_FILE = "plan.json"
 DESCRIPTION_FILE = "description.json"
 TWIN_FILE = "twin.jsonl"
 LEDGER_FILE = "ledger.jsonl"
+ANSWERS_FILE = "answers.json"
 REPORT_FILE = "report.html"
 
 
@@ -36,3 +37,105 @@ def load(source: Study | str | Path, *, overrides: Iterable[str] = ()) -> Study:
     from gigafactory.catalog.studies import load_study
 
     return load_study(Path(source), overrides=tuple(overrides))
+
+
+def describe(study: Study | str | Path, *, overrides: Iterable[str] = ()) -> Description:
+    """Count the factory: every part, its power, its price, each with formula and source."""
+    from gigafactory.cost.bill import bill
+    from gigafactory.describe.count import count
+
+    study = load(study, overrides=overrides)
+    return Description(study=study.study, figures=(*count(study), *bill(study)))
+
+
+def plan(study: Study | str | Path, *, overrides: Iterable[str] = ()) -> tuple[Plan, float]:
+    """The best legal layout of the study's job, and the seconds the search took."""
+    from gigafactory.plan.search import plan as search
+
+    study = load(study, overrides=overrides)
+    begin_s = time.perf_counter()
+    return search(study), time.perf_counter() - begin_s
+
+
+def simulate(
+    study: Study | str | Path,
+    *,
+    plan: Plan | None = None,
+    seed: int = 0,
+    overrides: Iterable[str] = (),
+    ledger_path: Path | None = None,
+) -> CampaignResult:
+    """Follow the planned campaign on the full cluster; same study and seed, same bytes.
+
+    ``plan`` saves a second search where it is already known.
+    """
+    from gigafactory.ledger.writer import LedgerWriter
+    from gigafactory.plan.search import plan as search
+    from gigafactory.simulate.campaign import simulate as twin
+
+    study = load(study, overrides=overrides)
+    with LedgerWriter(ledger_path) as ledger:
+        return twin(study, plan=plan or search(study), seed=seed, ledger=ledger)
+
+
+def run(
+    study: Study | str | Path,
+    *,
+    folder: Path | None = None,
+    fresh: bool = False,
+    overrides: Iterable[str] = (),
+    observer: Callable[[Progress], None] | None = None,
+) -> RunResult:
+    """Really train the study on this machine; resumes what ``folder`` already holds."""
+    from gigafactory.plan.search import plan as search
+    from gigafactory.run.driver import run as drive
+
+    study = load(study, overrides=overrides)
+    folder = folder or Path("runs") / study.study
+    return drive(study, plan=search(study), run_dir=folder, fresh=fresh, observer=observer)
+
+
+def report(folders: Iterable[Path], *, out: Path) -> Path:
+    """One self-contained page over the plans and ledgers in ``folders``."""
+    from gigafactory.report.page import write_report
+
+    return write_report(list(folders), out)
+
+
+def validate(table: str | Path) -> dict[str, Any]:
+    """Score the equations on a table of measured runs; see docs/validate.md."""
+    from gigafactory.catalog.tables import read_table
+    from gigafactory.report.score import score
+
+    return score(read_table(Path(table)))
+
+
+def replay(ledger: str | Path) -> ReplayResult:
+    """Feed a recorded campaign, real or simulated, back to the controller."""
+    from gigafactory.ledger.reader import read_ledger
+    from gigafactory.ledger.replay import replay as again
+
+    return again(read_ledger(Path(ledger)))
+
+
+def chat(folder: Path | None, *, port: int = 8080) -> None:
+    """Serve the model trained in ``folder`` and the pretrained one on 127.0.0.1 until Ctrl-C."""
+    from gigafactory.chat.engines import open_engines
+    from gigafactory.chat.server import serve
+
+    serve(open_engines(folder), port=port)
+
+
+def ask(folder: Path | None, *, question: str) -> list[dict[str, str]]:
+    """One answer of every model; kept in ``folder``/answers.json for the report."""
+    from gigafactory.chat.ask import ask as put
+    from gigafactory.chat.engines import open_engines
+
+    answers = [
+        {"model": engine.name, "question": question, "answer": put(engine, question)}
+        for engine in open_engines(folder)
+    ]
+    if folder:
+        text = json.dumps(answers, indent=2, ensure_ascii=False)
+        (folder / ANSWERS_FILE).write_text(text + "\n", encoding="utf-8")
+    return answers

@@ -42,3 +42,11 @@ def dir_option(help_text: str) -> Callable[[Command], Command]:
 def print_json(document: Any) -> None:
     """The document on stdout, keys in the order of the contract, floats in full."""
     click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def keep_json(path: Path, document: Any) -> None:
+    """Write the document beside the ledgers, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    draft.replace(path)

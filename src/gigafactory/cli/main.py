@@ -55,12 +55,13 @@ def giga() -> None:
 
 def main() -> None:
     """Entry point: turns the two kinds of failure into one clear message and a status."""
-    sys.exit(_status())
+    sys.exit(status(sys.argv[1:]))
 
 
-def _status() -> int:
+def status(args: list[str]) -> int:
+    """Run one command line; its exit status, with the reason on stderr."""
     try:
-        giga(standalone_mode=False)
+        giga(args, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return 2

@@ -1,0 +1,159 @@
+"""Results for people, on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from gigafactory.units import show, show_time
+
+if TYPE_CHECKING:
+    from gigafactory.api import Description
+    from gigafactory.describe.figures import Figure
+
+#: how many alternatives a person wants to see
+_TOP = 5
+_SUFFIX_UNITS = {
+    "_bytes_per_s": "B/s",
+    "_flops_per_s": "FLOP/s",
+    "tokens_per_s": "tokens/s",
+    "_usd_per_year": "$/year",
+    "_usd_per_gpu_h": "$/GPU-h",
+    "_bytes": "B",
+    "_bytes_per_gpu": "B",
+    "_flops": "FLOP",
+    "_usd": "$",
+    "_w": "W",
+    "_j": "J",
+}
+_SHARES = {"mfu", "goodput", "ettr", "hfu"}
+
+
+def quantity(key: str, value: Any) -> str:
+    """A number as its key's unit says: ``step_s`` in time, ``cost_usd`` in dollars."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if key in _SHARES:
+        return f"{value:.1%}"
+    for suffix, unit in _SUFFIX_UNITS.items():
+        if key.endswith(suffix):
+            return show(float(value), unit)
+    if key.endswith("_s"):
+        return show_time(float(value))
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def show_figure(figure: Figure, *, as_json: bool) -> None:
+    """One figure with the formula that made it and where its inputs come from."""
+    if as_json:
+        from gigafactory.cli.common import print_json
+
+        print_json(figure.to_json())
+        return
+    click.echo(f"{figure.label}: {quantity(figure.key, figure.value)}")
+    click.echo(f"  formula  {figure.formula}")
+    click.echo(f"  source   {figure.source}")
+
+
+def show_description(description: Description) -> None:
+    """The figures in their groups, then how to ask for a formula."""
+    for group, figures in description.groups().items():
+        _print(_table(group, ("", ""), ((f.label, quantity(f.key, f.value)) for f in figures)))
+    key = description.figures[-1].key
+    click.echo(f"Formula and source of a figure: --why KEY (keys in --json), e.g. --why {key}")
+
+
+def show_plan(document: dict[str, Any]) -> None:
+    """The winner, where its step goes, the runners-up and the reasons."""
+    best = document["best"]
+    click.echo(
+        f"{document['num_candidates']:,} legal layouts, {document['num_feasible']:,} fit in memory, "
+        f"searched in {document['search_s']:.2f} s"
+    )
+    facts = {k: v for k, v in best.items() if isinstance(v, (int, float))}
+    _print(_table("Best layout", ("", ""), [("layout", layout_text(best["layout"]))]))
+    _print(_table("", ("", ""), ((_words(k), quantity(k, v)) for k, v in facts.items())))
+    parts = sorted(best["breakdown_s"].items(), key=lambda part: -part[1])
+    rows = ((_words(k), show_time(v), f"{v / best['step_s']:.1%}") for k, v in parts if v > 0)
+    _print(_table("Where the step goes", ("", "time", "share"), rows))
+    others = ((layout_text(c["layout"]), show_time(c["step_s"])) for c in document["alternatives"])
+    _print(_table("Next best", ("layout", "step"), list(others)[:_TOP]))
+    for sentence in document.get("explanation", ()):
+        click.echo(f"- {sentence}")
+
+
+def show_campaign(document: dict[str, Any]) -> None:
+    """What the campaign came to, then where the GPU-time went."""
+    scalars = ((_words(k), quantity(k, v)) for k, v in document.items() if not _nested(v))
+    _print(_table("Campaign", ("", ""), scalars))
+    buckets = document.get("buckets_gpu_s", {})
+    total = sum(buckets.values()) or 1.0
+    parts = sorted(buckets.items(), key=lambda part: -part[1])
+    rows = ((_words(k), f"{v / 3600:,.3g}", f"{v / total:.2%}") for k, v in parts if v > 0)
+    _print(_table("Where the GPU-time went", ("", "GPU-hours", "share"), rows))
+
+
+def show_score(document: dict[str, Any]) -> None:
+    """The errors in all and by GPU, kind and source."""
+    header = ("", "rows", "skipped", "median |error|", "p90 |error|", "bias")
+    _print(_table("Predicted against measured step time", header, [_score("all", document)]))
+    for name, groups in document["by"].items():
+        rows = (_score(key, {"summary": group}) for key, group in sorted(groups.items()))
+        _print(_table(f"by {name}", header, rows))
+
+
+def layout_text(layout: dict[str, Any]) -> str:
+    """``tp8 pp16 dp64 ep8 ...``: axes of 1 are left out."""
+    axes = [f"{k}{v}" for k, v in layout.items() if isinstance(v, int) and v != 1]
+    words = [str(v) for v in layout.values() if isinstance(v, str)]
+    return " ".join(axes + words)
+
+
+def _score(name: str, document: dict[str, Any]) -> tuple[str, ...]:
+    s = document["summary"]
+    shares = (s["median_abs_error"], s["p90_abs_error"], s["bias"])
+    return (
+        name,
+        f"{s['num_rows']:,}",
+        f"{s['num_skipped']:,}",
+        *("-" if share is None else f"{share:.1%}" for share in shares),
+    )
+
+
+def _words(key: str) -> str:
+    for suffix in (*_SUFFIX_UNITS, "_s"):
+        if key.endswith(suffix) and not key.endswith("tokens_per_s"):
+            key = key.removesuffix(suffix)
+            break
+    return key.removeprefix("num_").replace("_", " ")
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, (dict, list))
+
+
+def _print(made: Table) -> None:
+    Console(highlight=False).print(made)
+    click.echo()
+
+
+def _table(title: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """First column left, the others right; no header row where all names are empty."""
+    names = tuple(header)
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        show_header=any(names),
+    )
+    for index, name in enumerate(names):
+        made.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made

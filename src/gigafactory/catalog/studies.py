@@ -1,0 +1,92 @@
+"""Read a study file: names followed, parents merged, overrides applied, all errors at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gigafactory.catalog.complaints import spoken
+from gigafactory.catalog.merge import merge, nest
+from gigafactory.catalog.resolve import Problem, Resolver, prefixes
+from gigafactory.catalog.text import parse, read_mapping
+from gigafactory.describe.errors import InputError
+from gigafactory.describe.study import Study
+
+_SET = "--set"
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A description before it is checked, and which file said what."""
+
+    tree: dict[str, Any]
+    origins: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+
+def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
+    """The study in the file at ``path``, with ``overrides`` like ``job.seq_len=4096`` on top.
+
+    Raises InputError with one line for every thing that is wrong:
+    ``FILE: PATH.TO.KEY: what is wrong and what would be right``.
+    """
+    draft = _with_overrides(_with_parents(Path(path), ()), overrides)
+    resolver = Resolver(str(path))
+    tree = resolver.resolve(Study, draft.tree)
+    try:
+        study = Study.model_validate(tree, context={"file": str(path)})
+    except ValidationError as error:
+        problems = resolver.problems + spoken(error, besides=resolver.problems)
+        raise _refusal(problems, draft, str(path)) from None
+    if resolver.problems:
+        raise _refusal(resolver.problems, draft, str(path))
+    return study
+
+
+def _with_parents(path: Path, children: tuple[Path, ...]) -> _Draft:
+    """The file merged over the study it extends, and that over its own parent."""
+    where = path.resolve()
+    if where in children:
+        chain = " -> ".join(p.name for p in (*children[children.index(where) :], where))
+        raise InputError(f"{path}: extends: goes round in a circle: {chain}")
+    tree = read_mapping(path)
+    parent = tree.pop("extends", None)
+    said = dict.fromkeys(_leaves(tree), str(path))
+    if parent is None:
+        return _Draft(tree, said)
+    if not isinstance(parent, str):
+        raise InputError(f"{path}: extends: must be the path of another study file")
+    base = _with_parents(path.parent / parent, (*children, where))
+    return _Draft(merge(base.tree, tree), base.origins | said)
+
+
+def _with_overrides(draft: _Draft, overrides: Sequence[str]) -> _Draft:
+    tree, origins = draft.tree, dict(draft.origins)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        path = tuple(key.strip().split("."))
+        if not equals or not all(path):
+            raise InputError(f"{_SET} {override}: write PATH=VALUE, for example job.seq_len=4096")
+        value = parse(text, f"{_SET} {override}")
+        tree = merge(tree, nest(path, value))
+        origins[path] = _SET
+    return _Draft(tree, origins)
+
+
+def _leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(tree, dict):
+        return [path]
+    return [path, *(leaf for k, v in tree.items() for leaf in _leaves(v, (*path, k)))]
+
+
+def _refusal(problems: Sequence[Problem], draft: _Draft, file: str) -> InputError:
+    lines = []
+    for problem in problems:
+        origin = next((o for p in prefixes(problem.path) if (o := draft.origins.get(p))), file)
+        place = ".".join(problem.path)
+        head = f"{origin} {place}" if origin == _SET else f"{origin}: {place}" if place else origin
+        lines.append(f"{head}: {problem.message}")
+    return InputError("\n".join(dict.fromkeys(lines)))

@@ -1,0 +1,103 @@
+"""One answer, without any input or output: what is asked, of whom, within which limits."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+from gigafactory.chat.engine import Engine, Finish, Message, Piece, Sampling
+from gigafactory.chat.errors import no_answer, prompt_too_long, unknown_model
+from gigafactory.chat.request import ChatRequest
+from gigafactory.chat.text import until_stop
+
+DEFAULT_MAX_TOKENS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request that an engine can take as it is."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    stops: tuple[str, ...]
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one exchange."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def body(self) -> dict[str, int]:
+        """As the protocol writes it."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
+
+
+def choose(engines: Sequence[Engine], name: str) -> Engine:
+    """The engine called ``name``; ApiError 404 lists those there are."""
+    for engine in engines:
+        if engine.name == name:
+            return engine
+    raise unknown_model(name, names=[engine.name for engine in engines])
+
+
+def prepare(request: ChatRequest, *, engine: Engine, seed: int) -> Job:
+    """Fit a request into the context; ApiError 400 where not one token of answer would fit.
+
+    ``seed`` serves where the request names none. A wish for more tokens than there is room is
+    cut to the room: the answer then says "length".
+    """
+    messages = request.messages
+    prompt_tokens = engine.num_tokens(messages)
+    room = engine.context_tokens - prompt_tokens
+    if room < 1:
+        raise prompt_too_long(prompt_tokens, context_tokens=engine.context_tokens, name=engine.name)
+    sampling = Sampling(
+        max_tokens=min(request.limit_tokens or DEFAULT_MAX_TOKENS, room),
+        temperature=request.temperature,
+        top_p=request.top_p,
+        seed=seed if request.seed is None else request.seed,
+    )
+    return Job(messages, sampling, request.stops, prompt_tokens)
+
+
+def answer(job: Job, *, engine: Engine) -> Generator[Piece]:
+    """The pieces of an answer, the first with a visible word in it; the last has ``finish``.
+
+    ApiError 502 where the engine ends without one: an empty success helps nobody.
+    """
+    source = engine.stream(job.messages, job.sampling)
+    pieces = until_stop(source, stops=job.stops)
+    try:
+        finish = yield from _from_first_word(pieces, name=engine.name)
+        for piece in pieces if finish is None else ():
+            finish = piece.finish
+            yield piece
+        if finish is None:  # an engine that fell silent: say so in the protocol's words
+            yield Piece("", 0, Finish.STOP)
+    finally:
+        close = getattr(source, "close", None)
+        if close is not None:
+            close()
+
+
+def _from_first_word(
+    pieces: Iterator[Piece], *, name: str
+) -> Generator[Piece, None, Finish | None]:
+    text, num_tokens = "", 0
+    for piece in pieces:
+        text += piece.text
+        num_tokens += piece.num_tokens
+        if text.strip():
+            yield Piece(text.lstrip(), num_tokens, piece.finish)
+            return piece.finish
+        if piece.finish is not None:
+            break
+    raise no_answer(name)

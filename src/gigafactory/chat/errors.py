@@ -1,0 +1,72 @@
+"""Errors as the OpenAI protocol words them: a status and a JSON body that names the field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ErrorKind(StrEnum):
+    """The ``type`` of an error."""
+
+    INVALID_REQUEST = "invalid_request_error"
+    SERVER = "server_error"
+
+
+@dataclass(frozen=True)
+class ApiError(Exception):
+    """Something that is told to the client instead of an answer."""
+
+    status: int
+    message: str
+    param: str | None = None
+    code: str | None = None
+    retry_after_s: int | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def body(self) -> dict[str, object]:
+        """The JSON document."""
+        kind = ErrorKind.INVALID_REQUEST if self.status < 500 else ErrorKind.SERVER
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": error}
+
+
+def bad_request(message: str, *, param: str | None = None) -> ApiError:
+    """A field is wrong; ``param`` is its path."""
+    return ApiError(400, message, param=param)
+
+
+def unknown_model(name: str, *, names: Sequence[str]) -> ApiError:
+    """No engine answers to ``name``."""
+    message = f"there is no model {name!r} here; the models are {', '.join(names)}"
+    return ApiError(404, message, param="model", code="model_not_found")
+
+
+def prompt_too_long(num_tokens: int, *, context_tokens: int, name: str) -> ApiError:
+    """The prompt leaves no room for a single token of answer."""
+    message = (
+        f"the messages are {num_tokens} tokens and the context of {name} is {context_tokens}, "
+        f"so at most {context_tokens - 1} fit; shorten or drop older messages"
+    )
+    return ApiError(400, message, param="messages", code="context_length_exceeded")
+
+
+def busy(name: str, *, num_waiting: int, retry_after_s: int) -> ApiError:
+    """The queue of an engine is full."""
+    message = f"{name} answers one request at a time and {num_waiting} are waiting; try again"
+    return ApiError(503, message, code="engine_busy", retry_after_s=retry_after_s)
+
+
+def no_answer(name: str) -> ApiError:
+    """The engine ended without a visible word: an error, never an empty success."""
+    message = f"{name} ended without a word; ask again or raise the temperature"
+    return ApiError(502, message, code="no_answer")
+
+
+def engine_failed(name: str, error: Exception) -> ApiError:
+    """The engine broke down."""
+    return ApiError(500, f"{name} failed: {type(error).__name__}: {error}", code="engine_failed")

@@ -1,0 +1,114 @@
+"""Serving on loopback until Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Sequence
+
+import uvicorn
+
+from gigafactory.chat.app import make_app
+from gigafactory.chat.engine import Engine, Origin
+from gigafactory.chat.guard import is_loopback
+from gigafactory.chat.smollm import why_missing
+from gigafactory.describe.errors import InputError
+
+_SHUTDOWN_S = 3
+_NUM_PORTS_TRIED = 100
+
+
+def serve(
+    engines: Sequence[Engine],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    max_waiting: int = 8,
+    on_ready: Callable[[str], object] | None = None,
+) -> None:
+    """Answer until interrupted; ``on_ready`` gets the address once the door is open.
+
+    ``max_waiting`` requests may wait for each engine. Port 0 takes any free one. InputError where
+    the host is not loopback or the port cannot be had.
+    """
+    if not engines:
+        raise InputError("no model to serve: open_engines() says how to get one")
+    listening = listen(host, port=port)
+    pretrained = any(engine.origin is Origin.PRETRAINED for engine in engines)
+    app = make_app(engines, max_waiting=max_waiting, notice=None if pretrained else why_missing())
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=_SHUTDOWN_S)
+    try:
+        _Server(config, url=address(listening), on_ready=on_ready).run(sockets=[listening])
+    except KeyboardInterrupt:
+        pass  # the ordinary end; uvicorn has closed everything and hands the signal on
+    finally:
+        listening.close()
+
+
+def listen(host: str, *, port: int) -> socket.socket:
+    """A socket bound to a loopback address; InputError names what is wrong and an alternative."""
+    if not is_loopback(host):
+        raise InputError(
+            f"host {host!r} is not loopback; the chat has no passwords, so it serves this machine "
+            "only: use 127.0.0.1 and, from elsewhere, an ssh tunnel"
+        )
+    if not 0 <= port <= 65535:
+        raise InputError(f"port {port} does not exist; take one from 1024 to 65535")
+    try:
+        return _bound(host, port)
+    except OSError as error:
+        raise InputError(_refusal(error, host=host, port=port)) from None
+
+
+def _refusal(error: OSError, *, host: str, port: int) -> str:
+    reason = {errno.EADDRINUSE: "is taken", errno.EACCES: "needs more rights"}.get(
+        error.errno or 0, f"cannot be had ({error.strerror})"
+    )
+    free = _free_port(host, above=max(port, 1023))
+    hint = f"{free} is free" if free else "name another with --port"
+    return f"port {port} on {host} {reason}; {hint}"
+
+
+def _free_port(host: str, *, above: int) -> int | None:
+    for port in range(above + 1, min(above + 1 + _NUM_PORTS_TRIED, 65536)):
+        try:
+            _bound(host, port).close()
+        except OSError:
+            continue
+        return port
+    return None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(128)  # without it, two sockets with REUSEADDR may hold one port
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def address(listening: socket.socket) -> str:
+    """The address of a bound socket, for a browser."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+class _Server(uvicorn.Server):
+    """Tells when it is ready."""
+
+    def __init__(
+        self, config: uvicorn.Config, *, url: str, on_ready: Callable[[str], object] | None
+    ) -> None:
+        super().__init__(config)
+        self._url = url
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._on_ready is not None:
+            self._on_ready(self._url)

@@ -1,0 +1,56 @@
+"""How a conversation is written as tokens, in training and when chatting.
+
+<|bos|> <|user|> text <|end|> <|assistant|> text <|end|> ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from tokenizers import Tokenizer
+
+
+class Mark(StrEnum):
+    """Special tokens, in the order of their ids (0, 1, 2, 3)."""
+
+    BOS = "<|bos|>"
+    USER = "<|user|>"
+    ASSISTANT = "<|assistant|>"
+    END = "<|end|>"
+
+
+def turn_ids(tokenizer: Tokenizer, speaker: Mark, text: str) -> list[int]:
+    """One turn, closed; marks written inside ``text`` by a person do not count as marks."""
+    for mark in Mark:
+        text = text.replace(mark, " ")
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    return [mark_id(tokenizer, speaker), *ids, mark_id(tokenizer, Mark.END)]
+
+
+def prompt_ids(
+    tokenizer: Tokenizer, turns: Iterable[tuple[Mark, str]], *, max_tokens: int
+) -> list[int]:
+    """A conversation that the assistant is to go on with, as ids.
+
+    ``turns`` are (USER or ASSISTANT, text), oldest first; whole turns are left out from the old
+    end until ``max_tokens`` suffice, and the newest turn itself is cut if it must be.
+    """
+    written = [turn_ids(tokenizer, speaker, text) for speaker, text in turns]
+    room = max_tokens - 2
+    kept: list[int] = []
+    for turn in reversed(written):
+        if len(kept) + len(turn) > room:
+            break
+        kept = turn + kept
+    if not kept and written:
+        kept = [written[-1][0], *written[-1][1:][-(room - 1) :]]
+    return [mark_id(tokenizer, Mark.BOS), *kept, mark_id(tokenizer, Mark.ASSISTANT)]
+
+
+def mark_id(tokenizer: Tokenizer, mark: Mark) -> int:
+    """Id of a special token; ValueError where the tokenizer lacks it."""
+    found: int | None = tokenizer.token_to_id(mark)
+    if found is None:
+        raise ValueError(f"this tokenizer has no {mark} token; it was not trained by `giga run`")
+    return found

@@ -1,0 +1,55 @@
+"""How well the model predicts text it has not seen: nats a token and bits a byte."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn import functional as F
+
+from gigafactory.train.tokens import Text, token_bytes
+
+MAX_WINDOWS = 64
+_WINDOWS_AT_ONCE = 4
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, text: Text, *, seq_len: int, precision: torch.autocast
+) -> tuple[float, float]:
+    """(nats per token, bits per byte) on the held-out text, all ranks taking part.
+
+    Bytes are those of the normalised text; what the marks of the dialogue cost is counted, their
+    bytes are not. The windows lie side by side from the start of the stream.
+    """
+    num_ranks = dist.get_world_size()
+    available = (len(text.held_out) - 1) // seq_len
+    # the same number for every rank, because a sharded model computes only in step with its peers
+    each = max(1, min(MAX_WINDOWS, available) // num_ranks)
+    windows = [
+        text.held_out[i * seq_len : (i + 1) * seq_len + 1].astype(np.int64)
+        for i in range(dist.get_rank() * each, (dist.get_rank() + 1) * each)
+    ]
+    bytes_of = torch.from_numpy(token_bytes(text.tokenizer))
+    sums = torch.zeros(3, dtype=torch.float64)
+    for first in range(0, each, _WINDOWS_AT_ONCE):
+        ids = torch.from_numpy(np.stack(windows[first : first + _WINDOWS_AT_ONCE]))
+        sums += _sums(model, ids, bytes_of, precision)
+    dist.all_reduce(sums)
+    nats, tokens, num_bytes = sums.tolist()
+    return nats / tokens, nats / math.log(2) / num_bytes
+
+
+def _sums(
+    model: nn.Module, ids: torch.Tensor, bytes_of: torch.Tensor, precision: torch.autocast
+) -> torch.Tensor:
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    with precision:
+        logits, _imbalance = model(inputs)
+    nats = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum")
+    return torch.tensor(
+        [nats.item(), targets.numel(), bytes_of[targets].sum().item()], dtype=torch.float64
+    )

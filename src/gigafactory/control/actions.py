@@ -11,10 +11,28 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True, order=True)
 class Token:
-    """Fences an action: whoever executes it refuses tokens older than the newest seen."""
+    """Fences an action: whoever executes it refuses tokens older than the newest seen.
+
+    ``attempt`` counts every action of a campaign, so a token names exactly one action.
+    """
 
     generation: int
     attempt: int
+
+
+class HoldReason(StrEnum):
+    """Why nothing happens; what lifts it stands behind each."""
+
+    NO_SPARES = "no_spares"
+    """Fewer healthy hosts than seats. Lifted by HostRepaired."""
+    NO_WITNESS = "no_witness"
+    """A host is silent and nobody confirms its death. Lifted by news of that host."""
+    NO_PROGRESS = "no_progress"
+    """Restarts without a new checkpoint. Lifted by a person (ResumeRequested)."""
+    NO_CLEAN_CHECKPOINT = "no_clean_checkpoint"
+    """Going on would throw everything away. Lifted by a person, who accepts that."""
+    TOO_MANY_EVICTIONS = "too_many_evictions"
+    """The hourly limit is used up. Lifted by time."""
 
 
 class Outcome(StrEnum):
@@ -37,7 +55,10 @@ class StartGang(Action):
     """Start one generation of ranks on ``hosts``, restoring ``step`` (None: from nothing)."""
 
     hosts: tuple[int, ...]
+    """By seat: the position is the rank of the host, and a survivor keeps its seat."""
     step: int | None
+    seated: tuple[tuple[int, int], ...] = ()
+    """(seat, host) pairs that are new since the previous generation; () also in the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +67,16 @@ class StopGang(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvictHost(Action):
-    """Take the host out of the allocation and hand it to repair."""
+class EvictHosts(Action):
+    """Take the hosts out of the allocation and hand them to repair: one incident, one action."""
 
-    host: int
+    hosts: tuple[int, ...]
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeHost(Action):
-    """Ask a second witness about the host."""
+    """Ask a second witness (BMC, scheduler, switch) about the host; WitnessSpoke answers."""
 
     host: int
 
@@ -76,6 +97,7 @@ class WakeAt(Action):
 class Hold(Action):
     """Nothing more happens until something changes; a person is told why."""
 
+    why: HoldReason
     reason: str
 
 

@@ -39,6 +39,8 @@ class Launched(Event):
     spares: tuple[int, ...] = ()
     committed_step: int | None = None
     num_steps: int
+    generation: int = 0
+    """The newest generation an earlier driver of this campaign used; fencing goes on from there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,14 @@ class WitnessSpoke(Event):
 
     host: int
     alive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSlow(Event):
+    """The host's steps take ``slowdown`` times its peers'; 1.0 takes the remark back."""
+
+    host: int
+    slowdown: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +128,10 @@ class GangStopped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepsDone(Event):
-    """Training reached ``step`` (cumulative); values finite, replicas in agreement."""
+    """Training reached ``step`` (cumulative); values finite, replicas in agreement.
+
+    A checkpoint counts only when its step was reported here as good: report steps first.
+    """
 
     generation: int
     step: int
@@ -131,6 +144,13 @@ class CheckpointCommitted(Event):
     """The checkpoint of ``step`` is complete and verified."""
 
     generation: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointLost(Event):
+    """The checkpoint of ``step`` is gone or fails its verification: never restore it."""
+
     step: int
 
 
@@ -161,4 +181,9 @@ class ActionFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopRequested(Event):
-    """A person wants the job to stop (Ctrl-C, cancel)."""
+    """A person wants the job to stop (Ctrl-C, cancel); said twice: without a last checkpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeRequested(Event):
+    """A person removed the cause of a HOLD (or accepts its price) and says go on."""

@@ -45,9 +45,7 @@ def test_optimal_interval_is_not_beaten_nearby(mtbf_s, share):
 @given(mtbf_s=MTBF_S, share=st.floats(1e-6, 0.02))
 def test_daly_approximates_the_optimum(mtbf_s, share):
     daly_s = rel.daly_interval_s(share * mtbf_s, mtbf_s=mtbf_s)
-    assert daly_s == pytest.approx(
-        rel.optimal_interval_s(share * mtbf_s, mtbf_s=mtbf_s), rel=2e-3
-    )
+    assert daly_s == pytest.approx(rel.optimal_interval_s(share * mtbf_s, mtbf_s=mtbf_s), rel=2e-3)
 
 
 @given(
@@ -86,9 +84,7 @@ def test_renewal_form_against_a_walk_through_exponential_runs():
     gaps_s = np.random.default_rng(1).exponential(mtbf_s, size=400_000)
     # a gap longer than the recovery leaves a run; a shorter one hits during recovery
     runs_s = np.maximum(0.0, gaps_s - recovery_s)
-    kept_s = interval_s * np.floor(
-        np.maximum(0.0, runs_s - commit_s) / (interval_s + blocking_s)
-    )
+    kept_s = interval_s * np.floor(np.maximum(0.0, runs_s - commit_s) / (interval_s + blocking_s))
     expected = rel.expected_goodput(
         mtbf_s,
         recovery_s=recovery_s,

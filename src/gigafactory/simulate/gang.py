@@ -1,0 +1,82 @@
+"""How far an undisturbed run of a gang has come, by arithmetic instead of one event a step.
+
+A run works K steps, stops for the blocking part of a checkpoint, goes on, and so forth; the
+checkpoint commits when its background write has ended. Nothing of that needs an event as long as
+nobody asks.
+
+Legend: K steps between checkpoints, cycle = K steps and one stall.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+#: Guards the floor of a quotient that should be whole against the last bit of a sum of floats.
+_SLACK = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """The rhythm of a run."""
+
+    step_s: float
+    checkpoint_steps: int
+    blocking_s: float
+    """Training stands still for this long at a checkpoint."""
+    write_s: float
+    """From the end of the stall until the checkpoint is committed; at most one cycle's work."""
+
+    @property
+    def cycle_s(self) -> float:
+        """From one snapshot to the next."""
+        return self.checkpoint_steps * self.step_s + self.blocking_s
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Training that went on after ``begin_step`` at ``begin_s``."""
+
+    begin_s: float
+    begin_step: int
+    cadence: Cadence
+
+    def cycles_at(self, at_s: float) -> int:
+        """Whole cycles (each ends with a stall) behind the run at ``at_s``."""
+        return max(0, math.floor((at_s - self.begin_s) / self.cadence.cycle_s + _SLACK))
+
+    def step_at(self, at_s: float) -> int:
+        """Last step finished by ``at_s``."""
+        cycles, within_s = self._split(at_s)
+        steps = math.floor(within_s / self.cadence.step_s + _SLACK)
+        every = self.cadence.checkpoint_steps
+        return self.begin_step + cycles * every + min(every, max(0, steps))
+
+    def end_of_s(self, step: int) -> float:
+        """When ``step`` is finished (its stall, if one follows, not yet)."""
+        done = step - self.begin_step
+        stalls = max(0, -(-done // self.cadence.checkpoint_steps) - 1)
+        return self.begin_s + done * self.cadence.step_s + stalls * self.cadence.blocking_s
+
+    def stalled_s(self, at_s: float) -> float:
+        """Seconds that training stood still for checkpoints until ``at_s``."""
+        cycles, within_s = self._split(at_s)
+        work_s = self.cadence.checkpoint_steps * self.cadence.step_s
+        return cycles * self.cadence.blocking_s + max(0.0, within_s - work_s)
+
+    def is_stalled(self, at_s: float) -> bool:
+        """True within the blocking part of a checkpoint."""
+        _, within_s = self._split(at_s)
+        return within_s >= self.cadence.checkpoint_steps * self.cadence.step_s
+
+    def committed_at(self, at_s: float) -> tuple[int, float] | None:
+        """The newest checkpoint committed by ``at_s`` and when it was; None where none is."""
+        cycles = self.cycles_at(at_s - self.cadence.write_s)
+        if cycles == 0:
+            return None
+        commit_s = self.begin_s + cycles * self.cadence.cycle_s + self.cadence.write_s
+        return self.begin_step + cycles * self.cadence.checkpoint_steps, min(commit_s, at_s)
+
+    def _split(self, at_s: float) -> tuple[int, float]:
+        cycles = self.cycles_at(at_s)
+        return cycles, at_s - self.begin_s - cycles * self.cadence.cycle_s

@@ -1,0 +1,73 @@
+"""The arithmetic of an undisturbed run equals a walk through its steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gigafactory.simulate.gang import Cadence, Run
+
+#: Multiples of a quarter second are exact in binary, so both ways must agree to the last bit.
+QUARTERS = st.integers(0, 40).map(lambda n: n / 4)
+CADENCES = st.builds(
+    Cadence,
+    step_s=QUARTERS.filter(bool),
+    checkpoint_steps=st.integers(1, 12),
+    blocking_s=QUARTERS,
+    write_s=QUARTERS,
+)
+
+
+@dataclass
+class Walk:
+    """The run, one step after the other."""
+
+    steps: int = 0
+    stalled_s: float = 0.0
+    committed: int | None = None
+
+
+def walk(run: Run, until_s: float) -> Walk:
+    now_s, seen, every = run.begin_s, Walk(steps=run.begin_step), run.cadence.checkpoint_steps
+    while now_s + run.cadence.step_s <= until_s:
+        now_s += run.cadence.step_s
+        seen.steps += 1
+        if (seen.steps - run.begin_step) % every == 0:
+            seen.stalled_s += min(run.cadence.blocking_s, until_s - now_s)
+            now_s += run.cadence.blocking_s
+            if now_s + run.cadence.write_s <= until_s:
+                seen.committed = seen.steps
+    return seen
+
+
+@given(cadence=CADENCES, begin=st.integers(0, 1000), later=st.integers(0, 2000))
+def test_arithmetic_equals_the_walk(cadence, begin, later):
+    run, at_s = Run(begin / 4, 100, cadence), (begin + later) / 4
+    seen = walk(run, at_s)
+    committed = run.committed_at(at_s)
+    assert run.step_at(at_s) == seen.steps
+    assert run.stalled_s(at_s) == seen.stalled_s
+    assert (committed[0] if committed else None) == seen.committed
+
+
+@given(cadence=CADENCES, begin_s=st.floats(0, 1e6), step=st.integers(1, 500))
+def test_a_step_is_done_when_it_ends_and_not_before(cadence, begin_s, step):
+    run = Run(begin_s, 0, cadence)
+    end_s = run.end_of_s(step)
+    assert run.step_at(end_s + 1e-6) == step
+    assert run.step_at(end_s - 1e-3) == step - 1
+
+
+def test_worked_example():
+    run = Run(100.0, 7, Cadence(step_s=10.0, checkpoint_steps=3, blocking_s=2.0, write_s=5.0))
+    assert run.step_at(129.0) == 9
+    assert run.step_at(131.0) == 10
+    assert run.is_stalled(131.0)
+    assert not run.is_stalled(133.0)
+    assert run.committed_at(136.9) is None
+    assert run.committed_at(137.0) == (10, 137.0)
+    assert run.step_at(142.0) == 11
+    assert run.stalled_s(170.0) == pytest.approx(4.0)

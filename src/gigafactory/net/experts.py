@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gigafactory.describe.model import Model
 
@@ -41,21 +40,23 @@ class Experts(nn.Module):
         rows = self._feed(tokens.index_select(0, order // self.topk), counts)
         back = torch.empty_like(order)
         back[order] = torch.arange(order.numel(), device=order.device)
-        rows = rows.index_select(0, back).unflatten(0, (-1, self.topk))
+        rows = rows.index_select(0, back).view(tokens.shape[0], self.topk, -1)
         y = (rows * weights.unsqueeze(-1)).sum(1).to(x.dtype)
         batch = x.shape[0]
-        return y.view_as(x), imbalance(probs.unflatten(0, (batch, -1)), chosen.view(batch, -1))
+        return y.view_as(x), imbalance(
+            probs.view(batch, -1, probs.shape[1]), chosen.view(batch, -1)
+        )
 
     def _route(self, tokens: Tensor) -> Tensor:
         with torch.autocast(tokens.device.type, enabled=False):
-            logits = F.linear(tokens.float(), self.gate.weight.float())
+            logits = nn.functional.linear(tokens.float(), self.gate.weight.float())
             return torch.softmax(logits, dim=-1)
 
     def _feed(self, rows: Tensor, counts: Tensor) -> Tensor:
         dtype = _compute_dtype(rows)
         rows = rows.to(dtype)
         w1, w2, w3 = (w.to(dtype).transpose(1, 2) for w in (self.w1, self.w2, self.w3))
-        gated = F.gelu(grouped_matmul(rows, w1, counts), approximate="tanh")
+        gated = nn.functional.gelu(grouped_matmul(rows, w1, counts), approximate="tanh")
         return grouped_matmul(gated * grouped_matmul(rows, w3, counts), w2, counts)
 
 
@@ -67,7 +68,7 @@ def imbalance(probs: Tensor, chosen: Tensor) -> Tensor:
     is spread over ranks. probs (B, T, E), chosen (B, T * k).
     """
     num_experts = probs.shape[-1]
-    used = F.one_hot(chosen, num_experts).float().mean(1)
+    used = nn.functional.one_hot(chosen, num_experts).float().mean(1)
     return num_experts * (used * probs.mean(1)).sum(-1)
 
 
@@ -79,13 +80,13 @@ def grouped_matmul(rows: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
     """
     if _has_fused_kernel(rows, weights):
         ends = counts.cumsum(0).to(torch.int32)
-        return F.grouped_mm(rows, weights, offs=ends)
-    parts = rows.split(counts.tolist())
+        return nn.functional.grouped_mm(rows, weights, offs=ends)
+    parts = torch.split(rows, counts.tolist())
     return torch.cat([part @ weight for part, weight in zip(parts, weights, strict=True)])
 
 
 def _has_fused_kernel(rows: Tensor, weights: Tensor) -> bool:
-    if not hasattr(F, "grouped_mm") or rows.shape[0] == 0:
+    if not hasattr(nn.functional, "grouped_mm") or rows.shape[0] == 0:
         return False
     on_gpu = rows.is_cuda and rows.dtype is torch.bfloat16
     on_cpu = rows.device.type == "cpu" and rows.dtype in (torch.float32, torch.bfloat16)

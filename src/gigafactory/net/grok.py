@@ -37,6 +37,7 @@ class RmsNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., H) -> (..., H)."""
         wide = x.float()
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + NORM_EPS)
         return (wide * scale * self.weight.float()).to(x.dtype)
@@ -89,6 +90,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, rope: tuple[Tensor, Tensor], cache: LayerCache | None = None
     ) -> Tensor:
+        """(B, T, H) -> (B, T, H); with a cache, the new positions follow those it holds."""
         q, k, v = (
             proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
@@ -118,6 +120,7 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, rope: tuple[Tensor, Tensor], cache: LayerCache | None = None
     ) -> tuple[Tensor, Tensor]:
+        """(B, T, H) -> (B, T, H), and the imbalance of its experts (B,)."""
         x = x + self.post_attn_norm(self.self_attn(self.pre_attn_norm(x), rope, cache))
         y, imbalance = self.block_sparse_moe(self.pre_moe_norm(x))
         return x + self.post_moe_norm(y), imbalance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -38,7 +38,12 @@ def stream_tokens(
             "temperature must be at least 0 and top_p in (0, 1]"
         )
     room = min(max_new_tokens, context - len(prompt_ids))
-    chosen = _choices(model, prompt_ids, room, temperature, top_p, seed)
+    dice = torch.Generator(model.embed_tokens.weight.device).manual_seed(seed)
+
+    def pick(logits: Tensor) -> int:
+        return choose(logits, temperature=temperature, top_p=top_p, dice=dice)
+
+    chosen = _choices(model, prompt_ids, room=room, pick=pick)
     return _until(chosen, frozenset(stop_ids))
 
 
@@ -51,23 +56,18 @@ def _until(tokens: Iterator[int], stop_ids: frozenset[int]) -> Iterator[int]:
 
 @torch.no_grad()
 def _choices(
-    model: Grok,
-    prompt_ids: Sequence[int],
-    room: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
+    model: Grok, prompt_ids: Sequence[int], *, room: int, pick: Callable[[Tensor], int]
 ) -> Iterator[int]:
-    device = model.embed_tokens.weight.device
-    dice = torch.Generator(device).manual_seed(seed)
-    dtype = model.embed_tokens.weight.dtype
-    cache = empty_cache(model.model, capacity=len(prompt_ids) + room, dtype=dtype, device=device)
-    ids = torch.tensor([list(prompt_ids)], device=device)
+    weight = model.embed_tokens.weight
+    cache = empty_cache(
+        model.model, capacity=len(prompt_ids) + room, dtype=weight.dtype, device=weight.device
+    )
+    ids = torch.tensor([list(prompt_ids)], device=weight.device)
     for _ in range(room):
         logits, _imbalance = model(ids, cache)
-        token = choose(logits[0, -1].float(), temperature=temperature, top_p=top_p, dice=dice)
+        token = pick(logits[0, -1].float())
         yield token
-        ids = torch.tensor([[token]], device=device)
+        ids = torch.tensor([[token]], device=weight.device)
 
 
 def choose(logits: Tensor, *, temperature: float, top_p: float, dice: torch.Generator) -> int:

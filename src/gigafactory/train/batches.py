@@ -52,7 +52,8 @@ def rank_share(batch: NDArray[np.int64], *, rank: int, num_ranks: int) -> NDArra
     """The sequences of one data-parallel rank, consecutive; InputError unless they divide."""
     if len(batch) % num_ranks:
         raise InputError(
-            f"job.global_batch {len(batch)} is not a multiple of the {num_ranks} data-parallel ranks"
+            f"job.global_batch {len(batch)} is not a multiple of "
+            f"the {num_ranks} data-parallel ranks"
         )
     each = len(batch) // num_ranks
     return batch[rank * each : (rank + 1) * each]

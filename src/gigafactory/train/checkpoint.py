@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from gigafactory.describe.rank import (
     COMMIT_MARK,
@@ -54,9 +56,9 @@ class Checkpointer:
         self.wait()
         beside = self._directory / (checkpoint_name(step) + _TEMPORARY)
         begun_s = time.perf_counter()
-        writing = dcp.async_save(
+        writing = async_save(
             state,
-            storage_writer=dcp.FileSystemWriter(beside, sync_files=True),
+            storage_writer=FileSystemWriter(beside, sync_files=True),
             process_group=self._group,
         )
         assert isinstance(writing, Future)
@@ -71,7 +73,7 @@ class Checkpointer:
 
     def restore(self, state: State, *, step: int) -> None:
         """Read the committed checkpoint of ``step`` into the tensors of ``state``."""
-        dcp.load(
+        load(
             state,
             checkpoint_id=self._directory / checkpoint_name(step),
             process_group=self._group,

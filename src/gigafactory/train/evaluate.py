@@ -8,7 +8,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn import functional as F
 
 from gigafactory.train.tokens import Text, token_bytes
 
@@ -49,7 +48,9 @@ def _sums(
     inputs, targets = ids[:, :-1], ids[:, 1:]
     with precision:
         logits, _imbalance = model(inputs)
-    nats = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum")
+    nats = nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), reduction="sum"
+    )
     return torch.tensor(
         [nats.item(), targets.numel(), bytes_of[targets].sum().item()], dtype=torch.float64
     )

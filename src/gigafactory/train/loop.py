@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gigafactory.describe.layout import Sharding
 from gigafactory.describe.rank import Ready, Restoring, Step, Task
@@ -143,14 +142,14 @@ def gradients(trainer: Trainer, step: int) -> float:
     """Leave the global batch's mean gradient in the parameters; returns this rank's loss."""
     task = trainer.task
     share = _share_of(task, trainer.text, step)
-    pieces = share.split(task.layout.micro_batch)
+    pieces = torch.split(share, task.layout.micro_batch)
     total = 0.0
     for index, ids in enumerate(pieces):
         weight = len(ids) / len(share)
         with accumulating(trainer.model, is_last=index == len(pieces) - 1):
             with autocast(task.layout.precision):
                 logits, imbalance = trainer.model(ids[:, :-1])
-            loss = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
+            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
             ((loss + BALANCE_WEIGHT * imbalance.mean()) * weight).backward()
         total += loss.item() * weight
     return total

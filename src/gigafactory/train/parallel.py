@@ -40,8 +40,8 @@ def spread(net: Grok, sharding: Sharding) -> nn.Module:
     if sharding is Sharding.FSDP:
         for layer in net.layers:
             fully_shard(layer)
-        sharded: nn.Module = fully_shard(net)
-        return sharded
+        fully_shard(net)
+        return net
     if dist.get_world_size() == 1:
         return net
     return DistributedDataParallel(net, find_unused_parameters=True)
@@ -89,7 +89,8 @@ def share_updates(weights: list[nn.Parameter], owner: list[int]) -> None:
         flat = torch.cat([w.detach().flatten() for w in owned])
         dist.broadcast(flat, src=rank)
         if rank != dist.get_rank():
-            for weight, part in zip(owned, flat.split([w.numel() for w in owned]), strict=True):
+            parts = torch.split(flat, [w.numel() for w in owned])
+            for weight, part in zip(owned, parts, strict=True):
                 weight.copy_(part.view_as(weight))
 
 

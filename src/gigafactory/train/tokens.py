@@ -91,7 +91,7 @@ def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
     """
     marks = {mark_id(tokenizer, mark) for mark in Mark}
     size = tokenizer.get_vocab_size()
-    spelled = [tokenizer.id_to_token(i) for i in range(size)]
+    spelled = [tokenizer.id_to_token(i) or "" for i in range(size)]
     return np.array([0 if i in marks else len(spelled[i]) for i in range(size)], dtype=np.int64)
 
 

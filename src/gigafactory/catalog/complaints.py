@@ -45,7 +45,7 @@ def _hint(path: tuple[str, ...]) -> str:
     """What can stand there, where a list of it helps."""
     annotation = annotation_at(Study, path)
     spec, _ = inner_spec(annotation)
-    if spec in KINDS:
+    if spec and spec in KINDS:
         return f"; write a catalog name ({', '.join(names(spec))}) or a description"
     values = _values(annotation)
     return f"; write one of {', '.join(values)}" if values else ""

@@ -105,10 +105,7 @@ def annotation_at(spec: type[Spec], path: Path) -> Any:
         inner = inner_spec(annotation)[0]
         if inner is None:
             return None
-        if step.isdigit():
-            annotation = inner
-        else:
-            annotation = keys_of(inner).get(step)
+        annotation = inner if step.isdigit() else keys_of(inner).get(step)
     return annotation
 
 

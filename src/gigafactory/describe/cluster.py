@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from gigafactory.describe.spec import Spec
 from gigafactory.units import (
+    YEAR_S,
     Bytes,
     BytesPerS,
     FlopsPerS,
@@ -97,7 +98,7 @@ class Fabric(Spec):
     num_switch_ports: PositiveInt = 1
     """Ports of one switch at ``port_bandwidth``, breakouts counted."""
     port_bandwidth_bytes_per_s: BytesPerS = Field(gt=0)
-    num_tiers: int | None = None
+    num_tiers: PositiveInt | None = None
     """Tiers of switches; default: the fewest that reach every NIC."""
     oversubscription: float = Field(default=1.0, ge=1.0)
     """Down ports over up ports at the leaf."""
@@ -136,6 +137,8 @@ class Site(Spec):
     carbon_kg_per_j: KgPerJ = Field(ge=0)
     build_usd: Usd = 0.0
     """Shell, power and cooling, if they are to be counted."""
+    build_life_s: Seconds = Field(default=15 * YEAR_S, gt=0)
+    """Straight-line depreciation of the building, which outlives the servers."""
     source: str
 
 

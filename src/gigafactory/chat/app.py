@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from importlib.resources import files
 
 from starlette.applications import Starlette
@@ -87,34 +87,44 @@ class _Service:
     async def complete(self, request: Request) -> Response:
         asked = read_request(await _body(request))
         line = self._lines[choose(self._engines, asked.model).name]
-        job = await line.prepare(asked)
-        reply = Reply(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), line.engine.name)
-        # the status is sent after the first word, so that a stream too can fail with one
-        pieces = line.pieces(job)
-        work = _begin if asked.stream else _collect
-        begun = await _while_connected(request, work(pieces, name=line.engine.name))
-        if begun is None:
-            return Response(status_code=499)  # nobody is listening any more
-        if asked.stream:
+        with ExitStack() as stack:
+            stack.enter_context(line.place())
+            job = await line.prepare(asked)
+            reply = Reply(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), line.engine.name)
+            # the status is sent after the first word, so that a stream too can fail with one
+            pieces = line.pieces(job)
+            work = _begin if asked.stream else _collect
+            begun = await _while_connected(request, work(pieces, name=line.engine.name))
+            if begun is None:
+                return Response(status_code=499)  # nobody is listening any more
+            if not asked.stream:
+                return JSONResponse(reply.whole(begun, _usage(job, begun)))
             events = _events(begun, pieces, reply=reply, asked=asked, job=job)
-            return EventStream(events, pieces=pieces)
-        return JSONResponse(reply.whole(begun, _usage(job, begun)))
+            return EventStream(events, pieces=pieces, afterwards=stack.pop_all())
 
 
 class EventStream(StreamingResponse):
     """Server-sent events; however the sending ends, the engine is stopped."""
 
-    def __init__(self, events: AsyncGenerator[bytes], *, pieces: AsyncGenerator[Piece]) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes],
+        *,
+        pieces: AsyncGenerator[Piece],
+        afterwards: ExitStack,
+    ) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(events, media_type="text/event-stream", headers=headers)
         self._pieces = pieces
+        self._afterwards = afterwards
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all events."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._pieces.aclose()
+        with self._afterwards:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                await self._pieces.aclose()
 
 
 async def _begin(pieces: AsyncIterator[Piece], *, name: str) -> list[Piece]:

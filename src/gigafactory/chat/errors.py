@@ -14,7 +14,7 @@ class ErrorKind(StrEnum):
     SERVER = "server_error"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Python writes the traceback into a raised exception
 class ApiError(Exception):
     """Something that is told to the client instead of an answer."""
 

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 from gigafactory.chat.completion import Job, answer, prepare
@@ -30,6 +31,18 @@ class Line:
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=engine.name)
 
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Be counted; ApiError 503 at once where ``max_waiting`` requests are waiting already."""
+        num_waiting = self.num_present - 1
+        if num_waiting >= self._max_waiting:
+            raise busy(self.engine.name, num_waiting=num_waiting, retry_after_s=RETRY_AFTER_S)
+        self.num_present += 1
+        try:
+            yield
+        finally:
+            self.num_present -= 1
+
     async def prepare(self, request: ChatRequest) -> Job:
         """Count and check the prompt; ApiError says what is wrong."""
         loop = asyncio.get_running_loop()
@@ -42,24 +55,14 @@ class Line:
             raise _as_api_error(self.engine.name, error) from error
 
     async def pieces(self, job: Job) -> AsyncGenerator[Piece]:
-        """Wait for the turn and generate; cancelling or closing it stops the engine.
-
-        ApiError 503 at once where ``max_waiting`` requests are waiting already.
-        """
-        num_waiting = self.num_present - 1
-        if num_waiting >= self._max_waiting:
-            raise busy(self.engine.name, num_waiting=num_waiting, retry_after_s=RETRY_AFTER_S)
-        self.num_present += 1
-        try:
-            async with self._turn:
-                source = answer(job, engine=self.engine)
-                try:
-                    while (piece := await self._next(source)) is not None:
-                        yield piece
-                finally:
-                    self._thread.submit(source.close)  # after the step that is under way
-        finally:
-            self.num_present -= 1
+        """Wait for the turn and generate; cancelling or closing it stops the engine."""
+        async with self._turn:
+            source = answer(job, engine=self.engine)
+            try:
+                while (piece := await self._next(source)) is not None:
+                    yield piece
+            finally:
+                self._thread.submit(source.close)  # after the step that is under way
 
     async def _next(self, source: Iterator[Piece]) -> Piece | None:
         loop = asyncio.get_running_loop()

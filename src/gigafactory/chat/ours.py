@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gigafactory.chat.engine import Message, Origin, Piece, Sampling, num_threads
-from gigafactory.chat.prompt import PLAIN_TURNS, render
+from gigafactory.chat.engine import Message, Origin, Piece, Role, Sampling, num_threads
 from gigafactory.chat.text import as_pieces, texts
 from gigafactory.describe.errors import InputError
 
@@ -25,6 +25,7 @@ class Trained:
         try:
             import torch
 
+            from gigafactory.net import dialogue
             from gigafactory.net.export import load_exported
             from gigafactory.net.sample import stream_tokens
         except ModuleNotFoundError as error:
@@ -38,14 +39,11 @@ class Trained:
         self.about = "Trained on this machine by a short run: grammar comes first, sense is rare."
         self._model, self._tokenizer = exported.model, exported.tokenizer
         self._stream_tokens = stream_tokens
-        self._stop_ids = {
-            token
-            for mark in PLAIN_TURNS.marks
-            if (token := self._tokenizer.token_to_id(mark)) is not None
-        }
+        self._dialogue = dialogue
+        self._stop_ids = [dialogue.mark_id(self._tokenizer, mark) for mark in dialogue.Mark]
 
     def num_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of the prompt in the turns that the corpus was written in."""
+        """Tokens of the prompt; system messages are left out, the corpus knows no such role."""
         return len(self._encode(messages))
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Piece]:
@@ -71,8 +69,10 @@ class Trained:
                 return
 
     def _encode(self, messages: Sequence[Message]) -> list[int]:
-        prompt = render(messages, form=PLAIN_TURNS)
-        return list(self._tokenizer.encode(prompt, add_special_tokens=False).ids)
+        mark = self._dialogue.Mark
+        speakers = {Role.USER: mark.USER, Role.ASSISTANT: mark.ASSISTANT}
+        turns = [(speakers[m.role], m.content) for m in messages if m.role in speakers]
+        return self._dialogue.prompt_ids(self._tokenizer, turns, max_tokens=sys.maxsize)
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gigafactory.chat.engine import Message, Role
 
 
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
-    """How turns are marked; a role without an opening is left out, the model never saw one."""
+    """How turns are marked."""
 
     opening: dict[Role, str]
     closing: str
-    system: str = ""
+    system: str
     """Said first where the conversation brings no system message of its own."""
-    marks: tuple[str, ...] = field(default=())
+    marks: tuple[str, ...]
     """Special tokens that must not occur inside a message."""
 
 
@@ -30,23 +30,15 @@ CHATML = ChatFormat(
     marks=("<|im_start|>", "<|im_end|>", "<|endoftext|>"),
 )
 
-#: What the trainer writes between the turns of its corpus; there is no system role in it.
-PLAIN_TURNS = ChatFormat(
-    opening={Role.USER: "<|user|>", Role.ASSISTANT: "<|assistant|>"},
-    closing="<|end|>",
-    marks=("<|user|>", "<|assistant|>", "<|end|>"),
-)
-
 
 def render(messages: Sequence[Message], *, form: ChatFormat) -> str:
     """The prompt, up to the point where the assistant begins to speak."""
     turns = list(messages)
-    if form.system and not any(turn.role is Role.SYSTEM for turn in turns):
+    if not any(turn.role is Role.SYSTEM for turn in turns):
         turns.insert(0, Message(Role.SYSTEM, form.system))
     said = [
         form.opening[turn.role] + without_marks(turn.content, marks=form.marks) + form.closing
         for turn in turns
-        if turn.role in form.opening
     ]
     return "".join(said) + form.opening[Role.ASSISTANT]
 
@@ -54,6 +46,6 @@ def render(messages: Sequence[Message], *, form: ChatFormat) -> str:
 def without_marks(text: str, *, marks: Sequence[str]) -> str:
     """``text`` with every mark taken out, else a message could open turns that nobody spoke."""
     pattern = "|".join(map(re.escape, marks))
-    while pattern and re.search(pattern, text):  # taking one out may join the halves of another
+    while re.search(pattern, text):  # taking one out may join the halves of another
         text = re.sub(pattern, "", text)
     return text

@@ -100,12 +100,12 @@ def _tiled(
 
 
 def attention_s(
-    products: Floats, *, keys: float, head_dim: float, dev: Device, constants: Calibration
+    products: Floats, *, keys: Floats, head_dim: float, dev: Device, constants: Calibration
 ) -> tuple[Floats, Floats]:
     """Forward and backward time of flash attention.
 
     ``products``: multiply-adds of the two products that forward needs; ``keys``: mean keys a
-    query sees.
+    query sees in one kernel.
     """
     c = constants
     reach = keys / (keys + c.attention_half_seq) * _head_reach(head_dim, c)

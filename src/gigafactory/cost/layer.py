@@ -155,7 +155,9 @@ def _attention_times(x: Setting, columns: Columns) -> tuple[Floats, Floats]:
     queries = tokens_per_rank(columns, seq_len=x.seq_len) / columns.tp
     products = queries * keys * attention_width(model)
     head_dim = attention_width(model) / model.num_heads / 2
-    times = attention_s(products, keys=keys, head_dim=head_dim, dev=x.dev, constants=x.constants)
+    # round the ring, every rank meets the keys of one other rank at a time
+    met = np.asarray(keys / columns.cp, dtype=np.float64)
+    times = attention_s(products, keys=met, head_dim=head_dim, dev=x.dev, constants=x.constants)
     if x.engine.flash_attention:
         return times
     scores = queries * model.num_heads * x.seq_len

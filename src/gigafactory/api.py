@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gigafactory.describe.errors import InputError
 from gigafactory.describe.study import Study
 
 if TYPE_CHECKING:
-    from gigafactory.describe.count import Figure
+    from gigafactory.describe.figures import Description
     from gigafactory.ledger.replay import ReplayResult
     from gigafactory.plan.search import Plan
     from gigafactory.run.driver import Progress, RunResult
@@ -43,6 +42,7 @@ def describe(study: Study | str | Path, *, overrides: Iterable[str] = ()) -> Des
     """Count the factory: every part, its power, its price, each with formula and source."""
     from gigafactory.cost.bill import bill
     from gigafactory.describe.count import count
+    from gigafactory.describe.figures import Description
 
     study = load(study, overrides=overrides)
     return Description(study=study.study, figures=(*count(study), *bill(study)))

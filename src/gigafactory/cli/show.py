@@ -12,8 +12,7 @@ from rich.table import Table
 from gigafactory.units import show, show_time
 
 if TYPE_CHECKING:
-    from gigafactory.api import Description
-    from gigafactory.describe.figures import Figure
+    from gigafactory.describe.figures import Description, Figure
 
 #: how many alternatives a person wants to see
 _TOP = 5
@@ -23,12 +22,14 @@ _SUFFIX_UNITS = {
     "tokens_per_s": "tokens/s",
     "_usd_per_year": "$/year",
     "_usd_per_gpu_h": "$/GPU-h",
+    "_j_per_year": "Wh/year",
+    "_kg_per_year": "kg/year",
     "_bytes": "B",
     "_bytes_per_gpu": "B",
     "_flops": "FLOP",
     "_usd": "$",
     "_w": "W",
-    "_j": "J",
+    "_j": "Wh",
 }
 _SHARES = {"mfu", "goodput", "ettr", "hfu"}
 
@@ -41,7 +42,9 @@ def quantity(key: str, value: Any) -> str:
         return f"{value:.1%}"
     for suffix, unit in _SUFFIX_UNITS.items():
         if key.endswith(suffix):
-            return show(float(value), unit)
+            # people pay for watt-hours
+            hours = 3600.0 if "Wh" in unit else 1.0
+            return show(float(value) / hours, unit)
     if key.endswith("_s"):
         return show_time(float(value))
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
@@ -54,7 +57,7 @@ def show_figure(figure: Figure, *, as_json: bool) -> None:
 
         print_json(figure.to_json())
         return
-    click.echo(f"{figure.label}: {quantity(figure.key, figure.value)}")
+    click.echo(f"{figure.label}: {_figure(figure)}")
     click.echo(f"  formula  {figure.formula}")
     click.echo(f"  source   {figure.source}")
 
@@ -62,17 +65,26 @@ def show_figure(figure: Figure, *, as_json: bool) -> None:
 def show_description(description: Description) -> None:
     """The figures in their groups, then how to ask for a formula."""
     for group, figures in description.groups().items():
-        _print(_table(group, ("", ""), ((f.label, quantity(f.key, f.value)) for f in figures)))
+        _print(_table(group, ("", ""), ((f.label, _figure(f)) for f in figures)))
     key = description.figures[-1].key
     click.echo(f"Formula and source of a figure: --why KEY (keys in --json), e.g. --why {key}")
+
+
+def _figure(figure: Figure) -> str:
+    """The value with its unit: counts in full, quantities in the prefix a person would choose."""
+    return (
+        f"{figure.value:,.0f}"
+        if figure.key.startswith("num_")
+        else quantity(figure.key, figure.value)
+    )
 
 
 def show_plan(document: dict[str, Any]) -> None:
     """The winner, where its step goes, the runners-up and the reasons."""
     best = document["best"]
     click.echo(
-        f"{document['num_candidates']:,} legal layouts, {document['num_feasible']:,} fit in memory, "
-        f"searched in {document['search_s']:.2f} s"
+        f"{document['num_candidates']:,} legal layouts, {document['num_feasible']:,} fit in "
+        f"memory, searched in {document['search_s']:.2f} s"
     )
     facts = {k: v for k, v in best.items() if isinstance(v, (int, float))}
     _print(_table("Best layout", ("", ""), [("layout", layout_text(best["layout"]))]))

@@ -36,7 +36,9 @@ def command(
     ledger_path = folder / api.TWIN_FILE if folder else None
     if folder:
         keep_json(folder / api.PLAN_FILE, found.to_json() | {"search_s": round(search_s, 3)})
-    result = api.simulate(study, plan=found, seed=seed, overrides=overrides, ledger_path=ledger_path)
+    result = api.simulate(
+        study, plan=found, seed=seed, overrides=overrides, ledger_path=ledger_path
+    )
     if as_json:
         print_json(result.to_json())
     else:

@@ -57,8 +57,8 @@ class StartGang(Action):
     hosts: tuple[int, ...]
     """By seat: the position is the rank of the host, and a survivor keeps its seat."""
     step: int | None
-    seated: tuple[tuple[int, int], ...] = ()
-    """(seat, host) pairs that are new since the previous generation; () also in the first."""
+    seated: tuple[tuple[int, int], ...] | None = None
+    """(seat, host) pairs that are new since the previous generation; None: it is the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,3 +107,7 @@ class Finish(Action):
 
     outcome: Outcome
     reason: str = ""
+
+
+#: Every kind of action.
+ACTIONS = (StartGang, StopGang, EvictHosts, ProbeHost, SaveNow, WakeAt, Hold, Finish)

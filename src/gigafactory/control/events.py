@@ -187,3 +187,28 @@ class StopRequested(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeRequested(Event):
     """A person removed the cause of a HOLD (or accepts its price) and says go on."""
+
+
+#: Every kind of event.
+EVENTS = (
+    Launched,
+    Ticked,
+    HostsDied,
+    HostUnreachable,
+    HostReachable,
+    WitnessSpoke,
+    HostSlow,
+    HostRepaired,
+    MaintenanceAnnounced,
+    RankExited,
+    GangReady,
+    GangStopped,
+    StepsDone,
+    CheckpointCommitted,
+    CheckpointLost,
+    HangSuspected,
+    CorruptionFound,
+    ActionFailed,
+    StopRequested,
+    ResumeRequested,
+)

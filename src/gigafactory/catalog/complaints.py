@@ -37,15 +37,17 @@ def _message(error: ErrorDetails) -> str:
     if kind == "quantity":
         return error["msg"]
     message = error["msg"][0].lower() + error["msg"][1:]
-    shown = "" if isinstance(given, dict | list) else f"{given!r} is wrong: "
-    return f"{shown}{message}{_meant(given, _path(error))}"
+    if given is None:
+        return f"is empty{_hint(_path(error)) or '; ' + message}"
+    shown = "a mapping" if isinstance(given, dict) else repr(given)
+    return f"{shown} is wrong: {message}{_meant(given, _path(error))}"
 
 
 def _hint(path: tuple[str, ...]) -> str:
     """What can stand there, where a list of it helps."""
     annotation = annotation_at(Study, path)
     spec, _ = inner_spec(annotation)
-    if spec and spec in KINDS:
+    if spec is not None and spec in KINDS:
         return f"; write a catalog name ({', '.join(names(spec))}) or a description"
     values = _values(annotation)
     return f"; write one of {', '.join(values)}" if values else ""

@@ -54,4 +54,4 @@ def nearest(word: str, known: list[str]) -> str:
     """``did you mean ...? known: ...`` for an unknown word."""
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     meant = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"{meant}(known: {', '.join(known)})"
+    return f"{meant}known: {', '.join(known)}"

@@ -37,8 +37,9 @@ class Resolver:
             return value
         keys = keys_of(spec)
         found = {k: self._below(keys[k], v, (*path, k)) for k, v in value.items() if k in keys}
-        for key in value.keys() - keys.keys():
-            self._complain((*path, key), f"unknown key; {nearest(key, list(keys))}")
+        for key in value:
+            if key not in keys:
+                self._complain((*path, key), f"unknown key; {nearest(key, list(keys))}")
         return self._named(spec, found, path)
 
     def _below(self, annotation: Any, value: Any, path: Path) -> Any:
@@ -47,11 +48,18 @@ class Resolver:
             self._complain(path, f"{str(value).lower()} is no value for this key")
         if spec is None or value is None:
             return value
-        if many and isinstance(value, list):
-            return [self.resolve(spec, v, (*path, str(i))) for i, v in enumerate(value)]
-        if not many and not isinstance(value, dict | str):
+        if many:
+            return self._each(spec, value, path)
+        if not isinstance(value, dict) and not (isinstance(value, str) and spec in KINDS):
             self._complain(path, f"must be {_expected(spec)}")
+            return value
         return self.resolve(spec, value, path)
+
+    def _each(self, spec: type[Spec], value: Any, path: Path) -> Any:
+        if not isinstance(value, list):
+            self._complain(path, f"must be a list, each {_expected(spec)}")
+            return value
+        return [self._below(spec, v, (*path, str(i))) for i, v in enumerate(value)]
 
     def _expand(self, spec: type[Spec], value: Any, path: Path) -> Any:
         if isinstance(value, str):

@@ -51,7 +51,7 @@ def _with_parents(path: Path, children: tuple[Path, ...]) -> _Draft:
     where = path.resolve()
     if where in children:
         chain = " -> ".join(p.name for p in (*children[children.index(where) :], where))
-        raise InputError(f"{path}: extends: goes round in a circle: {chain}")
+        raise InputError(f"goes round in a circle: {chain}")
     tree = read_mapping(path)
     parent = tree.pop("extends", None)
     said = dict.fromkeys(_leaves(tree), str(path))
@@ -59,7 +59,10 @@ def _with_parents(path: Path, children: tuple[Path, ...]) -> _Draft:
         return _Draft(tree, said)
     if not isinstance(parent, str):
         raise InputError(f"{path}: extends: must be the path of another study file")
-    base = _with_parents(path.parent / parent, (*children, where))
+    try:
+        base = _with_parents(path.parent / parent, (*children, where))
+    except InputError as error:
+        raise InputError(f"{path}: extends: {error}") from None
     return _Draft(merge(base.tree, tree), base.origins | said)
 
 
@@ -70,6 +73,10 @@ def _with_overrides(draft: _Draft, overrides: Sequence[str]) -> _Draft:
         path = tuple(key.strip().split("."))
         if not equals or not all(path):
             raise InputError(f"{_SET} {override}: write PATH=VALUE, for example job.seq_len=4096")
+        if path == ("extends",):
+            raise InputError(
+                f"{_SET} {override}: 'extends' stands in a file; name that file instead"
+            )
         value = parse(text, f"{_SET} {override}")
         tree = merge(tree, nest(path, value))
         origins[path] = _SET
@@ -85,8 +92,15 @@ def _leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 def _refusal(problems: Sequence[Problem], draft: _Draft, file: str) -> InputError:
     lines = []
     for problem in problems:
-        origin = next((o for p in prefixes(problem.path) if (o := draft.origins.get(p))), file)
+        origin = _origin(problem.path, draft.origins) or file
         place = ".".join(problem.path)
         head = f"{origin} {place}" if origin == _SET else f"{origin}: {place}" if place else origin
         lines.append(f"{head}: {problem.message}")
     return InputError("\n".join(dict.fromkeys(lines)))
+
+
+def _origin(path: tuple[str, ...], origins: dict[tuple[str, ...], str]) -> str | None:
+    """Who said what stands at ``path``, or put something below it."""
+    if path and any(said == _SET and p[: len(path)] == path for p, said in origins.items()):
+        return _SET
+    return next((said for p in prefixes(path) if (said := origins.get(p))), None)

@@ -61,6 +61,9 @@ def parse(text: str, name: str) -> Any:
         loader = YAML(typ="safe", pure=True)
         loader.Constructor = _Constructor
         tree = loader.load(text)
+        _check_keys(tree, name, ())
+    except InputError:
+        raise
     except DuplicateKeyError as error:
         raise InputError(f"{_at(name, error)}: {_duplicate(error)}") from None
     except MarkedYAMLError as error:
@@ -71,7 +74,6 @@ def parse(text: str, name: str) -> Any:
         ) from None
     except (YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"{name}: not valid YAML: {_first_line(error)}") from None
-    _check_keys(tree, name, ())
     return tree
 
 
@@ -123,5 +125,9 @@ def _neighbours(path: Path) -> str:
 
 
 def _a(value: Any) -> str:
-    words = {list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false"}
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true or false"
+    words = {list: "a list", str: "text", int: "a number", float: "a number"}
     return words.get(type(value), type(value).__name__)

@@ -137,9 +137,10 @@ def _capability(cluster: Cluster) -> list[Figure]:
         *peaks,
         _total(gpus, "gpu_memory_bytes", gpu.memory_bytes, "GPU memory", gpu.source),
         _total(
-            gpus, "gpu_memory_bandwidth_bytes_per_s", memory_rate, "GPU memory bandwidth", gpu.source
+            gpus, "gpu_memory_bandwidth_bytes_per_s", memory_rate,
+            "GPU memory bandwidth", gpu.source,
         ),
-        _total(nics, "nic_bandwidth_bytes_per_s", nic_rate, "network bandwidth of all NICs, one way", host.source),
+        _total(nics, "nic_bandwidth_bytes_per_s", nic_rate, "bandwidth of all NICs", host.source),
         _total(each, "dram_bytes", dram, "host memory", host.source),
         _total(each, "nvme_bytes", nvme, "local flash", host.source),
     ]  # fmt: skip

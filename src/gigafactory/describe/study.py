@@ -48,5 +48,8 @@ class Study(Spec):
                 f"layout needs {self.layout.num_gpus} GPUs, the cluster has "
                 f"{self.cluster.num_training_gpus} beside its spares"
             )
-        self.cluster.host.gpu.peak(self.job.precision)
+        try:
+            self.cluster.host.gpu.peak(self.job.precision)
+        except ValueError as error:
+            raise ValueError(f"job.precision: {error}") from None
         return self

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import gigafactory.catalog.entries as entries
+from gigafactory.catalog import entries
 from gigafactory.catalog.entries import KINDS, body, names, nearest
 from gigafactory.catalog.resolve import Resolver
 from gigafactory.catalog.text import read_mapping

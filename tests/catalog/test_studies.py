@@ -177,7 +177,7 @@ CASES = {
         BASE + "layout: {tp: 8, dp: 100}\n", "x.yaml: layout needs 800 GPUs, the cluster has 8"
     ),
     "precision the part lacks": (
-        BASE.replace("h100-8", "laptop").replace("global_batch: 8", "global_batch: 8, precision: fp8"),
+        BASE.replace("h100-8", "laptop").replace("seq_len: 8192", "seq_len: 8192, precision: fp8"),
         "x.yaml: job.precision: laptop-core has no fp8 peak",
     ),
     "duplicate key": (BASE + "study: y\n", "x.yaml:7: the key 'study' stands there twice"),

@@ -76,6 +76,8 @@ class WitnessSpoke(Event):
 
     host: int
     alive: bool
+    token: Token | None = None
+    """Of the ProbeHost it answers, where that is known; an outdated answer is ignored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,8 @@ def show_plan(document: dict[str, Any]) -> None:
     rows = ((_words(k), show_time(v), f"{v / best['step_s']:.1%}") for k, v in parts if v > 0)
     _print(_table("Where the step goes", ("", "time", "share"), rows))
     others = ((layout_text(c["layout"]), show_time(c["step_s"])) for c in document["alternatives"])
-    _print(_table("Next best", ("layout", "step"), list(others)[:_TOP]))
+    if document["alternatives"]:
+        _print(_table("Next best", ("layout", "step"), list(others)[:_TOP]))
     for sentence in document.get("explanation", ()):
         click.echo(f"- {sentence}")
 
@@ -121,7 +122,11 @@ def show_score(document: dict[str, Any]) -> None:
 def layout_text(layout: dict[str, Any]) -> str:
     """``tp8 pp16 dp64 ep8 ...``: axes of 1 are left out."""
     axes = [f"{k}{v}" for k, v in layout.items() if isinstance(v, int) and v != 1]
-    words = [str(v) for v in layout.values() if isinstance(v, str)]
+    words = [
+        f"recompute-{v}" if k == "recompute" else str(v)
+        for k, v in layout.items()
+        if isinstance(v, str)
+    ]
     return " ".join(axes + words)
 
 

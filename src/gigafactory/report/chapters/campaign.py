@@ -1,0 +1,234 @@
+"""The campaign: where the GPU time went, what happened when, how the loss fell, what it drew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from gigafactory.ledger.fold import Summary
+from gigafactory.report import figures
+from gigafactory.report.blocks import Bar, Bars, Block, Chapter, Table, TableRow, stacked
+from gigafactory.report.buckets import IDLE_SPARE, PRODUCTIVE, in_order, tone, words
+from gigafactory.report.folder import Campaign
+from gigafactory.report.numbers import Quantity, percent, write
+from gigafactory.report.trace import Mark, Trace
+from gigafactory.units import HOUR_S, show_time
+
+_ABSENT = "No ledger here; giga simulate --dir writes the twin's, giga run the real one."
+_TONES = {"twin": "blue", "reality": "green"}
+_MOST_ROWS = 40
+#: Two campaigns share one time axis unless one is this much longer.
+_COMPARABLE = 3.0
+
+
+def goodput(campaigns: Mapping[str, Campaign]) -> Chapter:
+    """Every GPU-second in its bucket, twin beside reality; the losses once more, magnified."""
+    title = "Where the GPU time went"
+    if not campaigns:
+        return Chapter(key="goodput", title=title, absent=_ABSENT)
+    sums = {who: _buckets(c) for who, c in campaigns.items()}
+    whole = tuple(_bar(who, s, whole=sum(s.values())) for who, s in sums.items())
+    blocks: list[Block] = [Bars(title="All of it", rows=whole)]
+    lost = {who: {b: v for b, v in s.items() if b != PRODUCTIVE} for who, s in sums.items()}
+    if any(sum(s.values()) for s in lost.values()):
+        blocks.append(_magnified(lost, sums))
+    blocks.append(_bucket_table(sums, campaigns))
+    return Chapter(
+        key="goodput",
+        title=title,
+        intro="Each GPU-second of the training allocation is in exactly one bucket.",
+        blocks=tuple(blocks),
+    )
+
+
+def _buckets(campaign: Campaign) -> dict[str, float]:
+    """Those of the training allocation that hold any time; the spares stand beside it."""
+    sums = campaign.summary.buckets_gpu_s
+    return {b: sums[b] for b in in_order(sums) if sums[b] > 0 and b != IDLE_SPARE}
+
+
+def _bar(who: str, sums: Mapping[str, float], *, whole: float, of: float | None = None) -> Bar:
+    """A bar over ``whole``; the shares written are of ``of``, by default the same."""
+    total = of or whole
+    return stacked(
+        who,
+        [
+            (words(b), tone(b), v, f"{_gpu_h(v)}, {percent(v / total)}", percent(v / total))
+            for b, v in sums.items()
+        ],
+        whole=whole,
+    )
+
+
+def _magnified(
+    lost: Mapping[str, Mapping[str, float]], sums: Mapping[str, Mapping[str, float]]
+) -> Bars:
+    """The losses alone, on one scale of shares so that the bars compare by length."""
+    totals = {who: sum(s.values()) for who, s in sums.items()}
+    widest = max(sum(s.values()) / totals[who] for who, s in lost.items() if totals[who])
+    return Bars(
+        title="What was lost, magnified",
+        rows=tuple(
+            _bar(who, s, whole=widest * totals[who], of=totals[who]) for who, s in lost.items()
+        ),
+        note=f"The full width is {percent(widest)} of the GPU time.",
+    )
+
+
+def _bucket_table(
+    sums: Mapping[str, Mapping[str, float]], campaigns: Mapping[str, Campaign]
+) -> Table:
+    totals = {who: sum(s.values()) for who, s in sums.items()}
+    rates = {who: c.opened.rent_usd_per_gpu_s for who, c in campaigns.items()}
+
+    def cells(of: Mapping[str, float]) -> list[str]:
+        """GPU-hours, share and, where something is paid, rent of each campaign."""
+        return [cell for who in sums for cell in _spent(of[who], totals[who], rates[who])]
+
+    rows = [
+        TableRow(
+            cells=(words(b), *cells({who: s.get(b, 0.0) for who, s in sums.items()})), tone=tone(b)
+        )
+        for b in in_order(b for s in sums.values() for b in s)
+    ]
+    rows.append(TableRow(cells=("sum", *cells(totals)), mark="sum"))
+    spares = {who: c.summary.buckets_gpu_s.get(IDLE_SPARE, 0.0) for who, c in campaigns.items()}
+    if any(spares.values()):
+        beside = ("beside it: " + words(IDLE_SPARE), *cells(spares))
+        rows.append(TableRow(cells=beside, tone=tone(IDLE_SPARE)))
+    heads = [f"{who}, {head}" for who in sums for head in _spent_heads(rates[who])]
+    return Table(heads=("bucket", *heads), rows=tuple(rows))
+
+
+def _spent(gpu_s: float, whole_gpu_s: float, usd_per_gpu_s: float) -> list[str]:
+    shown = [_gpu_h(gpu_s), percent(gpu_s / whole_gpu_s if whole_gpu_s else 0.0)]
+    return shown + ([write(gpu_s * usd_per_gpu_s, Quantity.MONEY)] if usd_per_gpu_s else [])
+
+
+def _spent_heads(usd_per_gpu_s: float) -> list[str]:
+    return ["time", "share"] + (["rent"] if usd_per_gpu_s else [])
+
+
+def _gpu_h(gpu_s: float) -> str:
+    hours = gpu_s / HOUR_S
+    if hours >= 1e6:
+        return f"{hours / 1e6:,.2f} M GPU-h"
+    return f"{hours:,.0f} GPU-h" if hours >= 1000 else f"{hours:.3g} GPU-h"
+
+
+def events(campaigns: Mapping[str, Campaign]) -> Chapter:
+    """Faults and actions along time, twin above reality."""
+    title = "Faults and what was done"
+    if not campaigns:
+        return Chapter(key="events", title=title, absent=_ABSENT)
+    ends = {who: c.trace.end_s for who, c in campaigns.items()}
+    shared = max(ends.values()) <= _COMPARABLE * min(ends.values())
+    blocks: list[Block] = []
+    for who, campaign in campaigns.items():
+        end_s = max(ends.values()) if shared else ends[who]
+        blocks += figures.course(who, campaign.trace, end_s=end_s)
+    if max(len(c.trace.faults) for c in campaigns.values()) > _MOST_ROWS:
+        blocks.append(figures.cumulative_faults(_toned(campaigns)))
+    blocks += [table for who, c in campaigns.items() for table in _what_happened(who, c)]
+    return Chapter(key="events", title=title, intro="", blocks=tuple(blocks))
+
+
+def _toned(campaigns: Mapping[str, Campaign]) -> list[tuple[str, str, Trace]]:
+    return [(who, _TONES[who], campaign.trace) for who, campaign in campaigns.items()]
+
+
+def _what_happened(who: str, campaign: Campaign) -> list[Table]:
+    """Line by line while that can be read, else counted by cause."""
+    faults, actions = campaign.trace.faults, campaign.trace.actions
+    if not faults and not actions:
+        return []
+    if len(faults) + len(actions) <= _MOST_ROWS:
+        return [_lines(who, faults, actions)]
+    return [
+        _tally(f"Faults of the {who} by cause", "fault", faults),
+        _tally(f"Actions in the {who}", "action", actions),
+    ]
+
+
+def _lines(who: str, faults: Sequence[Mark], actions: Sequence[Mark]) -> Table:
+    told = sorted(
+        [(m.at_s, 0, m.text) for m in faults] + [(m.at_s, 1, m.text) for m in actions],
+        key=lambda line: line[:2],
+    )
+    return Table(
+        title=f"What happened in the {who}",
+        heads=("what", "after"),
+        rows=tuple(
+            TableRow(cells=(text, show_time(at_s)), tone="ink" if is_action else "red")
+            for at_s, is_action, text in told
+        ),
+    )
+
+
+def _tally(title: str, noun: str, marks: Sequence[Mark]) -> Table:
+    counts = Counter(mark.name for mark in marks).most_common()
+    return Table(
+        title=title,
+        heads=(noun, "number", "share"),
+        rows=tuple(TableRow(cells=(name, f"{n:,}", percent(n / len(marks)))) for name, n in counts),
+    )
+
+
+def learning(campaigns: Mapping[str, Campaign]) -> Chapter | None:
+    """The loss of the real run; no chapter where nothing was really trained."""
+    real = campaigns.get("reality")
+    if real is None or not any(not loss.redone for loss in real.trace.losses):
+        return None
+    return Chapter(
+        key="learning",
+        title="Learning",
+        intro="Steps after the last committed checkpoint are lost with a failure and done again.",
+        blocks=(figures.losses(real.trace),),
+    )
+
+
+def pace(plan_s: float | None, campaigns: Mapping[str, Campaign]) -> Chapter | None:
+    """How long steps took: plan, twin and reality on one axis."""
+    timed = {who: c for who, c in campaigns.items() if c.trace.step_times_s}
+    if not timed:
+        return None
+    return Chapter(
+        key="pace", title="The pace", blocks=(figures.step_times(plan_s, _toned(timed)),)
+    )
+
+
+def power(campaigns: Mapping[str, Campaign]) -> Chapter | None:
+    """Power along time, energy and what it costs; no chapter where no power is known."""
+    drawing = {who: c for who, c in campaigns.items() if c.summary.energy_j > 0}
+    if not drawing:
+        return None
+    charts = [figures.power(who, c.trace) for who, c in drawing.items() if len(c.trace.power_w) > 1]
+    table = Table(
+        heads=("quantity", *drawing),
+        rows=tuple(
+            TableRow(cells=(label, *(_said(of(c.summary), quantity) for c in drawing.values())))
+            for label, quantity, of in _BILL
+        ),
+    )
+    return Chapter(key="power", title="Power and money", blocks=(*charts, table))
+
+
+def _said(value: float | None, quantity: Quantity) -> str:
+    return "" if value is None else write(value, quantity)
+
+
+def _per_billion_tokens(usd: float, tokens: float) -> float | None:
+    return usd / tokens * 1e9 if tokens else None
+
+
+_BILL: tuple[tuple[str, Quantity, Callable[[Summary], float | None]], ...] = (
+    ("energy at the meter", Quantity.ENERGY, lambda s: s.energy_j),
+    ("mean power", Quantity.POWER, lambda s: s.energy_j / s.wall_s if s.wall_s else None),
+    ("electricity", Quantity.MONEY, lambda s: s.electricity_usd),
+    ("rent of the whole allocation, electricity included", Quantity.MONEY, lambda s: s.cost_usd),
+    (
+        "rent for a billion kept tokens",
+        Quantity.MONEY,
+        lambda s: _per_billion_tokens(s.cost_usd, s.tokens),
+    ),
+)

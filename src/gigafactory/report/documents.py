@@ -1,0 +1,102 @@
+"""The JSON documents a run folder may hold, checked before anything is drawn from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from gigafactory.describe.errors import InputError
+from gigafactory.describe.figures import Figure
+
+DESCRIPTION_FILE = "description.json"
+PLAN_FILE = "plan.json"
+ANSWERS_FILE = "answers.json"
+
+Document = TypeVar("Document")
+
+
+class _Part(BaseModel):
+    """Keys that the page does not show may stand in the files."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Answer(_Part):
+    """What a model said."""
+
+    model: str
+    question: str
+    answer: str
+
+
+class Candidate(_Part):
+    """A layout with what it would do; times in s, memory in bytes."""
+
+    layout: dict[str, int | float | str | bool | None]
+    step_s: float
+    tokens_per_s_per_gpu: float
+    tokens_per_s: float | None = None
+    mfu: float
+    memory_bytes_per_gpu: float
+    breakdown_s: dict[str, float] = {}
+    memory_breakdown_bytes: dict[str, float] = {}
+
+
+class PlanDocument(_Part):
+    """The plan contract of the design, with its reasons."""
+
+    best: Candidate
+    alternatives: tuple[Candidate, ...] = ()
+    num_candidates: int
+    num_feasible: int
+    search_s: float | None = None
+    explanation: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+
+
+def read_description(folder: Path) -> tuple[Figure, ...] | None:
+    """Figures of description.json; None where the file is absent; InputError where it is wrong."""
+    return _read(folder / DESCRIPTION_FILE, TypeAdapter(tuple[Figure, ...]))
+
+
+def read_plan(folder: Path) -> PlanDocument | None:
+    """plan.json, likewise."""
+    return _read(folder / PLAN_FILE, TypeAdapter(PlanDocument))
+
+
+def read_answers(folder: Path) -> tuple[Answer, ...] | None:
+    """answers.json, likewise."""
+    return _read(folder / ANSWERS_FILE, TypeAdapter(tuple[Answer, ...]))
+
+
+def _read(path: Path, shape: TypeAdapter[Document]) -> Document | None:
+    if not path.exists():
+        return None
+    try:
+        return shape.validate_python(_json(path))
+    except ValidationError as error:
+        raise InputError(_wrong(path, error)) from None
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}:{error.lineno}: not JSON ({error.msg}); write the file again with giga"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8 text") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _wrong(path: Path, error: ValidationError) -> str:
+    lines = [
+        f"{path}: {'.'.join(str(part) for part in found['loc']) or 'document'}: {found['msg']}"
+        for found in error.errors(include_url=False)[:5]
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,89 @@
+"""What a run folder holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gigafactory.describe.errors import InputError
+from gigafactory.describe.figures import Figure
+from gigafactory.ledger.entries import Entry, Opened, World
+from gigafactory.ledger.fold import Summary, fold
+from gigafactory.ledger.reader import read_ledger
+from gigafactory.report.documents import (
+    ANSWERS_FILE,
+    DESCRIPTION_FILE,
+    PLAN_FILE,
+    Answer,
+    PlanDocument,
+    read_answers,
+    read_description,
+    read_plan,
+)
+from gigafactory.report.record import trace_of
+from gigafactory.report.trace import Trace
+
+_LEDGERS = {World.TWIN: "twin.jsonl", World.REAL: "ledger.jsonl"}
+_EXPECTED = (DESCRIPTION_FILE, PLAN_FILE, *_LEDGERS.values(), ANSWERS_FILE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """One ledger: its head, its course, and what it folds into."""
+
+    opened: Opened
+    trace: Trace
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """The parts of one study; None where a part is absent."""
+
+    name: str
+    description: tuple[Figure, ...] | None
+    plan: PlanDocument | None
+    twin: Campaign | None
+    reality: Campaign | None
+    answers: tuple[Answer, ...] | None
+
+
+def read_folder(path: Path) -> Folder:
+    """Everything in ``path``; InputError where nothing is there or a part is corrupt."""
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; name one that giga run or --dir has written")
+    if not any((path / name).exists() for name in _EXPECTED):
+        raise InputError(
+            f"{path}: nothing to report on; a run folder holds one or more of "
+            f"{', '.join(_EXPECTED)}"
+        )
+    return Folder(
+        name=path.resolve().name,
+        description=read_description(path),
+        plan=read_plan(path),
+        twin=_campaign(path, World.TWIN),
+        reality=_campaign(path, World.REAL),
+        answers=read_answers(path),
+    )
+
+
+def _campaign(folder: Path, world: World) -> Campaign | None:
+    path = folder / _LEDGERS[world]
+    if not path.exists():
+        return None
+    entries = read_ledger(path)
+    return Campaign(
+        opened=_opened(path, entries, world), trace=trace_of(entries), summary=fold(entries)
+    )
+
+
+def _opened(path: Path, entries: list[Entry], world: World) -> Opened:
+    opened = entries[0].content
+    if not isinstance(opened, Opened):
+        raise AssertionError("read_ledger lets no other first entry through")
+    if opened.world is not world:
+        raise InputError(
+            f"{path}:1: world is {opened.world.value!r}; a {_LEDGERS[world]} is written by "
+            f"{'giga simulate' if world is World.TWIN else 'giga run'} and says {world.value!r}"
+        )
+    return opened

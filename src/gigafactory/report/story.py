@@ -1,0 +1,90 @@
+"""The page of one study: headline, then the chapters in the order in which one asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gigafactory.describe.figures import Figure
+from gigafactory.report.blocks import Chapter, StudyPage, Tile
+from gigafactory.report.chapters import campaign
+from gigafactory.report.chapters.answers import answers
+from gigafactory.report.chapters.comparison import comparison
+from gigafactory.report.chapters.factory import factory
+from gigafactory.report.chapters.plan import plan
+from gigafactory.report.folder import Campaign, Folder
+from gigafactory.report.numbers import Quantity, percent, with_unit, write
+
+#: Figures of the description that tell a stranger what this is about.
+_LEAD_KEYS = ("num_hosts", "num_gpus", "num_parameters", "num_active_parameters", "num_steps")
+_TILE_KEYS = ("site_training_w", "capex_usd")
+
+
+def tell(folder: Folder) -> StudyPage:
+    """Headline and chapters of a run folder."""
+    campaigns = _campaigns(folder)
+    chapters: Iterable[Chapter | None] = (
+        comparison(folder.plan, campaigns),
+        plan(folder.plan),
+        campaign.goodput(campaigns),
+        campaign.events(campaigns),
+        campaign.learning(campaigns),
+        campaign.pace(folder.plan.best.step_s if folder.plan else None, campaigns),
+        campaign.power(campaigns),
+        answers(folder.answers),
+        factory(folder.description),
+    )
+    return StudyPage(
+        name=folder.name,
+        lead=_lead(folder.description or ()),
+        tiles=tuple(_tiles(folder)),
+        chapters=tuple(chapter for chapter in chapters if chapter),
+    )
+
+
+def _campaigns(folder: Folder) -> dict[str, Campaign]:
+    both = {"twin": folder.twin, "reality": folder.reality}
+    return {who: campaign for who, campaign in both.items() if campaign}
+
+
+def _lead(description: Iterable[Figure]) -> str:
+    known = {figure.key: figure for figure in description}
+    said = [_phrase(known[key]) for key in _LEAD_KEYS if key in known]
+    return ", ".join(said) + "." if said else ""
+
+
+def _phrase(figure: Figure) -> str:
+    return f"{with_unit(figure.value, figure.unit, key=figure.key)} {figure.label}"
+
+
+def _tiles(folder: Folder) -> Iterable[Tile]:
+    known = {figure.key: figure for figure in folder.description or ()}
+    for key in _TILE_KEYS:
+        if key in known and known[key].value:
+            value = with_unit(known[key].value, known[key].unit, key=key)
+            yield Tile(origin="factory", tone="grey", value=value, label=known[key].label)
+    if folder.plan:
+        best = folder.plan.best
+        yield _tile("plan", write(best.step_s, Quantity.TIME), "a step")
+        yield _tile("plan", percent(best.mfu), "MFU")
+    for who, run in _campaigns(folder).items():
+        yield from _campaign_tiles(who, run)
+
+
+def _campaign_tiles(who: str, run: Campaign) -> Iterable[Tile]:
+    yield _tile(
+        who, percent(run.summary.goodput), f"goodput over {write(run.trace.end_s, Quantity.TIME)}"
+    )
+    interruptions = run.summary.num_interruptions
+    yield _tile(
+        who, f"{interruptions:,}", "interruption" if interruptions == 1 else "interruptions"
+    )
+    kept = [loss for loss in run.trace.losses if not loss.redone]
+    if kept:
+        yield _tile(who, f"{kept[-1].loss:.2f} nats", f"loss after {kept[-1].step:,} steps")
+
+
+_TONES = {"plan": "orange", "twin": "blue", "reality": "green"}
+
+
+def _tile(origin: str, value: str, label: str) -> Tile:
+    return Tile(origin=origin, tone=_TONES[origin], value=value, label=label)

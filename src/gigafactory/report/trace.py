@@ -1,0 +1,109 @@
+"""The course of one campaign as the figures draw it: series, no sums.
+
+Sums (goodput, ETTR, energy ...) come from ``ledger.fold`` alone; here a ledger, of the twin or of
+the real run, is only laid out along time and along steps.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Level = TypeVar("Level", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The allocation was in ``bucket`` from ``begin_s`` to ``end_s``."""
+
+    begin_s: float
+    end_s: float
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A fault or an action; ``name`` groups, ``text`` tells."""
+
+    at_s: float
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The loss of a step as it was first reported; ``redone`` if it was rolled back later."""
+
+    step: int
+    loss: float
+    redone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One campaign; times in s since it began."""
+
+    end_s: float
+    spans: Sequence[Span] = ()
+    faults: Sequence[Mark] = ()
+    actions: Sequence[Mark] = ()
+    losses: Sequence[Loss] = ()
+    checkpoints: Sequence[tuple[float, int]] = ()
+    step_times_s: Sequence[tuple[float, int]] = ()
+    """(seconds a step, number of steps that took so long)."""
+    power_w: Sequence[tuple[float, float]] = ()
+    """(since when, site power)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bin(Generic[Level]):
+    """Seconds spent at each level (a bucket, a power) between ``begin_s`` and ``end_s``."""
+
+    begin_s: float
+    end_s: float
+    seconds: Mapping[Level, float]
+
+
+def binned(
+    spans: Iterable[tuple[float, float, Level]], *, width_s: float, end_s: float
+) -> list[Bin[Level]]:
+    """(begin, end, level) spans cut into bins of ``width_s``; the last bin ends at ``end_s``."""
+    count = max(1, -int(-end_s // width_s))
+    sums: list[dict[Level, float]] = [{} for _ in range(count)]
+    for begin_s, stop_s, level in spans:
+        for index in range(int(begin_s // width_s), min(count, int(stop_s // width_s) + 1)):
+            inside_s = min(stop_s, (index + 1) * width_s) - max(begin_s, index * width_s)
+            if inside_s > 0:
+                sums[index][level] = sums[index].get(level, 0.0) + inside_s
+    return [
+        Bin(i * width_s, min((i + 1) * width_s, end_s), seconds) for i, seconds in enumerate(sums)
+    ]
+
+
+def buckets_binned(trace: Trace, *, width_s: float) -> list[Bin[str]]:
+    """How long each bucket was open in each bin."""
+    spans = ((s.begin_s, s.end_s, s.bucket) for s in trace.spans)
+    return binned(spans, width_s=width_s, end_s=trace.end_s)
+
+
+def power_binned(trace: Trace, *, width_s: float) -> list[Bin[float]]:
+    """How long each power was drawn in each bin."""
+    ends_s = [at_s for at_s, _ in trace.power_w[1:]] + [trace.end_s]
+    levels = ((at_s, end_s, w) for (at_s, w), end_s in zip(trace.power_w, ends_s, strict=True))
+    return [b for b in binned(levels, width_s=width_s, end_s=trace.end_s) if b.seconds]
+
+
+def mean_level(one: Bin[float]) -> float:
+    """The mean of a bin's levels, weighted by their seconds."""
+    return sum(w * s for w, s in one.seconds.items()) / sum(one.seconds.values())
+
+
+def counted(marks: Sequence[Mark], *, width_s: float, end_s: float) -> list[Counter[str]]:
+    """How many ``marks`` of each name fall into each bin of ``width_s``."""
+    count = max(1, -int(-end_s // width_s))
+    sums: list[Counter[str]] = [Counter() for _ in range(count)]
+    for mark in marks:
+        sums[min(count - 1, int(mark.at_s // width_s))][mark.name] += 1
+    return sums

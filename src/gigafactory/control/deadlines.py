@@ -1,0 +1,129 @@
+"""Time: what has run out by now, and when the next thing will.
+
+`expire` turns passed deadlines into facts before each reconciliation; `wake` asks for a Ticked at
+the next one. Both look only at what is open, never at the whole fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gigafactory.control.actions import HoldReason, WakeAt
+from gigafactory.control.fleet import Condition
+from gigafactory.control.observe import probe
+from gigafactory.control.recovery import reconcile, stop_gang
+from gigafactory.control.state import Break, State
+from gigafactory.control.states import Phase, Turn
+from gigafactory.units import HOUR_S
+
+
+def expire(state: State) -> None:
+    """Note everything whose time has come."""
+    if state.fleet.enquiries:
+        _enquiries(state)
+    if state.phase in _GANG_DEADLINES and state.now_s >= gang_deadline_s(state):
+        _gang_is_late(state)
+
+
+def expire_hold(state: State) -> None:
+    """A hold that outlasted its time and was not lifted even now ends the campaign."""
+    if state.phase is Phase.HOLDING and state.now_s >= _hold_until_s(state):
+        why = state.held.value if state.held else "held"
+        state.is_failed = f"nobody lifted the hold ({why}) within {state.config.max_hold_s:g} s"
+        reconcile(state)
+
+
+def wake(state: State) -> None:
+    """Ask for a Ticked at the next deadline, unless one that is early enough is on its way."""
+    deadline_s = min(_deadlines_s(state), default=None)
+    if state.wake_at_s is not None and state.now_s >= state.wake_at_s:
+        state.wake_at_s = None
+    if deadline_s is None or (state.wake_at_s is not None and state.wake_at_s <= deadline_s):
+        return
+    state.wake_at_s = deadline_s
+    state.out.append(WakeAt(token=state.token(), at_s=deadline_s))
+
+
+def gang_deadline_s(state: State) -> float:
+    """When the patience with the current generation ends."""
+    gang, ladder = state.gang, state.config.ladder
+    if state.phase is Phase.STARTING:
+        return gang.started_at_s + ladder.join_s
+    if state.phase is Phase.STOPPING:
+        return gang.stopped_at_s + ladder.heartbeat_s
+    moved_s = gang.moved_at_s + ladder.collective_s
+    if not gang.has_stepped:
+        moved_s = max(moved_s, gang.started_at_s + ladder.watchdog_s)
+    return min(moved_s, gang.drain_until_s) if state.phase is Phase.DRAINING else moved_s
+
+
+_GANG_DEADLINES = frozenset({Phase.STARTING, Phase.RUNNING, Phase.DRAINING, Phase.STOPPING})
+
+
+def _gang_is_late(state: State) -> None:
+    if state.phase is Phase.STARTING:
+        state.break_gang(Break.START_TIMEOUT)
+    elif state.phase is Phase.RUNNING:
+        state.break_gang(Break.SILENCE)
+    elif state.phase is Phase.DRAINING:
+        _drain_is_late(state)
+    elif state.gang.num_stops < state.config.max_stops:
+        stop_gang(state)
+    else:
+        # Whoever is left is fenced off by the next token, and cannot commit anything.
+        state.turn(Turn.GONE)
+
+
+def _drain_is_late(state: State) -> None:
+    if state.num_stop_requests:
+        state.break_gang(Break.STOP)
+    elif state.gang.step >= state.progress.num_steps:
+        state.break_gang(Break.UNSAVED)
+    elif state.now_s >= state.gang.drain_until_s:
+        state.break_gang(Break.DRAINED)
+    else:
+        state.break_gang(Break.SILENCE)
+
+
+def _enquiries(state: State) -> None:
+    """Leases that ran out with a witness, answers that vouch, questions to be asked again."""
+    fleet = state.fleet
+    for host, enquiry in list(fleet.enquiries.items()):
+        if enquiry.alive is False and state.now_s >= enquiry.lease_until_s:
+            fleet.condemn(host, "silent, and a second witness says it is dead", Condition.DEAD)
+        elif fleet.conditions.get(host) is not Condition.UNREACHABLE and _is_settled(state, host):
+            del fleet.enquiries[host]
+            fleet.ease(host, Condition.SUSPECT)
+        elif state.now_s >= enquiry.ask_again_s:
+            probe(state, host)
+
+
+def _is_settled(state: State, host: int) -> bool:
+    """An accused host whose heart beats is let off when the witness vouches or stays silent."""
+    enquiry = state.fleet.enquiries[host]
+    is_exhausted = enquiry.num_probes >= state.config.max_probes
+    return enquiry.alive is True or (is_exhausted and state.now_s >= enquiry.ask_again_s)
+
+
+def _hold_until_s(state: State) -> float:
+    return state.held_since_s + state.config.max_hold_s
+
+
+def _deadlines_s(state: State) -> Iterator[float]:
+    """Every moment still to come at which something is due by time alone."""
+    found: list[float] = []
+    if state.phase in _GANG_DEADLINES:
+        found.append(gang_deadline_s(state))
+    elif state.phase is Phase.HOLDING:
+        found.append(_hold_until_s(state))
+        if state.held is HoldReason.TOO_MANY_EVICTIONS and state.incidents_s:
+            found.append(state.incidents_s[0] + HOUR_S)
+    elif state.phase is Phase.FINISHED:
+        return
+    for enquiry in state.fleet.enquiries.values():
+        found.append(enquiry.ask_again_s)
+        if enquiry.alive is False:
+            found.append(enquiry.lease_until_s)
+    for by_s in state.fleet.departing.values():
+        found += (by_s - state.config.ladder.collective_s, by_s)
+    yield from (at_s for at_s in found if at_s > state.now_s)

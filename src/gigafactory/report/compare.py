@@ -42,7 +42,13 @@ def compare(
         )
         for key, label, quantity, promise, outcome in _LINES
     ]
-    return [row for row in rows if (row.plan, row.twin, row.reality) != (None, None, None)]
+    return [row for row in rows if _says_something(row)]
+
+
+def _says_something(row: Row) -> bool:
+    """Known to somebody; money only where something is paid."""
+    known = [v for v in (row.plan, row.twin, row.reality) if v is not None]
+    return any(known) if row.quantity is Quantity.MONEY else bool(known)
 
 
 def ratio_of(value: float | None, reference: float | None) -> float | None:

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
-from gigafactory.report.axes import Axis, plain, prefixed, time_axis, value_axis
+from gigafactory.report.axes import Axis, Tick, plain, prefixed, time_axis, value_axis
 from gigafactory.report.blocks import Chart
 from gigafactory.report.buckets import PRODUCTIVE, in_order, tone, words
-from gigafactory.report.svg import Frame, bars, chart, dot, line, note, rule, step_line
+from gigafactory.report.svg import Frame, bars, chart, dot, line, rule, step_line
 from gigafactory.report.trace import (
     Bin,
     Loss,
     Mark,
     Trace,
+    bin_edges_s,
     buckets_binned,
     counted,
     mean_level,
@@ -40,9 +41,21 @@ def course(who: str, trace: Trace, *, end_s: float) -> list[Chart]:
     return [_lost_by_bin(who, trace, width_s, end_s), _faults_by_bin(who, trace, width_s, end_s)]
 
 
+_FAULTS_AT, _STATE_AT, _ACTIONS_AT = 0.86, 0.5, 0.14
+_LANES = Axis(
+    low=0,
+    high=1,
+    ticks=(
+        Tick(value=_FAULTS_AT, text="faults"),
+        Tick(value=_STATE_AT, text="state"),
+        Tick(value=_ACTIONS_AT, text="actions"),
+    ),
+)
+
+
 def _band(who: str, trace: Trace, *, end_s: float) -> Chart:
     """States as a coloured band, faults as marks above it, actions below."""
-    frame = Frame(x=time_axis(end_s), y=Axis(low=0, high=1, ticks=()), height_px=104)
+    frame = Frame(x=time_axis(end_s), y=_LANES, height_px=104)
     present = in_order(span.bucket for span in trace.spans)
     layers = [
         bars(
@@ -52,12 +65,11 @@ def _band(who: str, trace: Trace, *, end_s: float) -> Chart:
         )
         for bucket in present
     ]
-    layers += _marks(frame, trace.faults, at=0.86, tone_name="red")
-    layers += _marks(frame, trace.actions, at=0.14, tone_name="ink")
+    layers += _marks(frame, trace.faults, at=_FAULTS_AT, tone_name="red")
+    layers += _marks(frame, trace.actions, at=_ACTIONS_AT, tone_name="ink")
     return Chart(
         title=who,
-        subtitle=f"states; above them {_count(trace.faults, 'fault')}, "
-        f"below {_count(trace.actions, 'action')} of the controller",
+        subtitle=f"{_count(trace.faults, 'fault')}, {_count(trace.actions, 'action')} taken",
         svg=chart(frame, layers, alt=f"{who}: states, faults and actions along time"),
         legend=tuple((tone(b), words(b)) for b in present),
     )
@@ -116,7 +128,7 @@ def _faults_by_bin(who: str, trace: Trace, width_s: float, end_s: float) -> Char
         y=value_axis([0, *(sum(c.values()) for c in columns)], text=plain, num_ticks=3),
         height_px=120,
     )
-    spans = [(i * width_s, min((i + 1) * width_s, trace.end_s)) for i in range(len(columns))]
+    spans = bin_edges_s(width_s=width_s, end_s=trace.end_s)
     names = [*kept, *([_OTHER] if len(ranked) > len(kept) else [])]
     return Chart(
         title=f"{who}: faults",
@@ -181,8 +193,7 @@ def losses(trace: Trace) -> Chart:
     layers += [_redone_dot(frame, loss) for loss in again[:_MOST_MARKS]]
     layers += [_checkpoint_dot(frame, at_s, step) for at_s, step in trace.checkpoints[:_MOST_MARKS]]
     last = kept[-1]
-    layers.append(note(frame, (last.step, last.loss), f"{last.loss:.3f} nats"))
-    legend = [("blue", "kept steps")]
+    legend = [("blue", f"kept steps, at the end {last.loss:.3f} nats")]
     legend += [("red", f"{len(again)} steps lost and done again")] if again else []
     legend += [("green", f"{len(trace.checkpoints)} checkpoints")] if trace.checkpoints else []
     return Chart(
@@ -270,13 +281,15 @@ def _seconds(value_s: float) -> str:
 
 
 def _cumulative(times_s: Sequence[tuple[float, int]]) -> list[tuple[float, float]]:
-    """(time, share of steps at most so long), rising."""
-    total = sum(n for _, n in times_s)
-    done, curve = 0, []
-    for time_s, count in sorted(times_s):
+    """(time, share of steps at most so long), rising, at most ``_MOST_POINTS`` points."""
+    counts: Counter[float] = Counter()
+    for time_s, count in times_s:
+        counts[time_s] += count
+    total, done, curve = sum(counts.values()), 0, []
+    for time_s, count in sorted(counts.items()):
         done += count
         curve.append((time_s, done / total))
-    return curve
+    return _thinned(curve)
 
 
 def _median(curve: Sequence[tuple[float, float]]) -> float:
@@ -312,9 +325,11 @@ def cumulative_faults(campaigns: Sequence[tuple[str, str, Trace]]) -> Chart:
         height_px=170,
     )
     layers = []
-    for who, tone_name, trace in campaigns:
+    for _, tone_name, trace in campaigns:
         points = [(m.at_s, float(n)) for n, m in enumerate(trace.faults, start=1)]
         layers.append(step_line(frame, _thinned([(0.0, 0.0), *points]), tone=tone_name))
-        at = points[-1] if points else (trace.end_s, 0.0)
-        layers.append(note(frame, at, f"{who} {len(trace.faults):,}", tone=tone_name, dy_px=18))
-    return Chart(title="Faults so far", svg=chart(frame, layers, alt="Cumulative number of faults"))
+    return Chart(
+        title="Faults so far",
+        svg=chart(frame, layers, alt="Cumulative number of faults"),
+        legend=tuple((tone_name, f"{who} {len(t.faults):,}") for who, tone_name, t in campaigns),
+    )

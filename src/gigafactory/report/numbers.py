@@ -34,9 +34,9 @@ def write(value: float, quantity: Quantity) -> str:
         case Quantity.COUNT:
             return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
         case Quantity.TOKENS:
-            return show(value, "tokens")
+            return _prefix_apart(value, "tokens")
         case Quantity.TOKENS_PER_S:
-            return show(value, "tokens/s")
+            return _prefix_apart(value, "tokens/s")
         case Quantity.ENERGY:
             return show(value / KWH_J * 1e3, "Wh")
         case Quantity.MONEY:
@@ -45,6 +45,11 @@ def write(value: float, quantity: Quantity) -> str:
             return show(value, "W")
         case Quantity.MEMORY:
             return show(value, "B")
+
+
+def _prefix_apart(value: float, unit: str) -> str:
+    """``13.1 M tokens/s``: a prefix glued to a word cannot be read."""
+    return f"{show(value, '').strip()} {unit}"
 
 
 def percent(share: float) -> str:
@@ -57,7 +62,8 @@ def percent(share: float) -> str:
 
 def ratio(value: float) -> str:
     """``1.0312`` -> ``1.03 x``."""
-    return f"{value:.3g} x" if value < 1000 else f"{value:,.0f} x"
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 4
+    return f"{value:,.{digits}f} x"
 
 
 #: Base units that take a decimal prefix, also in front of ``/year`` and the like.

@@ -141,7 +141,7 @@ def _fault_text(fault: FaultStruck) -> str:
 
 def _action_mark(at_s: float, action: dict[str, Any]) -> Mark:
     name = _spaced(str(action.get("type", "")))
-    told = [f"{words(key)} {action[key]}" for key in ("step", "host") if key in action]
+    told = [f"{key} {action[key]}" for key in ("step", "host") if action.get(key) is not None]
     told += [str(action[key]) for key in ("outcome", "reason") if action.get(key)]
     return Mark(at_s, name, f"{name} ({', '.join(told)})" if told else name)
 

@@ -16,6 +16,7 @@ from gigafactory.report.numbers import Quantity, percent, with_unit, write
 
 #: Figures of the description that tell a stranger what this is about.
 _LEAD_KEYS = ("num_hosts", "num_gpus", "num_parameters", "num_active_parameters", "num_steps")
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _TILE_KEYS = ("site_training_w", "capex_usd")
 
 
@@ -48,12 +49,13 @@ def _campaigns(folder: Folder) -> dict[str, Campaign]:
 
 def _lead(description: Iterable[Figure]) -> str:
     known = {figure.key: figure for figure in description}
-    said = [_phrase(known[key]) for key in _LEAD_KEYS if key in known]
+    said = [_phrase(known[key]) for key in _LEAD_KEYS if key in known and known[key].value > 1]
     return ", ".join(said) + "." if said else ""
 
 
 def _phrase(figure: Figure) -> str:
-    return f"{with_unit(figure.value, figure.unit, key=figure.key)} {figure.label}"
+    value = with_unit(figure.value, figure.unit, key=figure.key)
+    return f"{value.replace(' ', _NO_BREAK)} {figure.label}"
 
 
 def _tiles(folder: Folder) -> Iterable[Tile]:

@@ -90,24 +90,6 @@ def rule(frame: Frame, x: float, *, tone: str, title: str) -> Markup:
     ).format(tone, frame.percent(x), frame.height_px, title)
 
 
-def note(
-    frame: Frame, at: tuple[float, float], text: str, *, tone: str = "ink", dy_px: int = -9
-) -> Markup:
-    """Text ``dy_px`` below a point, kept inside the chart: to its left in the right half."""
-    right_half = frame.x.share(at[0]) > 0.5
-    return Markup(
-        '<text class="label c-{}" x="{}" y="{}" dx="{}" dy="{}" text-anchor="{}">{}</text>'
-    ).format(
-        tone,
-        frame.percent(at[0]),
-        _short(frame.top_px(at[1])),
-        -4 if right_half else 4,
-        dy_px,
-        "end" if right_half else "start",
-        text,
-    )
-
-
 def _stretched(frame: Frame, body: Markup) -> Markup:
     return Markup(
         '<svg width="100%" height="{0}" viewBox="0 0 {1} {0}" preserveAspectRatio="none">{2}</svg>'

@@ -6,6 +6,7 @@ the real run, is only laid out along time and along steps.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,16 +71,29 @@ def binned(
     spans: Iterable[tuple[float, float, Level]], *, width_s: float, end_s: float
 ) -> list[Bin[Level]]:
     """(begin, end, level) spans cut into bins of ``width_s``; the last bin ends at ``end_s``."""
-    count = max(1, -int(-end_s // width_s))
+    count = num_bins(width_s=width_s, end_s=end_s)
     sums: list[dict[Level, float]] = [{} for _ in range(count)]
     for begin_s, stop_s, level in spans:
-        for index in range(int(begin_s // width_s), min(count, int(stop_s // width_s) + 1)):
-            inside_s = min(stop_s, (index + 1) * width_s) - max(begin_s, index * width_s)
+        first, last = (min(count - 1, int(t_s // width_s)) for t_s in (begin_s, stop_s))
+        for index in range(first, last + 1):
+            right_s = end_s if index == count - 1 else (index + 1) * width_s
+            inside_s = min(stop_s, right_s) - max(begin_s, index * width_s)
             if inside_s > 0:
                 sums[index][level] = sums[index].get(level, 0.0) + inside_s
-    return [
-        Bin(i * width_s, min((i + 1) * width_s, end_s), seconds) for i, seconds in enumerate(sums)
-    ]
+    edges_s = bin_edges_s(width_s=width_s, end_s=end_s)
+    return [Bin(*edges, seconds) for edges, seconds in zip(edges_s, sums, strict=True)]
+
+
+def num_bins(*, width_s: float, end_s: float) -> int:
+    """How many bins; a last sliver is not worth one and joins its neighbour."""
+    return max(1, math.ceil(end_s / width_s - 0.05))
+
+
+def bin_edges_s(*, width_s: float, end_s: float) -> list[tuple[float, float]]:
+    """Begin and end of each bin."""
+    count = num_bins(width_s=width_s, end_s=end_s)
+    begins_s = [i * width_s for i in range(count)]
+    return list(zip(begins_s, [*begins_s[1:], end_s], strict=True))
 
 
 def buckets_binned(trace: Trace, *, width_s: float) -> list[Bin[str]]:
@@ -102,7 +116,7 @@ def mean_level(one: Bin[float]) -> float:
 
 def counted(marks: Sequence[Mark], *, width_s: float, end_s: float) -> list[Counter[str]]:
     """How many ``marks`` of each name fall into each bin of ``width_s``."""
-    count = max(1, -int(-end_s // width_s))
+    count = num_bins(width_s=width_s, end_s=end_s)
     sums: list[Counter[str]] = [Counter() for _ in range(count)]
     for mark in marks:
         sums[min(count - 1, int(mark.at_s // width_s))][mark.name] += 1

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gigafactory.ledger.fold import Summary
 from gigafactory.report import figures
-from gigafactory.report.blocks import Bar, Bars, Block, Chapter, Table, TableRow, stacked
+from gigafactory.report.blocks import Bar, Bars, Beside, Block, Chapter, Table, TableRow, stacked
 from gigafactory.report.buckets import IDLE_SPARE, PRODUCTIVE, in_order, tone, words
 from gigafactory.report.folder import Campaign
 from gigafactory.report.numbers import Quantity, percent, write
 from gigafactory.report.trace import Mark, Trace
-from gigafactory.units import HOUR_S, show_time
+from gigafactory.units import HOUR_S
 
 _ABSENT = "No ledger here; giga simulate --dir writes the twin's, giga run the real one."
 _TONES = {"twin": "blue", "reality": "green"}
+_THE = {"twin": "the twin", "reality": "reality"}
 _MOST_ROWS = 40
 #: Two campaigns share one time axis unless one is this much longer.
 _COMPARABLE = 3.0
@@ -113,7 +114,9 @@ def _gpu_h(gpu_s: float) -> str:
     hours = gpu_s / HOUR_S
     if hours >= 1e6:
         return f"{hours / 1e6:,.2f} M GPU-h"
-    return f"{hours:,.0f} GPU-h" if hours >= 1000 else f"{hours:.3g} GPU-h"
+    if hours >= 1:
+        return f"{hours:,.0f} GPU-h" if hours >= 1000 else f"{hours:.3g} GPU-h"
+    return f"{gpu_s:.3g} GPU-s" if gpu_s else "0 GPU-s"
 
 
 def events(campaigns: Mapping[str, Campaign]) -> Chapter:
@@ -129,8 +132,10 @@ def events(campaigns: Mapping[str, Campaign]) -> Chapter:
         blocks += figures.course(who, campaign.trace, end_s=end_s)
     if max(len(c.trace.faults) for c in campaigns.values()) > _MOST_ROWS:
         blocks.append(figures.cumulative_faults(_toned(campaigns)))
-    blocks += [table for who, c in campaigns.items() for table in _what_happened(who, c)]
-    return Chapter(key="events", title=title, intro="", blocks=tuple(blocks))
+    tables = [table for who, c in campaigns.items() for table in _what_happened(who, c)]
+    if tables:
+        blocks.append(Beside(blocks=tuple(tables)))
+    return Chapter(key="events", title=title, blocks=tuple(blocks))
 
 
 def _toned(campaigns: Mapping[str, Campaign]) -> list[tuple[str, str, Trace]]:
@@ -144,10 +149,11 @@ def _what_happened(who: str, campaign: Campaign) -> list[Table]:
         return []
     if len(faults) + len(actions) <= _MOST_ROWS:
         return [_lines(who, faults, actions)]
-    return [
-        _tally(f"Faults of the {who} by cause", "fault", faults),
-        _tally(f"Actions in the {who}", "action", actions),
+    tallies = [
+        _tally(f"Faults in {_THE[who]} by cause", "fault", faults),
+        _tally(f"Actions in {_THE[who]}", "action", actions),
     ]
+    return [tally for tally in tallies if tally.rows]
 
 
 def _lines(who: str, faults: Sequence[Mark], actions: Sequence[Mark]) -> Table:
@@ -156,10 +162,10 @@ def _lines(who: str, faults: Sequence[Mark], actions: Sequence[Mark]) -> Table:
         key=lambda line: line[:2],
     )
     return Table(
-        title=f"What happened in the {who}",
+        title=f"What happened in {_THE[who]}",
         heads=("what", "after"),
         rows=tuple(
-            TableRow(cells=(text, show_time(at_s)), tone="ink" if is_action else "red")
+            TableRow(cells=(text, write(at_s, Quantity.TIME)), tone="ink" if is_action else "red")
             for at_s, is_action, text in told
         ),
     )
@@ -203,13 +209,16 @@ def power(campaigns: Mapping[str, Campaign]) -> Chapter | None:
     if not drawing:
         return None
     charts = [figures.power(who, c.trace) for who, c in drawing.items() if len(c.trace.power_w) > 1]
-    table = Table(
-        heads=("quantity", *drawing),
-        rows=tuple(
-            TableRow(cells=(label, *(_said(of(c.summary), quantity) for c in drawing.values())))
-            for label, quantity, of in _BILL
-        ),
+    lines = [
+        (label, quantity, [of(c.summary) for c in drawing.values()])
+        for label, quantity, of in _BILL
+    ]
+    rows = tuple(
+        TableRow(cells=(label, *(_said(value, quantity) for value in values)))
+        for label, quantity, values in lines
+        if any(values)
     )
+    table = Table(heads=("quantity", *drawing), rows=rows)
     return Chapter(key="power", title="Power and money", blocks=(*charts, table))
 
 

@@ -59,6 +59,8 @@ def plan(document: PlanDocument | None) -> Chapter:
 
 
 def _intro(document: PlanDocument) -> str:
+    if document.num_candidates == 1:
+        return "The study fixes the layout; this is what it is predicted to do."
     time = f" in {write(document.search_s, Quantity.TIME)}" if document.search_s is not None else ""
     return (
         f"Best of {document.num_candidates:,} legal layouts, of which {document.num_feasible:,} "

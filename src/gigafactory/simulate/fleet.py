@@ -38,6 +38,10 @@ class Fleet:
         """True where the host could train."""
         return bool(self.state[host] == HostState.UP)
 
+    def hosts_not_up(self) -> list[int]:
+        """Hosts that are broken or in repair."""
+        return np.flatnonzero(self.state != HostState.UP).tolist()
+
     def num_in(self, state: HostState) -> int:
         """Hosts in ``state``."""
         return int(np.count_nonzero(self.state == state))

@@ -10,7 +10,8 @@ Legend: K steps between checkpoints, cycle = K steps and one stall.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 
 #: Guards the floor of a quotient that should be whole against the last bit of a sum of floats.
 _SLACK = 1e-9
@@ -69,6 +70,14 @@ class Run:
         _, within_s = self._split(at_s)
         return within_s >= self.cadence.checkpoint_steps * self.cadence.step_s
 
+    def unfinished_s(self, at_s: float) -> float:
+        """Seconds of work in the step that is not finished at ``at_s``."""
+        if self.is_stalled(at_s):
+            return 0.0
+        _, within_s = self._split(at_s)
+        done_s = (self.step_at(at_s) - self.begin_step) % self.cadence.checkpoint_steps
+        return max(0.0, within_s - done_s * self.cadence.step_s)
+
     def committed_at(self, at_s: float) -> tuple[int, float] | None:
         """The newest checkpoint committed by ``at_s`` and when it was; None where none is."""
         cycles = self.cycles_at(at_s - self.cadence.write_s)
@@ -80,3 +89,56 @@ class Run:
     def _split(self, at_s: float) -> tuple[int, float]:
         cycles = self.cycles_at(at_s)
         return cycles, at_s - self.begin_s - cycles * self.cadence.cycle_s
+
+
+class Phase(Enum):
+    """What is true of the gang, whether or not the controller knows it yet."""
+
+    ABSENT = "absent"
+    STARTING = "starting"
+    """Processes, rendezvous, communicators."""
+    RESTORING = "restoring"
+    RUNNING = "running"
+    ENDING = "ending"
+    """The last step is done and its checkpoint is being written."""
+    BROKEN = "broken"
+    """No progress any more; sooner or later somebody notices."""
+    STOPPING = "stopping"
+
+
+@dataclass(slots=True)
+class Gang:
+    """The processes of one generation, and the seats that they carry on from it."""
+
+    generation: int = 0
+    phase: Phase = Phase.ABSENT
+    seats: list[int] = field(default_factory=list)
+    """The host in each seat."""
+    members: set[int] = field(default_factory=set)
+    run: Run | None = None
+    """Present from the moment training goes on until the phase is no longer RUNNING."""
+    reported_s: float = 0.0
+    """Until when the run was reported."""
+    reported_step: int = 0
+    committed_step: int | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """True while a failure would interrupt something."""
+        return self.phase in _ALIVE
+
+    def take_seats(
+        self, hosts: tuple[int, ...], seated: tuple[tuple[int, int], ...] | None
+    ) -> None:
+        """Seat ``hosts``; ``seated`` names the changes, so that a swap costs no pass over all."""
+        if seated is None:
+            self.seats, self.members = list(hosts), set(hosts)
+            return
+        for seat, host in seated:
+            self.members.discard(self.seats[seat])
+            self.seats[seat] = host
+        # afterwards, for two hosts may change seats with each other
+        self.members.update(host for _, host in seated)
+
+
+_ALIVE = {Phase.STARTING, Phase.RESTORING, Phase.RUNNING, Phase.ENDING}

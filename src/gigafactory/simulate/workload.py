@@ -30,7 +30,7 @@ class Workload:
     """GPUs in the mesh."""
     flops_per_step: float
     """Model FLOPs of the whole job in one step, recompute excluded."""
-    tokens_per_step: float
+    tokens_per_step: int
     checkpoint_bytes: float
     peak_flops_per_s: float
     """Dense peak of one GPU in the precision of the job."""
@@ -58,7 +58,7 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
         num_steps=study.job.num_steps,
         num_gpus=num_gpus,
         flops_per_step=float(best.flops_per_step),
-        tokens_per_step=float(study.job.tokens_per_step),
+        tokens_per_step=study.job.tokens_per_step,
         checkpoint_bytes=checkpoint_bytes,
         peak_flops_per_s=study.cluster.host.gpu.peak(study.job.precision),
         cadence=_cadence(

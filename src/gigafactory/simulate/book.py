@@ -1,0 +1,75 @@
+"""The twin's pen: what happened, as entries of the ledger.
+
+Steps, stalls and commits of an undisturbed run are entered when it is reported on, not one by
+one: the stalls since the last report stand in one piece at its beginning, which leaves every
+bucket, step and commit count exact and moves a stall by minutes at most.
+"""
+
+from __future__ import annotations
+
+from gigafactory.ledger.entries import (
+    WORKING,
+    Bucket,
+    BucketFrom,
+    CheckpointKept,
+    Content,
+    FaultStruck,
+    PowerFrom,
+    Rollback,
+    Steps,
+)
+from gigafactory.ledger.writer import LedgerWriter
+from gigafactory.simulate.gang import Cadence
+from gigafactory.simulate.power import Draw
+
+
+class Book:
+    """Writes entries and remembers which bucket is open."""
+
+    def __init__(self, ledger: LedgerWriter, *, draw: Draw, cadence: Cadence, num_bytes: float):
+        self.ledger = ledger
+        self.bucket: Bucket | None = None
+        self._draw = draw
+        self._cadence = cadence
+        self._num_bytes = num_bytes
+        self._draw_w: float | None = None
+
+    def enter(self, content: Content, *, at_s: float) -> None:
+        """Any entry, under the generation that is current."""
+        self.ledger.write(content, at_s=at_s)
+
+    def turn(self, bucket: Bucket, *, at_s: float) -> None:
+        """From ``at_s`` on the allocation is in ``bucket``, and draws accordingly."""
+        if bucket is self.bucket:
+            return
+        self.bucket = bucket
+        self.enter(BucketFrom(bucket=bucket), at_s=at_s)
+        draw_w = self._draw.working_w if bucket in WORKING else self._draw.waiting_w
+        if draw_w != self._draw_w:
+            self._draw_w = draw_w
+            self.enter(PowerFrom(draw_w=draw_w), at_s=at_s)
+
+    def stalled(self, stalled_s: float, *, since_s: float) -> None:
+        """Checkpoints held the run up for ``stalled_s`` in all since ``since_s``."""
+        if stalled_s > 0:
+            self.turn(Bucket.CHECKPOINT, at_s=since_s)
+            self.turn(Bucket.PRODUCTIVE, at_s=since_s + stalled_s)
+
+    def steps(self, step: int, *, num_steps: int, at_s: float) -> None:
+        """The run reached ``step`` at ``at_s``, ``num_steps`` further than last time."""
+        entry = Steps(step=step, num_steps=num_steps, step_s=self._cadence.step_s)
+        self.enter(entry, at_s=at_s)
+
+    def committed(self, step: int, *, at_s: float) -> None:
+        """The checkpoint of ``step`` is safe."""
+        save_s = self._cadence.blocking_s + self._cadence.write_s
+        entry = CheckpointKept(step=step, save_s=save_s, num_bytes=self._num_bytes)
+        self.enter(entry, at_s=at_s)
+
+    def struck(self, cause: str, *, fault: str, hosts: tuple[int, ...], at_s: float) -> None:
+        """Something broke, whether or not anybody knows."""
+        self.enter(FaultStruck(cause=cause, fault=fault, hosts=hosts), at_s=at_s)
+
+    def rolled_back(self, step: int, *, at_s: float) -> None:
+        """Training goes on after ``step``."""
+        self.enter(Rollback(step=step), at_s=at_s)

@@ -1,0 +1,202 @@
+"""The public door of the twin: a study and a plan in, a campaign through time out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from gigafactory.control.actions import Action
+from gigafactory.control.config import config_from_study, config_to_json
+from gigafactory.control.controller import Controller
+from gigafactory.control.events import Event
+from gigafactory.cost.energy import carbon_kg
+from gigafactory.describe.errors import InputError
+from gigafactory.describe.study import Study
+from gigafactory.ledger import entries as book
+from gigafactory.ledger.fold import Summary, fold
+from gigafactory.ledger.reader import read_ledger
+from gigafactory.ledger.writer import LedgerWriter
+from gigafactory.simulate import faults as fl
+from gigafactory.simulate.book import Book
+from gigafactory.simulate.fleet import new_fleet
+from gigafactory.simulate.kernel import Kernel, Priority
+from gigafactory.simulate.power import draw_of
+from gigafactory.simulate.rng import stream
+from gigafactory.simulate.workload import Workload, workload_of
+from gigafactory.simulate.world import Brain, Delays, Happening, World
+
+CONVENTION = (
+    "failures by wall clock, also during recovery; MTBF is wall time over interruptions, and a "
+    "failure during a recovery belongs to the interruption it prolongs"
+)
+HORIZON = "horizon"
+S = TypeVar("S", fl.Strike, fl.JobStrike, fl.FalseAlarm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignResult(Summary):
+    """What the ledger folds to, and what only the twin knows."""
+
+    convention: str = CONVENTION
+    checkpoint_interval_s: float
+    """Work between two checkpoints."""
+    checkpoint_bytes: float
+    carbon_kg: float
+    ledger_hash: str
+
+
+def simulate(study: Study, *, plan: Any, seed: int, ledger: LedgerWriter) -> CampaignResult:
+    """Follow the planned job of ``study`` until it is done or ``campaign.duration`` is over.
+
+    ``plan.best`` gives layout, step time and FLOPs. Everything that happens is entered in
+    ``ledger``, which must be new; the result is folded from it. Same study, plan and seed: same
+    bytes of ledger and result. InputError where the mesh does not fit on the cluster.
+    """
+    return follow(study, workload=workload_of(study, plan=plan), seed=seed, ledger=ledger)
+
+
+def follow(
+    study: Study,
+    *,
+    workload: Workload,
+    seed: int,
+    ledger: LedgerWriter,
+    delays: Delays | None = None,
+) -> CampaignResult:
+    """Like `simulate`, for a workload that is known already."""
+    if workload.num_hosts > study.cluster.num_hosts:
+        raise InputError(
+            f"the mesh needs {workload.num_hosts} hosts, cluster.num_hosts is "
+            f"{study.cluster.num_hosts}"
+        )
+    controller = Controller(
+        config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.step_s)
+    )
+    ledger.write(_opening(study, workload, seed=seed), at_s=0.0)
+    world = _world(
+        study, workload, seed=seed, ledger=ledger, brain=_recorded(controller, ledger),
+        delays=delays or Delays(),
+    )  # fmt: skip
+    _let_it_run(world, study, seed=seed)
+    _close(world, ledger)
+    return _result(study, workload, ledger)
+
+
+def _opening(study: Study, workload: Workload, *, seed: int) -> book.Opened:
+    cluster, host = study.cluster, study.cluster.host
+    return book.Opened(
+        world=book.World.TWIN,
+        study=study.study,
+        num_gpus=workload.num_hosts * host.num_gpus,
+        gpus_per_host=host.num_gpus,
+        num_spare_gpus=(cluster.num_hosts - workload.num_hosts) * host.num_gpus,
+        num_steps=workload.num_steps,
+        tokens_per_step=workload.tokens_per_step,
+        flops_per_step=workload.flops_per_step,
+        peak_flops_per_s=workload.peak_flops_per_s,
+        step_s=workload.step_s,
+        rent_usd_per_gpu_s=study.money.rent.price_usd_per_s,
+        electricity_usd_per_j=cluster.site.electricity_usd_per_j,
+        training_w_per_gpu=host.training_w / host.num_gpus,
+        idle_w_per_gpu=host.idle_w / host.num_gpus,
+        pue=cluster.site.pue,
+        seed=seed,
+        controller=config_to_json(
+            config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.step_s)
+        ),
+    )
+
+
+def _recorded(controller: Controller, ledger: LedgerWriter) -> Brain:
+    """The controller with a scribe at its side."""
+
+    def decide(event: Event) -> list[Action]:
+        actions = controller.handle(event)
+        ledger.decide(
+            event,
+            actions,
+            state_hash=controller.state_hash(),
+            generation=controller.generation,
+        )
+        return actions
+
+    return decide
+
+
+def _world(
+    study: Study,
+    workload: Workload,
+    *,
+    seed: int,
+    ledger: LedgerWriter,
+    brain: Brain,
+    delays: Delays,
+) -> World:
+    dice = stream("lemons", seed=seed)
+    return World(
+        workload=workload,
+        kernel=Kernel[Happening](),
+        fleet=new_fleet(
+            study.cluster.num_hosts, lemon_share=study.faults.lemon_share, dice=dice
+        ),
+        repairs_s=fl.repair_times_s(study.faults.repair, seed=seed),
+        dice=stream("job.host", seed=seed),
+        brain=brain,
+        book=Book(
+            ledger,
+            draw=draw_of(study.cluster, num_training_hosts=workload.num_hosts),
+            cadence=workload.cadence,
+            num_bytes=workload.checkpoint_bytes,
+        ),
+        delays=delays,
+    )  # fmt: skip
+
+
+def _let_it_run(world: World, study: Study, *, seed: int) -> None:
+    """Faults and the world take turns until the job or the time is over."""
+    kernel, faults, lemon = world.kernel, study.faults, world.fleet.lemon
+    if study.drill is not None:
+        world.plan_drill(study.drill.kill_at_step)
+    _feed(kernel, fl.strikes(faults, lemon=lemon, seed=seed), world.strike)
+    _feed(kernel, fl.job_strikes(faults, seed=seed), world.strike_job)
+    alarms = fl.false_alarms(faults, num_hosts=world.fleet.num_hosts, seed=seed)
+    _feed(kernel, alarms, world.alarm)
+    kernel.schedule(world.reach_horizon, at_s=study.campaign.duration_s, priority=Priority.END)
+    world.begin()
+    while not world.is_over:
+        kernel.next()()
+
+
+def _feed(kernel: Kernel[Happening], points: Iterator[S], strike: Callable[[S], None]) -> None:
+    """Let the next point happen, and after it the one that follows."""
+    point = next(points, None)
+    if point is not None:
+
+        def happen() -> None:
+            strike(point)
+            _feed(kernel, points, strike)
+
+        kernel.schedule(happen, at_s=point.at_s, priority=Priority.PHYSICS)
+
+
+def _close(world: World, ledger: LedgerWriter) -> None:
+    finish = world.outcome
+    closed = book.Closed(
+        outcome=finish.outcome.value if finish else HORIZON,
+        reason=finish.reason if finish else "",
+        step=world.gang.reported_step,
+    )
+    ledger.write(closed, at_s=world.kernel.now_s)
+
+
+def _result(study: Study, workload: Workload, ledger: LedgerWriter) -> CampaignResult:
+    summary = fold(ledger.entries if ledger.path is None else read_ledger(ledger.path))
+    cadence, site = workload.cadence, study.cluster.site
+    return CampaignResult(
+        **{f.name: getattr(summary, f.name) for f in fields(summary)},
+        checkpoint_interval_s=cadence.checkpoint_steps * cadence.step_s,
+        checkpoint_bytes=workload.checkpoint_bytes,
+        carbon_kg=float(carbon_kg(summary.energy_j, carbon_kg_per_j=site.carbon_kg_per_j)),
+        ledger_hash=ledger.ledger_hash,
+    )

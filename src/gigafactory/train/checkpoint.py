@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
@@ -36,6 +37,11 @@ from gigafactory.train.telling import Tell
 State = dict[str, Any]
 _TEMPORARY = ".tmp"
 _CHUNK_BYTES = 1 << 20
+_MAX_REASON_CHARS = 500
+
+
+class NotSavedError(RuntimeError):
+    """Training is done and its last state could not be kept."""
 
 
 class Checkpointer:
@@ -49,11 +55,13 @@ class Checkpointer:
         self._group = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._pending: Future[None] | None = None
+        self._failure: str | None = None
 
     def begin(self, state: State, *, step: int) -> None:
         """Copy ``state`` aside and return; an earlier checkpoint under way is awaited first."""
         began_s = time.perf_counter()
         self.wait()
+        self._failure = None
         beside = self._directory / (checkpoint_name(step) + _TEMPORARY)
         begun_s = time.perf_counter()
         writing = async_save(
@@ -71,6 +79,12 @@ class Checkpointer:
             self._pending.result()
             self._pending = None
 
+    def finish(self) -> None:
+        """Like ``wait``, but the last save must have been committed: NotSavedError if not."""
+        self.wait()
+        if self._failure is not None:
+            raise NotSavedError(f"the last checkpoint could not be saved: {self._failure}")
+
     def restore(self, state: State, *, step: int) -> None:
         """Read the committed checkpoint of ``step`` into the tensors of ``state``."""
         load(
@@ -87,10 +101,11 @@ class Checkpointer:
                 return
             mark = commit(beside, step=step, world_size=dist.get_world_size())
             remove_old(self._directory, num_kept=self._num_kept)
-        except Exception as error:  # a full disk or a lost peer; training itself decides
+        except (Exception, CheckpointException) as error:  # a full disk, or a lost peer
+            self._failure = str(_root_cause(error))[:_MAX_REASON_CHARS]
             if dist.get_rank() == 0:
                 shutil.rmtree(beside, ignore_errors=True)
-                self._tell(CheckpointFailed(step=step, reason=f"{_root_cause(error)}"[:500]))
+                self._tell(CheckpointFailed(step=step, reason=self._failure))
             return
         write_s = time.perf_counter() - begun_s
         num_bytes = sum(mark.sizes_bytes.values())

@@ -9,10 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from gigafactory.describe.errors import InputError
 from gigafactory.train.tokens import Text, token_bytes
 
 MAX_WINDOWS = 64
-_WINDOWS_AT_ONCE = 4
 
 
 @torch.no_grad()
@@ -24,19 +24,17 @@ def evaluate(
     Bytes are those of the normalised text; what the marks of the dialogue cost is counted, their
     bytes are not. The windows lie side by side from the start of the stream.
     """
-    num_ranks = dist.get_world_size()
-    available = (len(text.held_out) - 1) // seq_len
-    # the same number for every rank, because a sharded model computes only in step with its peers
-    each = max(1, min(MAX_WINDOWS, available) // num_ranks)
-    windows = [
-        text.held_out[i * seq_len : (i + 1) * seq_len + 1].astype(np.int64)
-        for i in range(dist.get_rank() * each, (dist.get_rank() + 1) * each)
-    ]
+    num_windows = min(MAX_WINDOWS, (len(text.held_out) - 1) // seq_len)
+    if num_windows == 0:
+        raise InputError(f"job.seq_len {seq_len} is longer than the text held out for evaluation")
     bytes_of = torch.from_numpy(token_bytes(text.tokenizer))
     sums = torch.zeros(3, dtype=torch.float64)
-    for first in range(0, each, _WINDOWS_AT_ONCE):
-        ids = torch.from_numpy(np.stack(windows[first : first + _WINDOWS_AT_ONCE]))
-        sums += _sums(model, ids, bytes_of, precision)
+    for first in range(0, num_windows, dist.get_world_size()):
+        index = first + dist.get_rank()
+        # a sharded model computes only in step with its peers: who has none left repeats one
+        begin = min(index, num_windows - 1) * seq_len
+        ids = torch.from_numpy(text.held_out[begin : begin + seq_len + 1].astype(np.int64))
+        sums += _sums(model, ids[None], bytes_of, precision) * (index < num_windows)
     dist.all_reduce(sums)
     nats, tokens, num_bytes = sums.tolist()
     return nats / tokens, nats / math.log(2) / num_bytes

@@ -104,7 +104,7 @@ def train(trainer: Trainer, *, after: int) -> None:
         is_due = step % task.train.checkpoint_steps == 0 or step == task.num_steps
         if is_due or save_asked:
             trainer.checkpointer.begin(state_of(trainer), step=step)
-    trainer.checkpointer.wait()
+    trainer.checkpointer.finish()
     dist.barrier()
 
 

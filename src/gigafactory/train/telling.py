@@ -85,8 +85,9 @@ def _place(trace: TracebackType | None) -> str:
 def is_victim(error: BaseException) -> bool:
     """Whether a lost or silent peer is behind it: torch reports that as a broken collective."""
     import torch.distributed as dist
+    from torch.distributed.checkpoint.api import CheckpointException
 
     message = str(error).lower()
     network = ("gloo", "connection closed by peer", "connection reset", "broken pipe", "store")
-    kinds = (dist.DistError, RuntimeError, ConnectionError)
+    kinds = (dist.DistError, RuntimeError, ConnectionError, CheckpointException)
     return isinstance(error, kinds) and any(word in message for word in network)

@@ -31,7 +31,7 @@ def main() -> None:
         work(
             task, rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]), tell=tell
         )
-    except Exception as error:
+    except BaseException as error:  # torch's CheckpointException is no Exception
         import traceback
 
         traceback.print_exc()

@@ -1,0 +1,138 @@
+"""The directory of a run: what lies where, who may write, whether it can be gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gigafactory.describe.errors import InputError, JobError
+from gigafactory.describe.layout import Layout
+from gigafactory.describe.study import Study
+from gigafactory.units import show
+
+_OURS = ("checkpoints", "model", "model.tmp", "logs", "rendezvous", "corpus")
+_OUR_FILES = ("ledger.jsonl", "task.json", "identity.json")
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """Paths below ``root``."""
+
+    root: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The book."""
+        return self.root / "ledger.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One directory a checkpoint."""
+        return self.root / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The exported model, when the run is done."""
+        return self.root / "model"
+
+    @property
+    def logs(self) -> Path:
+        """What the ranks print."""
+        return self.root / "logs"
+
+    @property
+    def task(self) -> Path:
+        """The newest generation's task."""
+        return self.root / "task.json"
+
+    @property
+    def identity(self) -> Path:
+        """What must not change when a run is resumed."""
+        return self.root / "identity.json"
+
+    @property
+    def rendezvous(self) -> Path:
+        """Stores where ranks meet, one a generation."""
+        return self.root / "rendezvous"
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[RunDirectory]:
+    """Own the directory; JobError where another driver does, InputError where it is unusable.
+
+    The kernel gives the lock back however the driver ends.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / "lock").open("a+")
+    except OSError as error:
+        raise InputError(f"{root}: cannot be used as a run directory: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise JobError(
+                f"{root} is in use by process {lock.read().strip() or 'unknown'}; "
+                "wait for it, stop it, or choose another --dir"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield RunDirectory(root)
+
+
+def clear(place: RunDirectory) -> None:
+    """Remove what an earlier run left; files of others (plans, reports) stay."""
+    for name in _OURS:
+        shutil.rmtree(place.root / name, ignore_errors=True)
+    for name in _OUR_FILES:
+        (place.root / name).unlink(missing_ok=True)
+
+
+def identity_of(study: Study, layout: Layout) -> dict[str, Any]:
+    """What makes two runs the same run: the losses of every step follow from it."""
+    assert study.train is not None
+    parts = {"model": study.model, "job": study.job, "train": study.train, "layout": layout}
+    return {
+        f"{part}.{key}": value
+        for part, spec in parts.items()
+        for key, value in spec.model_dump(mode="json").items()
+        if key not in ("source", "assumption")
+    }
+
+
+def check_identity(place: RunDirectory, study: Study, layout: Layout) -> None:
+    """InputError where the directory holds a run of something else; else remember what this is."""
+    wanted = identity_of(study, layout)
+    if place.identity.exists():
+        held = json.loads(place.identity.read_text())
+        changed = [
+            f"{key}: {held.get(key)} there, {wanted.get(key)} here"
+            for key in sorted(held.keys() | wanted.keys())
+            if held.get(key) != wanted.get(key)
+        ]
+        if changed:
+            raise InputError(
+                f"{place.root} holds a run of another study:\n  " + "\n  ".join(changed) + "\n"
+                "begin anew with --fresh, or choose another --dir"
+            )
+    place.identity.write_text(json.dumps(wanted, indent=2) + "\n")
+
+
+def check_space(place: RunDirectory, *, needed_bytes: float) -> None:
+    """JobError unless the disk has room for what a run writes beyond what is there already."""
+    held = sum(f.stat().st_size for f in place.checkpoints.rglob("*") if f.is_file())
+    free = shutil.disk_usage(place.root).free
+    if free + held < needed_bytes:
+        raise JobError(
+            f"{place.root}: {show(free, 'B')} free, {show(needed_bytes - held, 'B')} needed for "
+            "checkpoints and model; free space or choose another --dir"
+        )

@@ -1,0 +1,123 @@
+"""Our own training program as an engine: what it can do, and how a rank of it is started.
+
+Everything here is pure: a study, a layout and a checkpoint give a task and command lines.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from gigafactory.cost.parameters import count_parameters
+from gigafactory.describe.cluster import Precision
+from gigafactory.describe.errors import InputError
+from gigafactory.describe.layout import Layout, Recompute
+from gigafactory.describe.model import Block
+from gigafactory.describe.rank import Task
+from gigafactory.describe.study import Study
+from gigafactory.run.launchers.launcher import RankCommand
+
+NAME = "ours"
+#: A parameter and two moments, all in float32.
+CHECKPOINT_BYTES_PER_PARAMETER = 12
+EXPORT_BYTES_PER_PARAMETER = 4
+
+_AXES = ("tp", "pp", "vpp", "cp", "ep", "etp")
+_PRECISIONS = (Precision.FP32, Precision.BF16)
+
+
+def check(study: Study, layout: Layout) -> None:
+    """InputError with everything that this engine cannot do, each with what would be right."""
+    wrong = _wrong_study(study) + _wrong_layout(study, layout)
+    if wrong:
+        raise InputError(
+            f"study {study.study!r} cannot be run by the engine {NAME!r}:\n  " + "\n  ".join(wrong)
+        )
+
+
+def _wrong_study(study: Study) -> list[str]:
+    wrong = []
+    if study.train is None:
+        wrong.append("train: missing; add `train: {corpus: chitchat}` to say what to train on")
+    if study.model.block is not Block.GROK1:
+        wrong.append(f"model.block: {study.model.block} cannot be built; only {Block.GROK1} can")
+    if study.job.seq_len > study.model.context:
+        wrong.append(
+            f"job.seq_len: {study.job.seq_len} is longer than model.context {study.model.context}"
+        )
+    if study.drill and study.layout and study.drill.kill_rank >= study.layout.num_gpus:
+        wrong.append(
+            f"drill.kill_rank: there is no rank {study.drill.kill_rank} among "
+            f"{study.layout.num_gpus} (0 to {study.layout.num_gpus - 1})"
+        )
+    return wrong
+
+
+def _wrong_layout(study: Study, layout: Layout) -> list[str]:
+    wrong = [
+        f"layout.{axis}: {getattr(layout, axis)} is not possible; it is data-parallel only, use 1"
+        for axis in _AXES
+        if getattr(layout, axis) != 1
+    ]
+    if layout.recompute is not Recompute.NONE:
+        wrong.append(f"layout.recompute: {layout.recompute} is not possible; use none")
+    if layout.precision not in _PRECISIONS:
+        allowed = " or ".join(_PRECISIONS)
+        wrong.append(f"layout.precision: {layout.precision} is not possible; use {allowed}")
+    if study.job.global_batch % (layout.dp * layout.micro_batch):
+        wrong.append(
+            f"job.global_batch: {study.job.global_batch} is not a multiple of "
+            f"layout.dp {layout.dp} x layout.micro_batch {layout.micro_batch}"
+        )
+    return wrong
+
+
+def render_task(
+    study: Study, layout: Layout, *, generation: int, restore_step: int | None, directory: Path
+) -> Task:
+    """What the ranks of one generation are told; ``check`` must have passed."""
+    assert study.train is not None
+    policy = study.policy
+    return Task(
+        study=study.study,
+        model=study.model,
+        job=study.job,
+        train=study.train,
+        layout=layout,
+        generation=generation,
+        num_steps=study.job.num_steps,
+        restore_step=restore_step,
+        directory=str(directory),
+        rendezvous=f"file://{directory / 'rendezvous' / f'generation-{generation}'}",
+        heartbeat_s=min(1.0, policy.heartbeat_timeout_s / 4),
+        # a dead peer is seen at once; the timeout is for a silent one, and the driver is to
+        # notice that first, because it knows which one is silent
+        collective_timeout_s=2 * policy.progress_timeout_s,
+        join_timeout_s=policy.start_timeout_s,
+    )
+
+
+def render_commands(layout: Layout, *, task_file: Path, gpus_per_host: int) -> list[RankCommand]:
+    """One command line a rank, hosts filled in order."""
+    return [
+        RankCommand(
+            rank=rank,
+            host=rank // gpus_per_host,
+            argv=(sys.executable, "-m", "gigafactory.train.worker", "--config", str(task_file)),
+            environment={
+                "RANK": str(rank),
+                "WORLD_SIZE": str(layout.num_gpus),
+                "GLOO_SOCKET_IFNAME": "lo",
+                "TORCH_CPP_LOG_LEVEL": "ERROR",
+                "PYTHONUNBUFFERED": "1",
+            },
+        )
+        for rank in range(layout.num_gpus)
+    ]
+
+
+def disk_bytes(study: Study, *, num_kept: int) -> float:
+    """What a run writes: the kept checkpoints, the one under way, and the exported model."""
+    total = count_parameters(study.model).total
+    checkpoints = (num_kept + 1) * CHECKPOINT_BYTES_PER_PARAMETER
+    return float(total * (checkpoints + EXPORT_BYTES_PER_PARAMETER))

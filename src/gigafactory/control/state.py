@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
+from typing import Any
 
 from gigafactory.control.actions import Action, EvictHosts, HoldReason, Token
 from gigafactory.control.config import ControlConfig
@@ -135,21 +138,42 @@ class State:
 
     def fingerprint(self) -> str:
         """sha256 over all of it, in hexadecimal."""
+        gang, progress = self.gang, self.progress
         known = (
             self.phase.value,
-            self.now_s,
-            self.attempt,
-            self.gang,
-            self.progress,
+            _GANG_VALUES(gang),
+            gang.broken.value if gang.broken else None,
+            gang.start_token and (gang.start_token.generation, gang.start_token.attempt),
+            _PROGRESS_VALUES(progress),
             self.fleet.fingerprint(),
             tuple(self.incidents_s),
-            tuple(self.evictions),
-            self.num_stop_requests,
-            self.is_failed,
-            self.held,
-            self.held_since_s,
-            self.has_started,
-            self.wake_at_s,
-            sorted(self.ignored.items()),
+            [token.attempt for token in self.evictions],
+            _STATE_VALUES(self),
+            self.held.value if self.held else None,
+            sorted((why.value, num) for why, num in self.ignored.items()),
         )
         return hashlib.sha256(repr(known).encode()).hexdigest()
+
+
+def _plain_values(cls: type[Any], *, without: tuple[str, ...]) -> Callable[[Any], Any]:
+    """Reads every field of ``cls`` but the named ones, which need words of their own."""
+    return attrgetter(*(f.name for f in fields(cls) if f.name not in without))
+
+
+_GANG_VALUES = _plain_values(Gang, without=("broken", "start_token"))
+_PROGRESS_VALUES = _plain_values(Progress, without=())
+_STATE_VALUES = _plain_values(
+    State,
+    without=(
+        "config",
+        "phase",
+        "gang",
+        "fleet",
+        "progress",
+        "incidents_s",
+        "evictions",
+        "held",
+        "ignored",
+        "out",
+    ),
+)

@@ -50,7 +50,7 @@ def device(gpu: Gpu, precision: Precision, *, constants: Calibration) -> Device:
     half = _half_precision(gpu, precision)
     eta = {Precision.FP8: c.gemm_fraction_eight_bit, Precision.NVFP4: c.gemm_fraction_four_bit}
     power = gpu.peak(half) / gpu.tdp_w / c.power_reference_flops_per_j
-    clock = power**-c.dense_power_exponent if power > 0 else 1.0
+    clock = max(power, 1.0) ** -c.dense_power_exponent
     half_peak = gpu.peak(half) * clock
     narrow = precision in eta
     width = {Precision.FP32: c.thirty_two_bit_bytes}.get(precision, c.sixteen_bit_bytes)

@@ -44,7 +44,7 @@ from gigafactory.cost.kernels import (
 from gigafactory.describe.model import Model
 
 #: Kernels of one layer in forward beside its GEMMs and attention: norms, rotary, residual, ...
-_POINTWISE_KERNELS, _EAGER_KERNELS, _EXPERT_KERNELS = 8, 20, 20
+_POINTWISE_KERNELS, _EAGER_KERNELS, _EXPERT_KERNELS = 8, 20, 40
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ _MLA = Mla(
 _HEAD_DIM = 128
 #: First year in which engines used flash attention, and overlapped data-parallel traffic.
 _FLASH_YEAR, _OVERLAP_YEAR = 2022.9, 2023.0
+#: First year in which engines sent a token to a host once without being told.
+_SPARSE_YEAR = 2026.0
 _NOWHERE = "a row of a table of measured runs"
 
 
@@ -233,7 +235,7 @@ def engine_of(row: Row) -> Engine:
         overlap_dp="no dp overlap" not in overlap and year >= _OVERLAP_YEAR,
         overlap_pp=_flag(overlap, ("overlap_p2p", "tp/pp/dp"), default=tuned),
         overlap_ep="moe_a2a_overlap=true" in flags,
-        sparse_dispatch="hybridep" in flags or "deepep" in flags,
+        sparse_dispatch=year >= _SPARSE_YEAR or "hybridep" in flags or "deepep" in flags,
         cuda_graphs="cuda_graph_scope" in flags and "cuda_graph_impl=none" not in flags,
         year=year,
     )

@@ -18,7 +18,7 @@ from gigafactory.describe.study import Study
 from gigafactory.units import show
 
 _OURS = ("checkpoints", "model", "model.tmp", "logs", "rendezvous", "corpus")
-_OUR_FILES = ("ledger.jsonl", "task.json", "identity.json")
+_OUR_FILES = ("ledger.jsonl", "task.json", "identity.json", "result.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,11 @@ class RunDirectory:
     def identity(self) -> Path:
         """What must not change when a run is resumed."""
         return self.root / "identity.json"
+
+    @property
+    def result(self) -> Path:
+        """How the last driver ended."""
+        return self.root / "result.json"
 
     @property
     def rendezvous(self) -> Path:
@@ -98,9 +103,15 @@ def clear(place: RunDirectory) -> None:
 
 
 def identity_of(study: Study, layout: Layout) -> dict[str, Any]:
-    """What makes two runs the same run: the losses of every step follow from it."""
+    """What makes two runs the same run: losses and decisions follow from it."""
     assert study.train is not None
-    parts = {"model": study.model, "job": study.job, "train": study.train, "layout": layout}
+    parts = {
+        "model": study.model,
+        "job": study.job,
+        "train": study.train,
+        "policy": study.policy,
+        "layout": layout,
+    }
     return {
         f"{part}.{key}": value
         for part, spec in parts.items()

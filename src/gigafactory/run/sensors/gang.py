@@ -23,7 +23,7 @@ from gigafactory.ledger.entries import Bucket
 #: Exits of one incident arrive within this; a peer's complaint may come before the victim's end.
 GRACE_S = 0.5
 #: StepsDone is told no more often than this while all is well.
-_TELL_STEPS_EVERY_S = 0.5
+TELL_STEPS_EVERY_S = 0.5
 #: Importing torch may keep a process from its heartbeat, so a start is given more time.
 _START_PATIENCE = 3.0
 _SILENT_STEPS = 10.0
@@ -160,7 +160,7 @@ class GangSight:
             seen.append(Note(at_s, book.BucketFrom(bucket=Bucket.PRODUCTIVE)))
         seen.append(Note(at_s, book.Steps(step=report.step, step_s=report.step_s, loss=loss)))
         good = report.finite and report.replicas_agree
-        if not good or at_s - self._told_s >= _TELL_STEPS_EVERY_S:
+        if not good or at_s - self._told_s >= TELL_STEPS_EVERY_S:
             seen.append(self._steps_done(at_s, report.finite, report.replicas_agree))
         return seen
 

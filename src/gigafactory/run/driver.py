@@ -1,0 +1,210 @@
+"""The public door of `giga run`: a study and a plan in, a trained model and a ledger out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from gigafactory.control.actions import Finish, Outcome
+from gigafactory.control.config import ControlConfig, config_from_json, config_from_study
+from gigafactory.control.controller import Controller
+from gigafactory.describe.errors import InputError, JobError
+from gigafactory.describe.study import Study
+from gigafactory.ledger.entries import (
+    Bucket,
+    BucketFrom,
+    Closed,
+    Entry,
+    FaultStruck,
+    Opened,
+    Rollback,
+)
+from gigafactory.ledger.fold import fold
+from gigafactory.ledger.reader import read_ledger
+from gigafactory.ledger.writer import LedgerWriter
+from gigafactory.plan.search import Plan
+from gigafactory.run import checkpoints
+from gigafactory.run.campaign import Campaign
+from gigafactory.run.directory import (
+    RunDirectory,
+    check_identity,
+    check_space,
+    clear,
+    locked,
+)
+from gigafactory.run.engines import ours
+from gigafactory.run.launchers.local import LocalLauncher
+from gigafactory.run.opening import num_hosts_of, opening
+from gigafactory.run.progress import Observer, Progress, RunResult, Stage, tokens_per_s
+from gigafactory.run.sensors.gang import DRILL_CAUSE, TELL_STEPS_EVERY_S
+
+__all__ = ["Observer", "Progress", "RunResult", "Stage", "run"]
+
+NUM_KEPT_CHECKPOINTS = 3
+#: Nobody watches who could lift a hold; this leaves time for what lifts itself.
+MAX_HOLD_S = 2.0
+
+
+def run(
+    study: Study,
+    *,
+    plan: Plan,
+    run_dir: Path,
+    fresh: bool = False,
+    observer: Observer | None = None,
+) -> RunResult:
+    """Train ``study`` by ``plan.best`` in ``run_dir``, or go on with what is begun there.
+
+    ``fresh`` removes an earlier run first. SIGINT and SIGTERM stop at the next checkpoint, a
+    second one at once. The outcome tells whether the job is done, stopped or failed. InputError
+    where study, layout or directory do not fit; JobError where the machine does not let it begin.
+    """
+    ours.check(study, plan.best.layout)
+    with locked(run_dir) as place:
+        if fresh:
+            clear(place)
+        past = _past(place)
+        check_identity(place, study, plan.best.layout)
+        needed = ours.disk_bytes(study, num_kept=NUM_KEPT_CHECKPOINTS)
+        check_space(place, needed_bytes=needed)
+        try:
+            return _drive(study, plan, place, past, observer)
+        except OSError as error:
+            where = error.filename or run_dir
+            raise JobError(f"{where}: {error.strerror or error}") from error
+
+
+def _past(place: RunDirectory) -> list[Entry]:
+    """The book so far; InputError where the run in it is finished."""
+    if not place.ledger.exists() or place.ledger.stat().st_size == 0:
+        return []
+    entries = read_ledger(place.ledger, tolerate_torn=True)
+    last = entries[-1].content
+    if isinstance(last, Closed) and last.outcome == Outcome.DONE and place.model.is_dir():
+        raise InputError(
+            f"{place.root} holds a finished run ({last.step} steps, model in {place.model}); "
+            "begin anew with --fresh, or choose another --dir"
+        )
+    return entries
+
+
+def _drive(
+    study: Study, plan: Plan, place: RunDirectory, past: list[Entry], observer: Observer | None
+) -> RunResult:
+    committed_step = checkpoints.newest_complete(place.checkpoints)
+    config = _config(study, plan, past)
+    with (
+        _stop_signals() as (requests, wake_descriptor),
+        LedgerWriter(place.ledger, resume=bool(past)) as ledger,
+    ):
+        if not past:
+            ledger.write(opening(study, plan, config=config), at_s=0.0)
+        launcher = LocalLauncher(place.logs, wake_descriptor)
+        campaign = Campaign(
+            study=study,
+            plan=plan,
+            place=place,
+            controller=Controller(config),
+            launcher=launcher,
+            ledger=ledger,
+            observer=observer,
+            is_new=not _has_trained(past),
+            is_drill_due=study.drill is not None and not _was_drilled(past),
+            stop_requests=requests,
+        )
+        try:
+            finish = campaign.drive(committed_step=committed_step)
+        finally:
+            launcher.stop()
+        _close(ledger, finish, campaign)
+    return _result(study, place, campaign, committed_step)
+
+
+def _config(study: Study, plan: Plan, past: list[Entry]) -> ControlConfig:
+    """The book's own, so that it can be replayed whole; a new book gets the study's."""
+    if past and isinstance(past[0].content, Opened):
+        return config_from_json(past[0].content.controller)
+    return config_from_study(
+        study,
+        num_hosts=num_hosts_of(study, plan),
+        step_s=plan.best.step_s,
+        report_s=TELL_STEPS_EVERY_S,
+        max_hold_s=MAX_HOLD_S,
+    )
+
+
+def _has_trained(past: list[Entry]) -> bool:
+    return any(entry.content == BucketFrom(bucket=Bucket.PRODUCTIVE) for entry in past)
+
+
+def _was_drilled(past: list[Entry]) -> bool:
+    faults = (entry.content for entry in past if isinstance(entry.content, FaultStruck))
+    return any(fault.cause.startswith(DRILL_CAUSE) for fault in faults)
+
+
+def _close(ledger: LedgerWriter, finish: Finish, campaign: Campaign) -> None:
+    """The last entries: what was not committed is lost, and how it ended."""
+    committed_step = campaign.controller.committed_step or 0
+    if finish.outcome is not Outcome.DONE:
+        ledger.write(Rollback(step=committed_step), at_s=campaign.now_s())
+    closed = Closed(outcome=finish.outcome.value, reason=finish.reason, step=committed_step)
+    ledger.write(closed, at_s=campaign.now_s())
+
+
+def _result(
+    study: Study, place: RunDirectory, campaign: Campaign, resumed_from_step: int | None
+) -> RunResult:
+    """Folded from the book, and kept beside it."""
+    summary, finish, finished = fold(read_ledger(place.ledger)), campaign.finish, campaign.finished
+    assert finish is not None
+    result = RunResult(
+        outcome=finish.outcome.value,
+        reason=finish.reason,
+        steps=summary.last_step,
+        num_steps=study.job.num_steps,
+        final_loss=summary.losses[-1][1] if summary.losses else None,
+        held_out_loss=finished.held_out_loss if finished else None,
+        held_out_bits_per_byte=finished.held_out_bits_per_byte if finished else None,
+        tokens_per_s=tokens_per_s(summary, tokens_per_step=study.job.tokens_per_step),
+        num_restarts=max(0, summary.num_starts - 1),
+        resumed_from_step=resumed_from_step,
+        model_dir=place.model if finish.outcome is Outcome.DONE else None,
+        run_dir=place.root,
+        summary=summary,
+    )
+    place.result.write_text(json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n")
+    return result
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[tuple[deque[int], int]]:
+    """SIGINT and SIGTERM as entries of a queue, and a descriptor that wakes the loop.
+
+    Only the main thread can take signals; elsewhere the queue stays empty.
+    """
+    requests: deque[int] = deque()
+    wake, waker = os.pipe()
+    os.set_blocking(waker, False)
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        requests.append(number)
+        with contextlib.suppress(BlockingIOError):
+            os.write(waker, b"!")
+
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    before = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield requests, wake
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+        os.close(wake)
+        os.close(waker)

@@ -46,15 +46,14 @@ def value_axis(
     *,
     text: Callable[[float], str],
     label: str = "",
-    from_zero: bool = False,
     num_ticks: int = 4,
 ) -> Axis:
     """An axis that holds ``values`` (finite ones), ending on round ticks."""
     finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
-    low = min(0.0, low) if from_zero else low
     if high <= low:
-        high = low + (abs(low) or 1.0)
+        spread = 0.1 * abs(low)
+        low, high = (low - spread, low + spread) if spread else (low, low + 1.0)
     step = round_step((high - low) / num_ticks)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(Tick(value=i * step, text=text(i * step)) for i in range(first, last + 1))

@@ -67,6 +67,11 @@ class Table:
     title: str = ""
     note: str = ""
 
+    @property
+    def worded(self) -> bool:
+        """The first column holds words, which want room on a narrow page."""
+        return any(" " in row.cells[0] or row.tone for row in self.rows)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:

@@ -62,6 +62,8 @@ def percent(share: float) -> str:
 
 def ratio(value: float) -> str:
     """``1.0312`` -> ``1.03 x``."""
+    if value == 0:
+        return "0 x"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 4
     return f"{value:,.{digits}f} x"
 

@@ -4,8 +4,8 @@
 
 Every constant marked ``fit`` in cost/calibration.yaml moves inside its range until the absolute
 log errors, weighted so that no source counts more than the square root of its rows, are least
-(iteratively reweighted Gauss-Newton steps). Then every source is left out in turn: the constants are
-fitted on the others, and the left-out source is predicted, with the derivatives taken at the
+(iteratively reweighted Gauss-Newton steps). Then every source is left out in turn: the constants
+are fitted on the others, and the left-out source is predicted, with the derivatives taken at the
 full fit. Prints both tables and the values; writes nothing.
 """
 

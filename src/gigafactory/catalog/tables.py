@@ -12,8 +12,11 @@ from gigafactory.plan.table import TrainingTable
 
 #: Columns by which a table of training runs is told.
 TRAINING_COLUMNS = frozenset(
-    "row_id source_id trust gpu_class n_gpus seq_len precision TP PP global_batch "
-    "step_time_s derived_step_time_s layers hidden vocab".split()
+    (
+        *("row_id", "source_id", "trust", "gpu_class", "n_gpus", "seq_len", "precision"),
+        *("TP", "PP", "global_batch", "step_time_s", "derived_step_time_s"),
+        *("layers", "hidden", "vocab"),
+    )
 )
 
 

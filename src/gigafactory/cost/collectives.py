@@ -10,7 +10,7 @@ An all_gather or reduce_scatter of V bytes (the whole tensor) moves (n-1)/n * V 
 rank; across domains the l NICs of the members share the load, so the rate is min(B_up, l*B_nic).
 A ring takes n-1 steps, the logarithmic algorithms (halving-doubling, PAT; inside a domain a tree)
 about log2: the faster is taken, as NCCL does. An all_reduce is the two one after the other.
-Sources: Thakur et al. 2005 (Optimization of Collective Communication Operations in MPICH), NCCL's tuning model.
+Sources: Thakur, Rabenseifner and Gropp 2005 (collectives in MPICH); NCCL's tuning model.
 """
 
 from __future__ import annotations

@@ -54,11 +54,11 @@ class Columns:
 
     def recomputes(self, kind: Recompute) -> Bools:
         """Which layouts recompute activations in this way."""
-        return self.recompute == RECOMPUTES.index(kind)
+        return np.asarray(self.recompute == RECOMPUTES.index(kind))
 
     def shards(self, kind: Sharding) -> Bools:
         """Which layouts share state out in this way."""
-        return self.sharding == SHARDINGS.index(kind)
+        return np.asarray(self.sharding == SHARDINGS.index(kind))
 
     def layout(self, index: int, *, precision: Precision) -> Layout:
         """Row ``index`` as the specification."""

@@ -164,4 +164,3 @@ def model_flops_per_token(model: Model, *, seq_len: int, multiply_add_flops: flo
     """Forward and backward by the reference formula above, in FLOP."""
     attention = model.num_layers * attention_width(model) * attended_keys(model, seq_len=seq_len)
     return 3 * multiply_add_flops * (matmul_parameters(model) + attention)
-

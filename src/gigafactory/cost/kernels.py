@@ -80,22 +80,21 @@ def gemm_s(
     c = constants
     rate = dev.half_flops_per_s if half_precision else dev.gemm_flops_per_s
     fill = gemm.k / (gemm.k + c.small_k)
-    best = np.min([_tiled(gemm, dev, c, *tile) for tile in _TILES], axis=0)
+    best = np.min([_tiled(gemm, dev, tile, lost=c.wave_tail) for tile in _TILES], axis=0)
     compute = c.multiply_add_flops * gemm.k * best / (rate * fill)
     numbers = gemm.groups * (gemm.m * gemm.k + gemm.k * gemm.n)
     written = gemm.groups * gemm.m * gemm.n * c.sixteen_bit_bytes
     width = c.sixteen_bit_bytes if half_precision else dev.input_bytes
     memory = (numbers * width + written) / dev.memory_bytes_per_s
-    return np.maximum(compute, memory) + c.kernel_gap_s
+    return np.asarray(np.maximum(compute, memory) + c.kernel_gap_s, dtype=np.float64)
 
 
-def _tiled(
-    gemm: Gemm, dev: Device, c: Calibration, rows: float, columns: float, reach: float
-) -> Floats:
-    """Multiply-add columns (m*n with padding and idle SMs) for one choice of tile."""
+def _tiled(gemm: Gemm, dev: Device, tile: tuple[float, float, float], *, lost: float) -> Floats:
+    """m*n with padding and idle SMs, for one choice of tile."""
+    rows, columns, reach = tile
     tiles = gemm.groups * np.ceil(gemm.m / rows) * np.ceil(gemm.n / columns)
     waves = tiles / dev.num_sms
-    spent = waves + c.wave_tail * (np.ceil(waves) - waves)
+    spent = waves + lost * (np.ceil(waves) - waves)
     return np.asarray(spent * dev.num_sms * rows * columns / reach, dtype=np.float64)
 
 
@@ -126,9 +125,10 @@ def _head_reach(head_dim: float, c: Calibration) -> float:
 def score_matrix_s(scores: Floats, *, dev: Device, constants: Calibration) -> Floats:
     """Forward time that an attention spends on writing and reading its score matrix."""
     c = constants
-    return scores * c.score_passes * c.sixteen_bit_bytes / dev.memory_bytes_per_s
+    moved = scores * c.score_passes * c.sixteen_bit_bytes
+    return streaming_s(moved, dev=dev)
 
 
 def streaming_s(moved_bytes: Floats, *, dev: Device) -> Floats:
     """Time of kernels that only move bytes."""
-    return moved_bytes / dev.memory_bytes_per_s
+    return np.asarray(moved_bytes / dev.memory_bytes_per_s, dtype=np.float64)

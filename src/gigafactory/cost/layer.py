@@ -207,8 +207,11 @@ def _casts(x: Setting, gemms: LayerGemms) -> tuple[Floats, Floats]:
     dense, moe = _weights(x.model)
     # read in 16 bits, written twice: as it is, and transposed for the other product
     moved = c.sixteen_bit_bytes + 2 * c.eight_bit_bytes
-    parts = ((1.0, gemms.attention), (dense, gemms.dense_ffn))
-    parts += ((moe, gemms.beside_experts + gemms.experts),)
+    parts = (
+        (1.0, gemms.attention),
+        (dense, gemms.dense_ffn),
+        (moe, gemms.beside_experts + gemms.experts),
+    )
     inputs = sum(w * g.groups * g.m * g.k for w, kernels in parts for g in kernels)
     outputs = sum(w * g.groups * g.m * g.n for w, kernels in parts for g in kernels)
     return np.asarray(inputs * moved), np.asarray(outputs * moved)

@@ -146,9 +146,9 @@ def layer_activation_bytes(
     products, activated = _ffn_numbers(model, columns)
     # block inputs (2h) and normed inputs (2h); queries, keys, values and the attention's output
     everything = 4 * h + (_attention_numbers(model) + products + activated) * cut
-    scores = 0.0
-    if not engine.flash_attention:
-        scores = 2.5 * model.num_heads / columns.tp * t * seq_len
+    # scores, their softmax and the mask of dropout: 5 bytes each
+    written = 0.0 if engine.flash_attention else 2.5
+    scores = written * model.num_heads / columns.tp * t * seq_len
     selective = everything - 2 * h - activated * cut
     kept = np.where(columns.recomputes(Recompute.SELECTIVE), selective, everything + scores)
     kept = np.where(columns.recomputes(Recompute.FULL), h, kept)
@@ -173,4 +173,5 @@ def _ffn_numbers(model: Model, columns: Columns) -> tuple[Floats, Floats]:
     width = (1 - moe) * model.ffn + moe * (beside + model.topk * model.moe_ffn)
     # each routed copy is kept on entering the experts, once for every rank it is cut over
     routed = moe * model.topk * model.hidden * columns.etp
-    return into * width + routed, np.full(len(columns), float(width))
+    every = np.ones(len(columns))
+    return into * width * every + routed, width * every

@@ -4,7 +4,7 @@ Legend: h hidden, d head size, n_q and n_kv heads, f width of a feed-forward, E 
 k experts a token (top-k), V vocabulary, L layers.
 
 Sources: the released configurations (GROK, Llama 3 arXiv:2407.21783 table 3, DeepSeek-V3
-arXiv:2412.19437 section 4.2, Mixtral arXiv:2401.04088 table 1); the tests hold the published totals.
+arXiv:2412.19437 section 4.2, Mixtral arXiv:2401.04088 table 1); tests hold the published totals.
 """
 
 from __future__ import annotations

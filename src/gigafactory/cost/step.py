@@ -102,10 +102,17 @@ def step_time(
 
 
 def mfu(
-    step_s: Floats, *, model: Model, job: Job, cluster: Cluster, columns: Columns
+    step_s: Floats,
+    *,
+    model: Model,
+    job: Job,
+    cluster: Cluster,
+    columns: Columns,
+    constants: Calibration | None = None,
 ) -> Floats:
     """Model FLOPs by the reference formula of cost.flops over the dense peak; (num_layouts,)."""
-    per_token = model_flops_per_token(model, seq_len=job.seq_len)
+    unit = (constants or published()).multiply_add_flops
+    per_token = model_flops_per_token(model, seq_len=job.seq_len, multiply_add_flops=unit)
     peak = cluster.host.gpu.peak(job.precision)
     return np.asarray(per_token * job.tokens_per_step / (step_s * columns.num_gpus * peak))
 
@@ -197,9 +204,9 @@ def _data_parallel_s(x: Setting, columns: Columns, layer: Layer, count: Floats) 
     alike = group(expert_replicas, stride=columns.ep * columns.etp, net=net)
 
     def moved_s(number_bytes: float) -> Floats:
-        return all_gather_s(dense * number_bytes, members=everyone, net=net) * (
-            replicas > 1
-        ) + all_gather_s(experts * number_bytes, members=alike, net=net) * (expert_replicas > 1)
+        of_dense = all_gather_s(dense * number_bytes, members=everyone, net=net)
+        of_experts = all_gather_s(experts * number_bytes, members=alike, net=net)
+        return np.asarray(of_dense * (replicas > 1) + of_experts * (expert_replicas > 1))
 
     gather, scatter = moved_s(c.sixteen_bit_bytes), moved_s(c.gradient_bytes)
     forward, back = layer.forward.all_s * on_stage, layer.backward.all_s * on_stage

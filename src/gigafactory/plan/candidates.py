@@ -1,10 +1,11 @@
 """Every legal layout of a study, as columns, and why a given one is not legal.
 
 The rules are those of real engines: heads divide by tp; tp stays inside the scale-up domain;
-layers divide by pp*vpp, or do so when embedding and output projection count as a layer each; a data-parallel rank gets whole microbatches, at least pp of them and
-with interleaving a multiple of pp; experts divide by ep; the experts' mesh ep*etp divides
-tp*cp*dp (parallel folding, arXiv:2504.14960); a sequence divides by 2*cp (the two ends of a causal mask
-are paired) and by tp; FSDP does not run under a pipeline.
+layers divide by pp*vpp, or do so when embedding and output projection count as a layer each; a
+data-parallel rank gets whole microbatches, at least pp of them and with interleaving a multiple
+of pp; experts divide by ep; the experts' mesh ep*etp divides tp*cp*dp (parallel folding,
+arXiv:2504.14960); a sequence divides by 2*cp (the two ends of a causal mask are paired) and by
+tp; FSDP does not run under a pipeline.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def _stages(num_layers: int) -> list[tuple[int, int]]:
             for units in (num_layers, num_layers + 2)
             for pp in divisors(units)
             for vpp in divisors(units // pp)
-            if (vpp == 1 or (pp > 1 and vpp <= _MOST_VIRTUAL_STAGES)) and _even(num_layers, pp * vpp)
+            if (vpp == 1 or (pp > 1 and vpp <= _MOST_VIRTUAL_STAGES))
+            and _even(num_layers, pp * vpp)
         }
     )
 
@@ -90,9 +92,7 @@ def _dps(study: Study, inner: int, micro: int, pp: int, vpp: int) -> list[int]:
     if study.job.global_batch % micro:
         return []
     units = study.job.global_batch // micro
-    legal = (
-        dp for dp in reversed(divisors(units)) if dp <= most and _feeds(units // dp, pp, vpp)
-    )
+    legal = (dp for dp in reversed(divisors(units)) if dp <= most and _feeds(units // dp, pp, vpp))
     return list(itertools.islice(legal, _DP_CHOICES))
 
 

@@ -1,8 +1,8 @@
-"""Why a layout wins and what limits it, in sentences; every number is evaluated, none is assumed."""
+"""Why a layout wins and what limits it, in sentences; every number in them is evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from gigafactory.cost.columns import columns_of
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 #: How the parts of a step are called in a sentence.
 _WORDS = {
-    "gemm_s": "matrix multiplication", "attention_s": "attention", "kernels_s": "memory-bound kernels",
+    "gemm_s": "matrix multiplication", "attention_s": "attention",
+    "kernels_s": "memory-bound kernels",
     "host_s": "waiting for kernel launches", "head_s": "the output projection",
     "recompute_s": "recomputing activations", "tp_comm_s": "tensor-parallel communication",
     "cp_comm_s": "context-parallel communication", "ep_comm_s": "expert all_to_all",
@@ -71,8 +72,9 @@ def _runner_up(best: Candidate, other: Candidate) -> str:
     worst = max(best.breakdown_s, key=lambda k: other.breakdown_s[k] - best.breakdown_s[k])
     slower = other.step_s / best.step_s - 1
     return (
-        f"The next best mesh ({changed}) takes {slower:.1%} longer; it loses most by {_WORDS[worst]}, "
-        f"{show_time(other.breakdown_s[worst])} instead of {show_time(best.breakdown_s[worst])}."
+        f"The next best mesh ({changed}) takes {slower:.1%} longer; it loses most by "
+        f"{_WORDS[worst]}, {show_time(other.breakdown_s[worst])} "
+        f"instead of {show_time(best.breakdown_s[worst])}."
     )
 
 
@@ -111,6 +113,6 @@ def _wider_scaleup(study: Study) -> Study:
     return _with_host(study, {"gpu": gpu.model_copy(update=wider)})
 
 
-def _with_host(study: Study, changes: dict[str, object]) -> Study:
-    host = study.cluster.host.model_copy(update=changes)
+def _with_host(study: Study, changes: Mapping[str, object]) -> Study:
+    host = study.cluster.host.model_copy(update=dict(changes))
     return study.model_copy(update={"cluster": study.cluster.model_copy(update={"host": host})})

@@ -1,4 +1,4 @@
-"""Reading one row of a table of training runs: text into specifications, or ``Skip`` with a reason."""
+"""Reading one row of a table of runs: text into specifications, or the reason why not."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ _SPARSE_YEAR = 2026.0
 _NOWHERE = "a row of a table of measured runs"
 
 
-class Skip(ValueError):
+class UnscorableError(ValueError):
     """The row cannot be scored; the message says why."""
 
 
 def number(row: Row, key: str) -> float:
-    """The number in column ``key``; Skip where there is none."""
+    """The number in column ``key``; UnscorableError where there is none."""
     found = _optional(row, key)
     if found is None:
-        raise Skip(f"{key} is not stated")
+        raise UnscorableError(f"{key} is not stated")
     return found
 
 
@@ -71,20 +71,20 @@ def _optional(row: Row, key: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise Skip(f"{key} is {text!r}, not a number") from None
+        raise UnscorableError(f"{key} is {text!r}, not a number") from None
 
 
 def measured_step_s(row: Row) -> float:
     """The stated step time, else the one derived from tokens per second."""
     if row.get("trust", "").strip() == "C":
-        raise Skip("trust C: not to be scored")
+        raise UnscorableError("trust C: not to be scored")
     if "lora" in " ".join((row.get("task", ""), row.get("other_flags", ""))).lower():
-        raise Skip("trains adapters, not the model")
+        raise UnscorableError("trains adapters, not the model")
     for key in ("step_time_s", "derived_step_time_s"):
         found = _optional(row, key)
         if found:
             return found
-    raise Skip("no step time and no tokens per second (a FLOP rate is never scored)")
+    raise UnscorableError("no step time and no tokens per second (a FLOP rate is never scored)")
 
 
 def gpu_name_of(row: Row) -> str:
@@ -94,12 +94,12 @@ def gpu_name_of(row: Row) -> str:
 
 
 def precision_of(row: Row) -> Precision:
-    """Number format of the matrix multiplications; Skip where the row itself doubts it."""
+    """Format of the matrix multiplications; UnscorableError where the row itself doubts it."""
     text = row.get("precision", "").lower().strip()
     if not text:
-        raise Skip("precision is not stated")
+        raise UnscorableError("precision is not stated")
     if "?" in text:
-        raise Skip(f"precision is uncertain: {text}")
+        raise UnscorableError(f"precision is uncertain: {text}")
     for word, precision in (
         ("nvfp4", Precision.NVFP4),
         ("fp8", Precision.FP8),
@@ -108,11 +108,11 @@ def precision_of(row: Row) -> Precision:
     ):
         if word in text:
             return precision
-    raise Skip(f"precision {text!r} is not modelled")
+    raise UnscorableError(f"precision {text!r} is not modelled")
 
 
 def model_of(row: Row) -> Model:
-    """The architecture; Skip where its shape is not stated."""
+    """The architecture; UnscorableError where its shape is not stated."""
     hidden = int(number(row, "hidden"))
     heads = int(_optional(row, "heads") or max(hidden // _HEAD_DIM, 1))
     experts = int(_optional(row, "experts") or 0)
@@ -152,14 +152,14 @@ def _shared_experts(row: Row, moe_ffn: int) -> int:
 
 
 def layout_of(row: Row, *, precision: Precision) -> Layout:
-    """The mesh; Skip where TP, PP or the microbatch is not stated and cannot be derived."""
+    """The mesh; UnscorableError where TP, PP or the microbatch can neither be read nor derived."""
     if _optional(row, "TP") is None or _optional(row, "PP") is None:
-        raise Skip("no layout is stated")
+        raise UnscorableError("no layout is stated")
     tp, pp = int(number(row, "TP")), int(number(row, "PP"))
     cp = int(_optional(row, "CP") or 1)
     ranks = int(number(row, "n_gpus"))
     if ranks % (tp * pp * cp):
-        raise Skip(f"{ranks} GPUs do not divide by TP x PP x CP = {tp * pp * cp}")
+        raise UnscorableError(f"{ranks} GPUs do not divide by TP x PP x CP = {tp * pp * cp}")
     dp = ranks // (tp * pp * cp)
     experts = _optional(row, "experts")
     return Layout(
@@ -187,7 +187,7 @@ def _micro_batch(row: Row, *, dp: int, pp: int) -> int:
         return max(int(number(row, "global_batch") / dp / steps), 1)
     if pp > 1:
         return 1
-    raise Skip("neither micro_batch nor grad_accum is stated")
+    raise UnscorableError("neither micro_batch nor grad_accum is stated")
 
 
 def _recompute(row: Row) -> Recompute:
@@ -213,10 +213,10 @@ def _sharding(row: Row) -> Sharding:
 
 
 def year_of(row: Row) -> float:
-    """``2024-11`` as 2024.88; Skip where the row has no date."""
+    """``2024-11`` as 2024.88; UnscorableError where the row has no date."""
     match = re.match(r"(\d{4})(?:-(\d{2}))?", row.get("date", ""))
     if not match:
-        raise Skip("date is not stated")
+        raise UnscorableError("date is not stated")
     return int(match[1]) + (int(match[2]) - 0.5 if match[2] else 6.0) / 12
 
 

@@ -222,8 +222,8 @@ def _nothing_fits(study: Study, legal: Columns, held: Floats) -> str:
     (closest,) = predict(study, legal.take(np.array([least])))
     return (
         f"{study.model.name} fits nowhere on {study.cluster.num_training_gpus} GPUs: of "
-        f"{len(legal):,} legal layouts the smallest needs {show(float(held[least]), 'B')} of memory a "
-        f"GPU, and {show(usable_bytes(study), 'B')} of a {study.cluster.host.gpu.name} can be used; the most "
-        f"goes to {_largest(closest.memory_breakdown_bytes)}"
+        f"{len(legal):,} legal layouts the smallest needs {show(float(held[least]), 'B')} of "
+        f"memory a GPU, and {show(usable_bytes(study), 'B')} of a "
+        f"{study.cluster.host.gpu.name} can be used; the most goes to "
+        f"{_largest(closest.memory_breakdown_bytes)}"
     )
-

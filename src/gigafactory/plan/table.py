@@ -1,7 +1,7 @@
 """Published training runs as questions to the equations: rows of a table in, predictions out.
 
-A row is a mapping of the columns of ``training_runs.csv`` to text. What a row does not say is taken as
-engines of its kind and year do it; a row that leaves too much open is skipped with the reason.
+A row is a mapping of the columns of ``training_runs.csv`` to text. What a row does not say is taken
+as engines of its kind and year do it; a row that leaves too much open is skipped with the reason.
 Nothing here looks at who published a row, its number, or what its model is called.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from gigafactory.cost.calibration import Calibration
 from gigafactory.cost.columns import columns_of
@@ -19,7 +21,7 @@ from gigafactory.describe.job import Job
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.model import Model
 from gigafactory.plan.reading import (
-    Skip,
+    UnscorableError,
     cluster_of,
     engine_of,
     gpu_name_of,
@@ -81,12 +83,12 @@ def predict_rows(
 
 
 def question(row: Row, gpus: Mapping[str, Gpu]) -> tuple[Question, float]:
-    """(what the row asks, measured seconds of a step); ``Skip`` says what is missing."""
+    """(what the row asks, measured seconds of a step); ``UnscorableError`` says what is missing."""
     measured_s = measured_step_s(row)
     gpu = _gpu(row, gpus)
     precision = precision_of(row)
     if precision not in gpu.peak_flops_per_s:
-        raise Skip(f"the catalog knows no {precision} rate of a {gpu.name}")
+        raise UnscorableError(f"the catalog knows no {precision} rate of a {gpu.name}")
     layout = layout_of(row, precision=precision)
     asked = Question(
         model=model_of(row),
@@ -96,7 +98,7 @@ def question(row: Row, gpus: Mapping[str, Gpu]) -> tuple[Question, float]:
         engine=engine_of(row),
     )
     if asked.job.global_batch < layout.dp * layout.micro_batch:
-        raise Skip("global_batch is smaller than DP x micro_batch")
+        raise UnscorableError("global_batch is smaller than DP x micro_batch")
     return asked, measured_s
 
 
@@ -123,11 +125,17 @@ def _predict(row: Row, gpus: Mapping[str, Gpu], constants: Calibration | None) -
     try:
         asked, measured_s = question(row, gpus)
         predicted_s = answer_s(asked, constants=constants)
-    except Skip as reason:
+    except UnscorableError as reason:
         return _with(told, skipped=str(reason))
     except ValueError as error:
-        return _with(told, skipped=f"not a possible run: {str(error).splitlines()[-1]}")
+        return _with(told, skipped=f"not a possible run: {_first_message(error)}")
     return _with(told, measured_s=measured_s, predicted_s=predicted_s)
+
+
+def _first_message(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        return str(error.errors(include_url=False)[0]["msg"])
+    return str(error)
 
 
 def _with(told: RowPrediction, **known: float | str) -> RowPrediction:
@@ -138,14 +146,14 @@ def _kind(row: Row) -> str:
     body = "experts" if row.get("experts", "") not in ("", "0") else "dense"
     try:
         return f"{body} {precision_of(row)}"
-    except Skip:
+    except UnscorableError:
         return f"{body}, format not stated"
 
 
 def _gpu(row: Row, gpus: Mapping[str, Gpu]) -> Gpu:
     name = gpu_name_of(row)
     if name not in gpus:
-        raise Skip(f"the catalog has no GPU {row.get('gpu_class', '')!r}")
+        raise UnscorableError(f"the catalog has no GPU {row.get('gpu_class', '')!r}")
     return gpus[name]
 
 

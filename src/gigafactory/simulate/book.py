@@ -60,8 +60,8 @@ class Book:
         entry = Steps(step=step, num_steps=num_steps, step_s=self._cadence.step_s)
         self.enter(entry, at_s=at_s)
 
-    def committed(self, step: int, *, at_s: float) -> None:
-        """The checkpoint of ``step`` is safe."""
+    def committed(self, step: int, *, num_commits: int, at_s: float) -> None:
+        """The checkpoint of ``step`` is safe, the newest of ``num_commits`` since last time."""
         save_s = self._cadence.blocking_s + self._cadence.write_s
         entry = CheckpointKept(step=step, save_s=save_s, num_bytes=self._num_bytes)
         self.enter(entry, at_s=at_s)

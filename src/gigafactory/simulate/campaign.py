@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
-from gigafactory.control.actions import Action
+from gigafactory.control.actions import Action, StartGang
 from gigafactory.control.config import config_from_study, config_to_json
 from gigafactory.control.controller import Controller
 from gigafactory.control.events import Event
@@ -19,18 +20,21 @@ from gigafactory.ledger.reader import read_ledger
 from gigafactory.ledger.writer import LedgerWriter
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.book import Book
+from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.fleet import new_fleet
-from gigafactory.simulate.kernel import Kernel, Priority
+from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.power import draw_of
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.workload import Workload, workload_of
-from gigafactory.simulate.world import Brain, Delays, Happening, World
+from gigafactory.simulate.world import Brain, World
 
 CONVENTION = (
     "failures by wall clock, also during recovery; MTBF is wall time over interruptions, and a "
     "failure during a recovery belongs to the interruption it prolongs"
 )
 HORIZON = "horizon"
+#: Reports in an undisturbed campaign: every checkpoint of a short one, some of a long one.
+_MAX_REPORTS = 2000
 S = TypeVar("S", fl.Strike, fl.JobStrike, fl.FalseAlarm)
 
 
@@ -115,13 +119,20 @@ def _recorded(controller: Controller, ledger: LedgerWriter) -> Brain:
         actions = controller.handle(event)
         ledger.decide(
             event,
-            actions,
+            [_as_written(action) for action in actions],
             state_hash=controller.state_hash(),
             generation=controller.generation,
         )
         return actions
 
     return decide
+
+
+def _as_written(action: Action) -> Action:
+    """A restart is written by its changed seats; 12,000 others need not be spelled out first."""
+    if isinstance(action, StartGang) and action.seated is not None:
+        return replace(action, hosts=())
+    return action
 
 
 def _world(
@@ -156,13 +167,15 @@ def _world(
 def _let_it_run(world: World, study: Study, *, seed: int) -> None:
     """Faults and the world take turns until the job or the time is over."""
     kernel, faults, lemon = world.kernel, study.faults, world.fleet.lemon
+    duration_s, cycle_s = study.campaign.duration_s, world.training.workload.cadence.cycle_s
+    world.training.report_every_s = cycle_s * math.ceil(duration_s / cycle_s / _MAX_REPORTS)
     if study.drill is not None:
-        world.plan_drill(study.drill.kill_at_step)
+        world.training.at_step(study.drill.kill_at_step, world.drill)
     _feed(kernel, fl.strikes(faults, lemon=lemon, seed=seed), world.strike)
     _feed(kernel, fl.job_strikes(faults, seed=seed), world.strike_job)
     alarms = fl.false_alarms(faults, num_hosts=world.fleet.num_hosts, seed=seed)
     _feed(kernel, alarms, world.alarm)
-    kernel.schedule(world.reach_horizon, at_s=study.campaign.duration_s, priority=Priority.END)
+    kernel.schedule(world.reach_horizon, at_s=duration_s, priority=Priority.END)
     world.begin()
     while not world.is_over:
         kernel.next()()
@@ -185,7 +198,7 @@ def _close(world: World, ledger: LedgerWriter) -> None:
     closed = book.Closed(
         outcome=finish.outcome.value if finish else HORIZON,
         reason=finish.reason if finish else "",
-        step=world.gang.reported_step,
+        step=world.training.gang.reported_step,
     )
     ledger.write(closed, at_s=world.kernel.now_s)
 

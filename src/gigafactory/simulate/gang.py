@@ -121,6 +121,9 @@ class Gang:
     """Until when the run was reported."""
     reported_step: int = 0
     committed_step: int | None = None
+    """Newest checkpoint that was reported."""
+    num_commits: int = 0
+    """Reported commits of this run."""
 
     @property
     def is_alive(self) -> bool:

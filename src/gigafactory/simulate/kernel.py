@@ -8,10 +8,13 @@ come, first served.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Generic, TypeVar
 
 P = TypeVar("P")
+#: What the twin schedules: something that happens when its time comes.
+Happening = Callable[[], None]
 
 
 class Priority(IntEnum):
@@ -46,6 +49,10 @@ class Kernel(Generic[P]):
             raise ValueError(f"{payload!r} at {at_s} s lies before now, {self.now_s} s")
         heapq.heappush(self._heap, (at_s, int(priority), self._num_scheduled, payload))
         self._num_scheduled += 1
+
+    def after(self, payload: P, *, wait_s: float, priority: Priority) -> None:
+        """Let ``payload`` come out ``wait_s`` from now."""
+        self.schedule(payload, at_s=self.now_s + wait_s, priority=priority)
 
     def next(self) -> P:
         """Move the clock to the earliest payload and hand it out; IndexError when none waits."""

@@ -1,0 +1,224 @@
+"""The gang in the twin: it starts, trains, saves, breaks and stops, and reports its progress.
+
+Conventions of this ground truth:
+
+- a broken gang makes no progress from the instant of the fault, and a checkpoint that was still
+  being written then is lost with it;
+- progress is reported when the controller is next spoken to, with the time at which it happened
+  (heartbeats are virtual); a commit is reported with a step, so at most one step late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from gigafactory.control import actions as act
+from gigafactory.control import events as ev
+from gigafactory.ledger.entries import Bucket
+from gigafactory.simulate.book import Book
+from gigafactory.simulate.delays import Delays
+from gigafactory.simulate.gang import Gang, Phase, Run
+from gigafactory.simulate.kernel import Happening, Kernel, Priority
+from gigafactory.simulate.workload import Workload
+
+
+class Training:
+    """The gang of a campaign, through all its generations."""
+
+    def __init__(
+        self,
+        *,
+        workload: Workload,
+        kernel: Kernel[Happening],
+        book: Book,
+        delays: Delays,
+        decide: Callable[[ev.Event], None],
+    ) -> None:
+        self.workload = workload
+        self.gang = Gang()
+        self.report_every_s: float | None = None
+        """Report at least this often, besides whenever the controller is spoken to."""
+        self._kernel = kernel
+        self._book = book
+        self._delays = delays
+        self._decide = decide
+        self._step_hooks: list[tuple[int, Callable[[], None]]] = []
+
+    def at_step(self, step: int, hook: Callable[[], None]) -> None:
+        """Call ``hook`` once, when the run first reaches ``step``."""
+        self._step_hooks.append((step, hook))
+
+    # --- progress ------------------------------------------------------------------------
+
+    def catch_up(self) -> None:
+        """Report stalls, steps and the newest commit since the last report."""
+        gang, run, now_s = self.gang, self.gang.run, self._kernel.now_s
+        if run is None or now_s <= gang.reported_s:
+            return
+        since_s, gang.reported_s = gang.reported_s, now_s
+        self._book.stalled(run.stalled_s(now_s) - run.stalled_s(since_s), since_s=since_s)
+        step, committed = run.step_at(now_s), run.committed_at(now_s)
+        if step > gang.reported_step:
+            self._report_steps(run, step)
+        # the controller may have ended this run in answer to its steps
+        if committed and committed[0] != gang.committed_step and gang.run is run:
+            self._report_commit(
+                committed[0],
+                num_commits=run.cycles_at(committed[1] - run.cadence.write_s) - gang.num_commits,
+                at_s=max(committed[1], run.end_of_s(step)),
+            )
+
+    def break_down(self) -> None:
+        """The gang makes no progress from now on."""
+        if self.gang.is_alive:
+            self.catch_up()
+        if self.gang.is_alive:
+            self.gang.run = None
+            self.gang.phase = Phase.BROKEN
+            self._book.turn(Bucket.DETECT, at_s=self._kernel.now_s)
+
+    def _report_steps(self, run: Run, step: int) -> None:
+        gang, now_s = self.gang, self._kernel.now_s
+        # work on the next step stays behind the entry, for it may get lost
+        done_s = now_s - run.unfinished_s(now_s)
+        self._book.steps(step, num_steps=step - gang.reported_step, at_s=done_s)
+        gang.reported_step = step
+        end_s = min(run.end_of_s(step), now_s)
+        self._decide(ev.StepsDone(at_s=end_s, generation=gang.generation, step=step))
+
+    def _report_commit(self, step: int, *, num_commits: int, at_s: float) -> None:
+        gang, at_s = self.gang, min(at_s, self._kernel.now_s)
+        gang.committed_step = step
+        gang.num_commits += num_commits
+        self._book.committed(step, num_commits=num_commits, at_s=at_s)
+        self._decide(ev.CheckpointCommitted(at_s=at_s, generation=gang.generation, step=step))
+
+    def _follow(self, run: Run) -> None:
+        """Let ``run`` go on until something else happens."""
+        gang = self.gang
+        gang.run, gang.phase, gang.num_commits = run, Phase.RUNNING, 0
+        gang.reported_s, gang.reported_step = run.begin_s, run.begin_step
+        self._when_done(run, self.workload.num_steps, self._save_last)
+        for step, hook in self._step_hooks:
+            self._when_done(run, step, partial(self._reach, step, hook))
+        # a cycle's checkpoint is safe when it has been written, and then it is news
+        self._report_from(run, run.begin_s + run.cadence.write_s)
+
+    def _when_done(self, run: Run, step: int, happening: Happening) -> None:
+        """Let something happen at the end of ``step``, if ``run`` gets there."""
+        if step > run.begin_step:
+            happen = partial(self._if_still, run, happening)
+            self._kernel.schedule(happen, at_s=run.end_of_s(step), priority=Priority.PHYSICS)
+
+    def _if_still(self, run: Run, happening: Happening) -> None:
+        if self.gang.run is run:
+            self.catch_up()
+        if self.gang.run is run:
+            happening()
+
+    def _reach(self, step: int, hook: Callable[[], None]) -> None:
+        self._step_hooks = [other for other in self._step_hooks if other != (step, hook)]
+        hook()
+
+    def _report_from(self, run: Run, since_s: float) -> None:
+        """Reports that nobody has to ask for, at an even pace."""
+        if self.report_every_s is not None and self.gang.run is run:
+            at_s = since_s + self.report_every_s
+            happen = partial(self._if_still, run, partial(self._report_from, run, at_s))
+            self._kernel.schedule(happen, at_s=at_s, priority=Priority.PHYSICS)
+
+    # --- start and stop ------------------------------------------------------------------
+
+    def start(self, action: act.StartGang, *, unfit: Iterable[int]) -> None:
+        """Begin a generation; with an ``unfit`` host among its seats it will never be ready."""
+        gang = self.gang
+        gang.generation = action.token.generation
+        gang.take_seats(action.hosts, action.seated)
+        gang.phase, gang.committed_step = Phase.STARTING, action.step
+        if self._book.bucket is not Bucket.INIT:
+            self._book.turn(Bucket.RENDEZVOUS, at_s=self._kernel.now_s)
+        if not gang.members.isdisjoint(unfit):
+            self.break_down()
+            return
+        joined = partial(self._join, gang.generation, action.step)
+        self._kernel.after(joined, wait_s=self.workload.start_s, priority=Priority.ANSWER)
+
+    def _join(self, generation: int, step: int | None) -> None:
+        gang = self.gang
+        if gang.generation != generation or gang.phase is not Phase.STARTING:
+            return
+        gang.phase = Phase.RESTORING
+        if step is not None:
+            self._book.turn(Bucket.RESTORE, at_s=self._kernel.now_s)
+        restore_s = 0.0 if step is None else self.workload.restore_s
+        go = partial(self._go, generation, step or 0)
+        self._kernel.after(go, wait_s=restore_s, priority=Priority.ANSWER)
+
+    def _go(self, generation: int, step: int) -> None:
+        gang, now_s = self.gang, self._kernel.now_s
+        if gang.generation != generation or gang.phase is not Phase.RESTORING:
+            return
+        self._book.rolled_back(step, at_s=now_s)
+        self._book.turn(Bucket.PRODUCTIVE, at_s=now_s)
+        self._follow(Run(now_s, step, self.workload.cadence))
+        self._decide(ev.GangReady(at_s=now_s, generation=generation, step=step))
+
+    def stop(self, action: act.StopGang, *, why: Bucket) -> None:
+        """End the generation of the action's token; a stale or repeated request does no harm."""
+        gang = self.gang
+        if action.token.generation != gang.generation or gang.phase is Phase.ABSENT:
+            return
+        is_ending = gang.phase is Phase.ENDING
+        self._book.turn(Bucket.OTHER if is_ending else why, at_s=self._kernel.now_s)
+        gang.run, gang.phase = None, Phase.STOPPING
+        end = partial(self._end, gang.generation)
+        self._kernel.after(end, wait_s=self._delays.stop_s, priority=Priority.ANSWER)
+
+    def _end(self, generation: int) -> None:
+        if self.gang.generation == generation and self.gang.phase is Phase.STOPPING:
+            self.gang.phase = Phase.ABSENT
+            self._decide(ev.GangStopped(at_s=self._kernel.now_s, generation=generation))
+
+    # --- checkpoints that somebody asked for ----------------------------------------------
+
+    def save_soon(self) -> None:
+        """A checkpoint at the next boundary of a step."""
+        run = self.gang.run
+        if run is None:
+            return
+        step = run.step_at(self._kernel.now_s) + 1
+        if step > self.workload.num_steps:
+            self._save_last()
+        else:
+            self._when_done(run, step, partial(self._save, step))
+
+    def _save(self, step: int) -> None:
+        """Stall now; the rhythm of the checkpoints begins anew after it."""
+        cadence, now_s = self.workload.cadence, self._kernel.now_s
+        self._book.turn(Bucket.CHECKPOINT, at_s=now_s)
+        after = Run(now_s + cadence.blocking_s, step, cadence)
+        self._follow(after)
+        go_on = partial(self._if_still, after, self._go_on)
+        self._kernel.schedule(go_on, at_s=after.begin_s, priority=Priority.PHYSICS)
+        self._commit_after(cadence.blocking_s + cadence.write_s, step)
+
+    def _save_last(self) -> None:
+        """All that is left is the checkpoint of the last step; nothing hides its writing."""
+        gang, cadence = self.gang, self.workload.cadence
+        gang.run, gang.phase, gang.num_commits = None, Phase.ENDING, 0
+        self._book.turn(Bucket.CHECKPOINT, at_s=self._kernel.now_s)
+        self._commit_after(cadence.blocking_s + cadence.write_s, self.workload.num_steps)
+
+    def _go_on(self) -> None:
+        self._book.turn(Bucket.PRODUCTIVE, at_s=self._kernel.now_s)
+
+    def _commit_after(self, wait_s: float, step: int) -> None:
+        commit = partial(self._commit, self.gang.generation, step)
+        self._kernel.after(commit, wait_s=wait_s, priority=Priority.OBSERVATION)
+
+    def _commit(self, generation: int, step: int) -> None:
+        gang = self.gang
+        if gang.generation == generation and gang.phase in {Phase.RUNNING, Phase.ENDING}:
+            self.catch_up()
+            self._report_commit(step, num_commits=1, at_s=self._kernel.now_s)

@@ -6,7 +6,7 @@ raises. The twin and the driver call exactly this.
 
 from __future__ import annotations
 
-from gigafactory.control.actions import Action
+from gigafactory.control.actions import Action, HoldReason
 from gigafactory.control.config import ControlConfig
 from gigafactory.control.deadlines import expire, expire_hold, wake
 from gigafactory.control.events import Event
@@ -36,6 +36,11 @@ class Controller:
     def committed_step(self) -> int | None:
         """The checkpoint a restart would restore."""
         return self._state.progress.newest()
+
+    @property
+    def held(self) -> HoldReason | None:
+        """Why nothing happens, while HOLDING."""
+        return self._state.held
 
     @property
     def ignored(self) -> dict[str, int]:

@@ -1,0 +1,152 @@
+"""Failures that other people's controllers really had; this one must not have them."""
+
+from __future__ import annotations
+
+from gigafactory.control import actions as act
+from gigafactory.control import events as ev
+from gigafactory.control.actions import HoldReason, Token
+from gigafactory.control.states import Phase
+
+
+def test_a_status_fetch_that_times_out_recovers_nothing(bench):
+    """A healthy job was recovered 24 times because its status could not be read."""
+    bench.run()
+    for step in range(101, 125):
+        bench.tell(ev.HostUnreachable, host=1)
+        bench.tell(ev.WitnessSpoke, host=1, alive=False)
+        bench.tell(ev.StepsDone, step=step)
+        bench.tell(ev.HostReachable, host=1)
+    assert bench.brain.phase is Phase.RUNNING
+    assert bench.brain.generation == 1
+
+
+def test_an_outdated_answer_of_the_witness_condemns_nobody(bench):
+    bench.run()
+    bench.tell(ev.HostUnreachable, host=1)
+    (old,) = bench.asked(act.ProbeHost)
+    bench.tell(ev.HostReachable, host=1)
+    bench.tell(ev.HostUnreachable, host=1)
+    bench.tell(ev.WitnessSpoke, host=1, alive=False, token=old.token)
+    bench.tell(ev.Ticked, after_s=bench.ladder.heartbeat_s)
+    assert "EvictHosts" not in bench.kinds()
+    assert bench.brain.ignored["stale_token"] == 1
+
+
+def test_a_checkpoint_begun_before_the_restart_leaves_no_mark(bench):
+    """A stale 'checkpoint begun' survived the restart and killed the job for ever."""
+    bench.run()
+    bench.tell(ev.MaintenanceAnnounced, host=1, by_s=10_000.0)
+    assert bench.kinds() == ["SaveNow"]
+    bench.tell(ev.RankExited, host=2, exit=ev.Exit.KILLED)
+    bench.tell(ev.GangStopped)
+    assert 1 not in bench.start().hosts
+    bench.ready()
+    bench.tell(ev.StepsDone, step=150)
+    assert bench.said == []
+    bench.commit(200)
+    assert bench.brain.phase is Phase.RUNNING
+
+
+def test_a_checkpoint_that_was_never_confirmed_does_not_survive_its_generation(bench):
+    bench.run()
+    bench.tell(ev.CheckpointCommitted, step=150)
+    bench.tell(ev.RankExited, host=2, exit=ev.Exit.KILLED)
+    bench.tell(ev.GangStopped)
+    assert bench.start().step == 100
+    bench.ready()
+    bench.tell(ev.StepsDone, step=160)
+    assert bench.brain.committed_step == 100
+
+
+def test_a_live_spare_does_not_block_the_rendezvous(bench):
+    bench.launch()
+    assert bench.start().hosts == (0, 1, 2, 3)
+    bench.ready()
+    assert bench.brain.phase is Phase.RUNNING
+    bench.tell(ev.HostUnreachable, host=5)
+    bench.tell(ev.HostsDied, hosts=(4,), cause="xid 79")
+    assert bench.kinds() == ["EvictHosts"]
+    assert bench.brain.phase is Phase.RUNNING
+
+
+def test_an_unreachable_spare_takes_no_seat(bench):
+    bench.run()
+    bench.tell(ev.HostUnreachable, host=4)
+    bench.tell(ev.HostsDied, hosts=(0,), cause="xid 79")
+    bench.tell(ev.GangStopped)
+    assert bench.start().hosts == (5, 1, 2, 3)
+
+
+def test_a_second_failure_during_a_replacement_evicts_only_its_host(bench):
+    """The whole job was thrown out when another host failed during a replacement."""
+    bench.run()
+    bench.tell(ev.HostsDied, hosts=(1,), cause="xid 79")
+    bench.tell(ev.GangStopped)
+    bench.tell(ev.HostsDied, hosts=(2,), cause="xid 79")
+    bench.tell(ev.GangStopped)
+    evicted = [h for a in bench.everything if isinstance(a, act.EvictHosts) for h in a.hosts]
+    assert evicted == [1, 2]
+    assert bench.start().hosts == (0, 4, 5, 3)
+
+
+def test_a_deterministic_exception_is_not_restarted_without_end(bench):
+    bench.launch()
+    starts = 1
+    for _ in range(20):
+        bench.ready()
+        bench.tell(ev.StepsDone, step=17)
+        bench.tell(ev.RankExited, host=0, exit=ev.Exit.ERROR, signature="ZeroDivisionError")
+        bench.tell(ev.GangStopped)
+        starts += len(bench.asked(act.StartGang))
+    assert starts == 1 + bench.config.max_restarts_without_progress
+    assert bench.brain.phase is Phase.HOLDING
+
+
+def test_the_host_of_rank_0_is_replaced_like_any_other(bench):
+    """The host that held the store was killed, and the job never came back."""
+    bench.run()
+    bench.tell(ev.HostsDied, hosts=(0,), cause="power")
+    bench.tell(ev.GangStopped)
+    assert bench.start().hosts == (4, 1, 2, 3)
+    bench.ready()
+    assert bench.brain.phase is Phase.RUNNING
+
+
+def test_a_nan_from_one_replica_is_committed_by_nobody(bench):
+    bench.run()
+    bench.tell(ev.StepsDone, step=101, finite=False)
+    bench.tell(ev.CheckpointCommitted, step=101)
+    bench.tell(ev.GangStopped)
+    assert bench.start().step == 100
+
+
+def test_an_endless_nan_holds(bench):
+    bench.run()
+    for _ in range(10):
+        if bench.brain.phase is Phase.HOLDING:
+            break
+        bench.tell(ev.StepsDone, step=101, finite=False)
+        bench.tell(ev.GangStopped)
+        bench.ready()
+    assert bench.brain.phase is Phase.HOLDING
+    bench.tell(ev.ResumeRequested)
+    assert bench.start().step == 100
+
+
+def test_evidence_that_comes_after_the_hold_lifts_it(bench):
+    bench.run()
+    for _ in range(1 + bench.config.max_restarts_without_progress):
+        bench.tell(ev.RankExited, host=1, exit=ev.Exit.ERROR, signature="CUDA error")
+        bench.tell(ev.GangStopped)
+        if bench.brain.phase is not Phase.HOLDING:
+            bench.ready()
+    assert bench.why() is HoldReason.NO_PROGRESS
+    bench.tell(ev.HostsDied, hosts=(1,), cause="xid 79")
+    assert 1 not in bench.start().hosts
+
+
+def test_a_failed_action_of_an_old_generation_is_ignored(bench):
+    bench.run()
+    bench.tell(ev.ActionFailed, token=Token(0, 1), reason="late")
+    assert bench.said == []
+    assert bench.brain.ignored["stale_token"] == 1

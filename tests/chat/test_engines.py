@@ -82,7 +82,7 @@ def test_the_trained_model_speaks_under_the_name_of_its_study(run_dir: Path) -> 
 def test_the_same_seed_says_the_same(run_dir: Path) -> None:
     engine = Trained(run_dir)
     said = [
-        [piece.text for piece in engine.stream(messages("hello"), Sampling(15, seed=seed))]
+        [piece.text for piece in engine.stream(messages("hello"), Sampling(15, seed, 2.0, 1.0))]
         for seed in (1, 1, 2)
     ]
     assert said[0] == said[1]

@@ -25,6 +25,9 @@ _CACHE_BLOCKS = 160
 """Key/value blocks of 32 tokens: one conversation of the full context, and some to spare."""
 _TEMPERATURE = 0.2
 _TOP_P = 0.9
+_FREQUENCY_PENALTY = 0.2
+"""Keeps so small a model out of loops. It counts the answer only: a penalty on what stands in the
+prompt would keep the model from using what it was told."""
 
 
 def why_missing() -> str | None:
@@ -102,6 +105,7 @@ class SmolLM2:
         config = self._genai.GenerationConfig()
         config.max_new_tokens = sampling.max_tokens
         config.set_eos_token_id(self._end)
+        config.frequency_penalty = _FREQUENCY_PENALTY
         if temperature > 0:
             config.do_sample = True
             config.temperature = temperature

@@ -205,7 +205,7 @@ def _num_evicted(action: dict[str, Any]) -> int:
 def _steps(account: _Account, steps: Steps) -> None:
     first = steps.step - steps.num_steps
     if account.stretches and account.stretches[-1].last > first:
-        _roll_back(account, first)
+        _lose_beyond(account, first)
     account.tail_s = 0.0
     account.stretches.append(
         _Stretch(steps.step, steps.num_steps, steps.step_s, account.bucket, steps.loss)
@@ -214,9 +214,13 @@ def _steps(account: _Account, steps: Steps) -> None:
 
 def _roll_back(account: _Account, step: int) -> None:
     """Move the time of the lost steps, and of the unfinished one, to rework."""
-    stretches = account.stretches
     _to_rework(account, account.bucket, account.tail_s)
     account.tail_s = 0.0
+    _lose_beyond(account, step)
+
+
+def _lose_beyond(account: _Account, step: int) -> None:
+    stretches = account.stretches
     while stretches and stretches[-1].last > step:
         top = stretches[-1]
         num_lost = min(top.num, top.last - step)

@@ -15,9 +15,7 @@ POWERS = st.lists(st.floats(0, 1e9), min_size=1, max_size=5)
 def test_a_site_worked_through():
     # 100 hosts at 9 kW and 100 kW of switches are 1 MW; PUE 1.2 makes 1.2 MW; an hour of it
     # is 1,200 kWh, at 0.05 $/kWh 60 $ and at 0.4 kg/kWh 480 kg
-    site_w = energy.site_power_w(
-        energy.hosts_power_w(100, host_w=9e3, other_it_w=1e5), pue=1.2
-    )
+    site_w = energy.site_power_w(energy.hosts_power_w(100, host_w=9e3, other_it_w=1e5), pue=1.2)
     used_j = energy.energy_j(site_w, duration_s=HOUR_S)
     assert used_j == pytest.approx(1200 * KWH_J)
     assert energy.electricity_usd(used_j, electricity_usd_per_j=0.05 / KWH_J) == pytest.approx(60)

@@ -295,7 +295,7 @@ def _oversubscription(row: Row) -> float:
 def _host_nics_bytes_per_s(row: Row, gpu: Gpu, per_host: int) -> float:
     """Bandwidth of all NICs of a host, from the text or, where it is silent, the generation."""
     text = row.get("interconnect", "")
-    many = re.search(r"(\d+)x\s?(?:[A-Za-z-]+ ?)*?(\d+)\s?Gb", text)
+    many = re.search(r"(\d+)x[^;,]*?(\d+)\s?Gb", text)
     if many:
         return int(many[1]) * int(many[2]) * _GBIT
     whole = re.search(r"(\d+)\s?Gb(?:ps|/s)[^;,]*node", text)

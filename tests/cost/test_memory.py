@@ -1,0 +1,87 @@
+"""Memory by category against bytes counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from gigafactory.catalog.studies import load_study
+from gigafactory.cost.calibration import published
+from gigafactory.cost.columns import columns_of
+from gigafactory.cost.memory import memory
+from gigafactory.cost.parameters import count_parameters
+from gigafactory.describe.layout import Layout, Recompute, Sharding
+
+C = published()
+
+
+def held(layout, *, model="llama-3-8b", precision="bf16", batch=64):
+    study = load_study(
+        "studies/grok-1-512.yaml",
+        overrides=(
+            f"model={model}",
+            f"job.precision={precision}",
+            f"job.global_batch={batch}",
+            "job.seq_len=4096",
+        ),
+    )
+    return memory(study.model, study.job, study.cluster, columns_of(layout)), study.model
+
+
+def test_plain_data_parallelism_holds_eighteen_bytes_a_parameter():
+    parts, model = held(Layout(dp=8, sharding=Sharding.NONE))
+    state = parts.parameters_bytes + parts.gradients_bytes + parts.optimizer_bytes
+    assert state[0] == pytest.approx(18 * count_parameters(model).total)
+
+
+def test_zero1_shares_the_optimizer_and_fsdp_shares_everything():
+    total = count_parameters(held(Layout())[1]).total
+    zero1, _ = held(Layout(dp=8, sharding=Sharding.ZERO1))
+    assert zero1.optimizer_bytes[0] == pytest.approx(12 * total / 8)
+    assert zero1.parameters_bytes[0] == pytest.approx(2 * total)
+    fsdp, _ = held(Layout(dp=8, sharding=Sharding.FSDP))
+    state = fsdp.parameters_bytes + fsdp.gradients_bytes + fsdp.optimizer_bytes
+    assert state[0] == pytest.approx(18 * total / 8)
+    assert fsdp.gathered_bytes[0] > 0
+
+
+def test_experts_are_shared_by_fewer_ranks_than_the_rest():
+    parts, model = held(Layout(tp=2, dp=8, ep=8), model="grok-1")
+    counted = count_parameters(model)
+    dense, experts = counted.dense_total / 2, counted.expert_total / 8
+    assert parts.parameters_bytes[0] == pytest.approx(2 * (dense + experts), rel=1e-4)
+    assert parts.optimizer_bytes[0] == pytest.approx(12 * (dense / 8 + experts / 2), rel=1e-4)
+
+
+def test_activations_of_a_llama_layer_tensor_by_tensor():
+    parts, model = held(Layout())
+    h, kv, f, t = 4096, 1024, 14336, 4096
+    # two block inputs and two normed inputs, q k v and output, gate, up, and their product
+    layer = 2 * t * (4 * h + (2 * h + 2 * kv) + 2 * f + f)
+    assert parts.activations_bytes[0] == pytest.approx(model.num_layers * layer)
+    assert parts.logits_bytes[0] == pytest.approx(6 * t * model.vocab)
+
+
+def test_recompute_saves_in_order_and_full_keeps_the_input_alone():
+    kept = {r: held(Layout(recompute=r))[0].activations_bytes[0] for r in Recompute}
+    assert kept[Recompute.FULL] < kept[Recompute.SELECTIVE] < kept[Recompute.NONE]
+    inputs = 32 * 2 * 4096 * 4096
+    assert kept[Recompute.FULL] < inputs + kept[Recompute.NONE] / 32 + 1
+
+
+def test_tensor_parallelism_with_sequence_parallel_divides_activations():
+    one, eight = (held(Layout(tp=tp))[0].activations_bytes[0] for tp in (1, 8))
+    assert eight == pytest.approx(one / 8)
+
+
+def test_first_stage_of_a_full_pipeline_holds_as_much_as_one_rank():
+    whole = held(Layout())[0].activations_bytes[0]
+    piped = held(Layout(pp=4))[0].activations_bytes[0]
+    assert piped == pytest.approx(whole)
+
+
+def test_parts_add_up_and_quantised_weights_are_kept_beside():
+    wide, model = held(Layout(dp=8))
+    assert wide.total_bytes[0] == pytest.approx(sum(v[0] for v in wide.parts().values()))
+    narrow, _ = held(Layout(dp=8), precision="fp8")
+    extra = narrow.parameters_bytes[0] - wide.parameters_bytes[0]
+    assert extra == pytest.approx(2 * count_parameters(model).total)

@@ -179,3 +179,12 @@ def test_the_ledgers_of_twin_and_reality_cannot_be_swapped(folder):
     (folder / "twin.jsonl").replace(folder / "ledger.jsonl")
     with pytest.raises(InputError, match="world is 'twin'"):
         write_report([folder], folder / "out.html")
+
+
+def test_steps_done_again_are_compared_with_their_first_loss(folder):
+    assert "all 2 came to the same loss, to the last bit." in page_of(folder)
+    lines = (folder / "ledger.jsonl").read_text().splitlines(keepends=True)
+    (lost,) = [i for i, line in enumerate(lines) if '"loss":6.0' in line][:1]
+    lines[lost] = lines[lost].replace('"loss":6.0', '"loss":6.25')
+    (folder / "ledger.jsonl").write_text("".join(lines))
+    assert "differ by up to 0.25 nats" in page_of(folder)

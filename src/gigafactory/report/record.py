@@ -30,7 +30,7 @@ class _Writing:
     """The trace so far, and what is needed to close it."""
 
     pue: float = 1.0
-    bucket: Bucket | None = None
+    bucket: Bucket = Bucket.INIT
     since_s: float = 0.0
     spans: list[Span] = field(default_factory=list)
     steps: list[tuple[float, Steps]] = field(default_factory=list)
@@ -86,7 +86,7 @@ def _take(so_far: _Writing, entry: Entry) -> None:
 
 
 def _end_span(so_far: _Writing, at_s: float) -> None:
-    if so_far.bucket is not None and at_s > so_far.since_s:
+    if at_s > so_far.since_s:
         so_far.spans.append(Span(so_far.since_s, at_s, str(so_far.bucket)))
     so_far.since_s = at_s
 

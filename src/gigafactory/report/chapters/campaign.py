@@ -11,7 +11,7 @@ from gigafactory.report.blocks import Bar, Bars, Beside, Block, Chapter, Table, 
 from gigafactory.report.buckets import IDLE_SPARE, PRODUCTIVE, in_order, tone, words
 from gigafactory.report.folder import Campaign
 from gigafactory.report.numbers import Quantity, percent, write
-from gigafactory.report.trace import Mark, Trace
+from gigafactory.report.trace import Loss, Mark, Trace
 from gigafactory.units import HOUR_S
 
 _ABSENT = "No ledger here; giga simulate --dir writes the twin's, giga run the real one."
@@ -165,7 +165,10 @@ def _lines(who: str, faults: Sequence[Mark], actions: Sequence[Mark]) -> Table:
         title=f"What happened in {_THE[who]}",
         heads=("what", "after"),
         rows=tuple(
-            TableRow(cells=(text, write(at_s, Quantity.TIME)), tone="ink" if is_action else "red")
+            TableRow(
+                cells=(text, write(round(at_s, 3), Quantity.TIME)),
+                tone="ink" if is_action else "red",
+            )
             for at_s, is_action, text in told
         ),
     )
@@ -188,9 +191,23 @@ def learning(campaigns: Mapping[str, Campaign]) -> Chapter | None:
     return Chapter(
         key="learning",
         title="Learning",
-        intro="Steps after the last committed checkpoint are lost with a failure and done again.",
+        intro=_repeated(real.trace.losses),
         blocks=(figures.losses(real.trace),),
     )
+
+
+def _repeated(losses: Sequence[Loss]) -> str:
+    """Whether steps that were done again came to the same loss."""
+    kept = {loss.step: loss.loss for loss in losses if not loss.redone}
+    apart = [
+        abs(loss.loss - kept[loss.step]) for loss in losses if loss.redone and loss.step in kept
+    ]
+    if not apart:
+        return ""
+    told = "Steps after the last committed checkpoint were lost with a failure and done again"
+    if max(apart) == 0:
+        return f"{told}: all {len(apart)} came to the same loss, to the last bit."
+    return f"{told}; their losses differ by up to {max(apart):.3g} nats."
 
 
 def pace(plan_s: float | None, campaigns: Mapping[str, Campaign]) -> Chapter | None:

@@ -391,6 +391,16 @@ def test_rule_06_a_hold_that_nobody_lifts_ends_the_campaign(bench_with):
     assert "no_spares" in finish.reason
 
 
+def test_rule_06_a_host_that_comes_back_renews_the_patience(bench_with):
+    bench = bench_with(max_hold_s=1000.0)
+    bench.run(num_spares=0)
+    bench.tell(ev.HostsDied, hosts=(1, 2, 3), cause="power")
+    bench.tell(ev.GangStopped)
+    for host in (1, 2, 3):
+        bench.tell(ev.HostRepaired, host=host, after_s=900.0)
+    assert bench.start().hosts == (0, 1, 2, 3)
+
+
 def test_rule_06_where_nobody_watches_a_hold_fails_at_once(bench_with):
     bench = bench_with(max_hold_s=0.0)
     bench.run(num_spares=0)
@@ -431,6 +441,15 @@ def test_rule_07_hosts_that_die_within_a_heartbeat_are_one_incident(bench_with):
         bench.tell(ev.HostsDied, hosts=(host,), cause="power", after_s=0.5)
     bench.tell(ev.GangStopped)
     assert not set(range(8)) & set(bench.start().hosts)
+
+
+def test_rule_06_missing_spares_are_the_reason_given_first(bench):
+    bench.run(num_spares=0)
+    bench.tell(ev.HostsDied, hosts=(1,), cause="xid 79")
+    bench.tell(ev.GangStopped)
+    bench.tell(ev.HostUnreachable, host=2)
+    assert bench.kinds() == ["ProbeHost"]
+    assert bench.brain.held is HoldReason.NO_SPARES
 
 
 def test_rule_07_a_cut_off_leaf_whose_hosts_live_loses_none_of_them(bench):

@@ -29,7 +29,8 @@ class ControlConfig:
     accusation_s: float = DAY_S
     """Two accusations of one host within this, in different generations, condemn it."""
     max_hold_s: float = 7 * DAY_S
-    """A HOLD that nobody lifts for so long ends the campaign as FAILED."""
+    """A HOLD that nobody lifts, and during which no host comes back, for so long ends the campaign
+    as FAILED."""
 
 
 def config_from_study(

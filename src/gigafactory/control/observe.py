@@ -114,6 +114,8 @@ def _host_slow(state: State, event: ev.HostSlow) -> None:
 
 def _host_repaired(state: State, event: ev.HostRepaired) -> None:
     fleet, host = state.fleet, event.host
+    if state.phase is Phase.HOLDING:
+        state.held_since_s = state.now_s
     if host in fleet.casualties or host in fleet.conditions:
         fleet.acquit(host)
     elif fleet.knows(host):

@@ -234,15 +234,15 @@ def _obstacle(state: State) -> tuple[HoldReason, str] | None:
     if any(host in fleet.seat_of for host in fleet.casualties):
         limit = state.config.max_evictions_per_h
         return HoldReason.TOO_MANY_EVICTIONS, f"{limit} evictions within the hour; time lifts it"
+    missing = len(fleet.vacant) - len(fleet.usable_spares())
+    if missing > 0:
+        return HoldReason.NO_SPARES, f"{missing} hosts too few; a repaired host lifts this"
     silent = [h for h, known in fleet.conditions.items() if _is_silent(state, h, known)]
     if silent:
         return HoldReason.NO_WITNESS, (
             f"host {silent[0]} ({len(silent)} in all) is silent and no second witness says it is "
             "dead; its heartbeat, its witness or its repair lifts this"
         )
-    missing = len(fleet.vacant) - len(fleet.usable_spares())
-    if missing > 0:
-        return HoldReason.NO_SPARES, f"{missing} hosts too few; a repaired host lifts this"
     return _obstacle_of_progress(state)
 
 

@@ -122,7 +122,8 @@ def _decoder(hint: Any) -> Convert:
         return lambda pairs: pairs if pairs is None else tuple(_integers(pair) for pair in pairs)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint
-    return lambda value: _checked(value, _members(hint))
+    allowed = _members(hint)
+    return lambda value: _checked(value, allowed)
 
 
 def _integers(pair: Any) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from gigafactory.control import actions, events
@@ -27,10 +28,12 @@ def event_from_json(source: dict[str, Any]) -> Event:
 
 def action_to_json(action: Action) -> dict[str, Any]:
     """Like an event. A restarted gang names the seats that changed, not all its hosts again."""
-    found = {"type": type(action).__name__, **to_json(action)}
     if isinstance(action, StartGang) and action.seated is not None:
+        found = to_json(replace(action, hosts=()))
         del found["hosts"]
-    return found
+    else:
+        found = to_json(action)
+    return {"type": type(action).__name__, **found}
 
 
 def action_from_json(source: dict[str, Any], *, seats: tuple[int, ...] = ()) -> Action:

@@ -188,3 +188,11 @@ def test_steps_done_again_are_compared_with_their_first_loss(folder):
     lines[lost] = lines[lost].replace('"loss":6.0', '"loss":6.25')
     (folder / "ledger.jsonl").write_text("".join(lines))
     assert "differ by up to 0.25 nats" in page_of(folder)
+
+
+def test_a_ledger_that_was_cut_off_anywhere_still_makes_a_page(folder):
+    """A crash leaves whole lines and no closing entry; the report shows what there is."""
+    lines = (folder / "ledger.jsonl").read_text().splitlines(keepends=True)
+    for length in range(1, len(lines)):
+        (folder / "ledger.jsonl").write_text("".join(lines[:length]))
+        assert Reader(page_of(folder)).open == []

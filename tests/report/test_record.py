@@ -9,8 +9,17 @@ from hypothesis import strategies as st
 from gigafactory.ledger.entries import Bucket, BucketFrom, Entry, Opened, Rollback, Steps, World
 from gigafactory.ledger.fold import fold
 from gigafactory.ledger.reader import read_ledger
+from gigafactory.ledger.writer import LedgerWriter
 from gigafactory.report.record import trace_of
-from gigafactory.report.trace import Trace, buckets_binned, counted, mean_level, power_binned
+from gigafactory.report.trace import (
+    Mark,
+    Span,
+    Trace,
+    buckets_binned,
+    counted,
+    mean_level,
+    power_binned,
+)
 
 
 def seconds_by_bucket(trace: Trace) -> dict[str, float]:
@@ -93,8 +102,6 @@ def _both(runs):
 @given(st.floats(0.1, 1e5), st.floats(0.1, 1e5), st.lists(st.floats(0, 1), max_size=20))
 def test_bins_cover_the_campaign_and_lose_no_mark(width_s, end_s, places):
     width_s = max(width_s, end_s / 200)
-    from gigafactory.report.trace import Mark, Span
-
     trace = Trace(
         end_s=end_s,
         spans=[Span(0.0, end_s / 3, "a"), Span(end_s / 3, end_s, "b")],
@@ -110,3 +117,12 @@ def test_bins_cover_the_campaign_and_lose_no_mark(width_s, end_s, places):
     found = counted(trace.faults, width_s=width_s, end_s=end_s)
     assert len(found) == len(bins)
     assert sum(n["x"] for n in found) == len(places)
+
+
+def test_a_resumed_ledger_says_so(folder):
+    path = folder / "ledger.jsonl"
+    whole = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(whole[:-1]) + whole[-1][:20])
+    with LedgerWriter(path, resume=True):
+        pass
+    assert trace_of(read_ledger(path)).actions[-1].text == "a new driver goes on with this ledger"

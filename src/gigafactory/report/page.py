@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from gigafactory import __version__
@@ -35,14 +36,19 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
 
 def render(studies: Sequence[StudyPage]) -> str:
     """The HTML text; every word from outside is escaped by the template engine."""
+    template, style = _template()
+    return template.render(studies=_anchored(studies), style=style, version=__version__)
+
+
+@cache
+def _template() -> tuple[Template, Markup]:
+    """The page and its style sheet, which is ours, so that quotes in it stay quotes."""
     room = files(__package__ or "gigafactory.report")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(room.joinpath("page.html").read_text(encoding="utf-8"))
-    # the style sheet is ours, and quotes in it must stay quotes
-    style = Markup(room.joinpath("style.css").read_text(encoding="utf-8"))
-    return template.render(studies=_anchored(studies), style=style, version=__version__)
+    return template, Markup(room.joinpath("style.css").read_text(encoding="utf-8"))
 
 
 def _anchored(studies: Sequence[StudyPage]) -> list[dict[str, object]]:

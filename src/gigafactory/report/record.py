@@ -15,6 +15,7 @@ from gigafactory.ledger.entries import (
     FaultStruck,
     Opened,
     PowerFrom,
+    Resumed,
     Rollback,
     Steps,
 )
@@ -79,6 +80,8 @@ def _take(so_far: _Writing, entry: Entry) -> None:
             so_far.faults.append(Mark(at_s, words(content.cause), _fault_text(content)))
         case ActionTaken() if content.action.get("type") not in _QUIET:
             so_far.actions.append(_action_mark(at_s, content.action))
+        case Resumed():
+            so_far.actions.append(Mark(at_s, "resume", "a new driver goes on with this ledger"))
         case PowerFrom():
             so_far.power_w.append((at_s, content.draw_w * so_far.pue))
         case _:

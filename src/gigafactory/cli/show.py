@@ -110,6 +110,14 @@ def show_campaign(document: dict[str, Any]) -> None:
     _print(_table("Where the GPU-time went", ("", "GPU-hours", "share"), rows))
 
 
+def show_run(document: dict[str, Any]) -> None:
+    """How the run ended, then its ledger folded like a twin's."""
+    summary = document["summary"]
+    own = {k: v for k, v in document.items() if v is not None and not _nested(v)}
+    _print(_table("Run", ("", ""), ((_words(k), quantity(k, v)) for k, v in own.items())))
+    show_campaign(summary)
+
+
 def show_score(document: dict[str, Any]) -> None:
     """The errors in all and by GPU, kind and source."""
     header = ("", "rows", "skipped", "median |error|", "p90 |error|", "bias")

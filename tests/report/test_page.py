@@ -196,3 +196,13 @@ def test_a_ledger_that_was_cut_off_anywhere_still_makes_a_page(folder):
     for length in range(1, len(lines)):
         (folder / "ledger.jsonl").write_text("".join(lines[:length]))
         assert Reader(page_of(folder)).open == []
+
+
+def test_energy_without_a_power_series_is_said_to_be_stated_not_measured(folder):
+    assert "No power in the ledger" not in page_of(folder)
+    path = folder / "ledger.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0] |= {"training_w_per_gpu": 20.0, "idle_w_per_gpu": 5.0}
+    kept = [line for line in lines if line["kind"] != "power"]
+    path.write_text("".join(json.dumps(line | {"seq": i}) + "\n" for i, line in enumerate(kept)))
+    assert "No power in the ledger of reality:" in page_of(folder)

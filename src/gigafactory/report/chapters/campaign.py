@@ -235,8 +235,18 @@ def power(campaigns: Mapping[str, Campaign]) -> Chapter | None:
         for label, quantity, values in lines
         if any(values)
     )
-    table = Table(heads=("quantity", *drawing), rows=rows)
+    table = Table(heads=("quantity", *drawing), rows=rows, note=_unmeasured(drawing))
     return Chapter(key="power", title="Power and money", blocks=(*charts, table))
+
+
+def _unmeasured(drawing: Mapping[str, Campaign]) -> str:
+    stated = [_THE[who] for who, c in drawing.items() if not c.trace.power_w]
+    if not stated:
+        return ""
+    return (
+        f"No power in the ledger of {' and of '.join(stated)}: energy is the draw stated in the "
+        "study times the time."
+    )
 
 
 def _said(value: float | None, quantity: Quantity) -> str:

@@ -21,7 +21,14 @@ def test_plan_prints_the_contract(capsys):
     plan = document(capsys, "plan", COLOSSUS)
     assert {"best", "alternatives", "num_candidates", "num_feasible", "search_s"} <= plan.keys()
     best = plan["best"]
-    keys = {"layout", "step_s", "tokens_per_s_per_gpu", "mfu", "memory_bytes_per_gpu", "breakdown_s"}
+    keys = {
+        "layout",
+        "step_s",
+        "tokens_per_s_per_gpu",
+        "mfu",
+        "memory_bytes_per_gpu",
+        "breakdown_s",
+    }
     assert keys <= best.keys()
     assert 0 < best["mfu"] < 1
     assert sum(best["breakdown_s"].values()) == pytest.approx(best["step_s"])

@@ -172,6 +172,11 @@ def test_impossible_ports_and_no_engines_are_refused(parrot: Any) -> None:
         serve([], port=0)
 
 
+def test_the_socket_names_its_protocol_so_that_answers_are_not_delayed() -> None:
+    with listen("127.0.0.1", port=0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
+
+
 def test_addresses_are_written_for_browsers() -> None:
     with listen("127.0.0.1", port=0) as listening:
         assert address(listening).startswith("http://127.0.0.1:")

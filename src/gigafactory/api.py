@@ -118,12 +118,17 @@ def replay(ledger: str | Path) -> ReplayResult:
     return again(read_ledger(Path(ledger)))
 
 
-def chat(folder: Path | None, *, port: int = 8080) -> None:
-    """Serve the model trained in ``folder`` and the pretrained one on 127.0.0.1 until Ctrl-C."""
+def chat(
+    folder: Path | None, *, port: int = 8080, on_ready: Callable[[str], object] | None = None
+) -> None:
+    """Serve the model trained in ``folder`` and the pretrained one on 127.0.0.1 until Ctrl-C.
+
+    ``on_ready`` gets the address once it answers.
+    """
     from gigafactory.chat.engines import open_engines
     from gigafactory.chat.server import serve
 
-    serve(open_engines(folder), port=port)
+    serve(open_engines(folder), port=port, on_ready=on_ready)
 
 
 def ask(folder: Path | None, *, question: str) -> list[dict[str, str]]:

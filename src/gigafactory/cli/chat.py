@@ -21,7 +21,12 @@ def command(folder: Path | None, port: int, question: str | None) -> None:
     from gigafactory import api
 
     if question is None:
-        api.chat(folder, port=port)
+        click.echo("loading the models ...", err=True)
+        api.chat(folder, port=port, on_ready=_tell)
         return
     for answer in api.ask(folder, question=question):
         click.echo(f"{answer['model']}: {answer['answer']}")
+
+
+def _tell(address: str) -> None:
+    click.echo(f"Chat page: {address}  (OpenAI endpoint: {address.rstrip('/')}/v1; Ctrl-C ends)")

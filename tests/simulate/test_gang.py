@@ -47,10 +47,10 @@ def walk(run: Run, until_s: float) -> Walk:
 def test_arithmetic_equals_the_walk(cadence, begin, later):
     run, at_s = Run(begin / 4, 100, cadence), (begin + later) / 4
     seen = walk(run, at_s)
-    committed = run.committed_at(at_s)
+    num_commits = run.num_commits_at(at_s)
     assert run.step_at(at_s) == seen.steps
     assert run.stalled_s(at_s) == seen.stalled_s
-    assert (committed[0] if committed else None) == seen.committed
+    assert (run.commit(num_commits)[0] if num_commits else None) == seen.committed
 
 
 @given(cadence=CADENCES, begin_s=st.floats(0, 1e6), step=st.integers(1, 500))
@@ -67,7 +67,11 @@ def test_worked_example():
     assert run.step_at(131.0) == 10
     assert run.is_stalled(131.0)
     assert not run.is_stalled(133.0)
-    assert run.committed_at(136.9) is None
-    assert run.committed_at(137.0) == (10, 137.0)
+    assert run.num_commits_at(136.9) == 0
+    assert run.num_commits_at(137.0) == 1
+    assert run.commit(1) == (10, 137.0)
     assert run.step_at(142.0) == 11
+    assert run.unfinished_s(125.0) == 5.0
+    assert run.unfinished_s(131.0) == 0.0
+    assert run.unfinished_s(133.0) == 1.0
     assert run.stalled_s(170.0) == pytest.approx(4.0)

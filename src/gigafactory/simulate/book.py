@@ -1,8 +1,8 @@
 """The twin's pen: what happened, as entries of the ledger.
 
-Steps, stalls and commits of an undisturbed run are entered when it is reported on, not one by
-one: the stalls since the last report stand in one piece at its beginning, which leaves every
-bucket, step and commit count exact and moves a stall by minutes at most.
+An undisturbed run is entered when it is reported on, not step by step. The stalls since the last
+report then stand in one piece at its beginning, which leaves every bucket exact and moves a
+stall by minutes; a commit or step that fell into the time of that piece is entered at its end.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Book:
         entry = Steps(step=step, num_steps=num_steps, step_s=self._cadence.step_s)
         self.enter(entry, at_s=at_s)
 
-    def committed(self, step: int, *, num_commits: int, at_s: float) -> None:
-        """The checkpoint of ``step`` is safe, the newest of ``num_commits`` since last time."""
+    def committed(self, step: int, at_s: float) -> None:
+        """The checkpoint of ``step`` is safe."""
         save_s = self._cadence.blocking_s + self._cadence.write_s
         entry = CheckpointKept(step=step, save_s=save_s, num_bytes=self._num_bytes)
         self.enter(entry, at_s=at_s)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from gigafactory.control.actions import Action, StartGang
+from gigafactory.control.actions import Action
 from gigafactory.control.config import config_from_study, config_to_json
 from gigafactory.control.controller import Controller
 from gigafactory.control.events import Event
@@ -75,7 +75,7 @@ def follow(
             f"{study.cluster.num_hosts}"
         )
     controller = Controller(
-        config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.step_s)
+        config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s)
     )
     ledger.write(_opening(study, workload, seed=seed), at_s=0.0)
     world = _world(
@@ -99,7 +99,7 @@ def _opening(study: Study, workload: Workload, *, seed: int) -> book.Opened:
         tokens_per_step=workload.tokens_per_step,
         flops_per_step=workload.flops_per_step,
         peak_flops_per_s=workload.peak_flops_per_s,
-        step_s=workload.step_s,
+        step_s=workload.cadence.step_s,
         rent_usd_per_gpu_s=study.money.rent.price_usd_per_s,
         electricity_usd_per_j=cluster.site.electricity_usd_per_j,
         training_w_per_gpu=host.training_w / host.num_gpus,
@@ -107,7 +107,7 @@ def _opening(study: Study, workload: Workload, *, seed: int) -> book.Opened:
         pue=cluster.site.pue,
         seed=seed,
         controller=config_to_json(
-            config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.step_s)
+            config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s)
         ),
     )
 
@@ -119,20 +119,13 @@ def _recorded(controller: Controller, ledger: LedgerWriter) -> Brain:
         actions = controller.handle(event)
         ledger.decide(
             event,
-            [_as_written(action) for action in actions],
+            actions,
             state_hash=controller.state_hash(),
             generation=controller.generation,
         )
         return actions
 
     return decide
-
-
-def _as_written(action: Action) -> Action:
-    """A restart is written by its changed seats; 12,000 others need not be spelled out first."""
-    if isinstance(action, StartGang) and action.seated is not None:
-        return replace(action, hosts=())
-    return action
 
 
 def _world(

@@ -78,13 +78,14 @@ class Run:
         done_s = (self.step_at(at_s) - self.begin_step) % self.cadence.checkpoint_steps
         return max(0.0, within_s - done_s * self.cadence.step_s)
 
-    def committed_at(self, at_s: float) -> tuple[int, float] | None:
-        """The newest checkpoint committed by ``at_s`` and when it was; None where none is."""
-        cycles = self.cycles_at(at_s - self.cadence.write_s)
-        if cycles == 0:
-            return None
-        commit_s = self.begin_s + cycles * self.cadence.cycle_s + self.cadence.write_s
-        return self.begin_step + cycles * self.cadence.checkpoint_steps, min(commit_s, at_s)
+    def num_commits_at(self, at_s: float) -> int:
+        """Checkpoints of this run that were committed by ``at_s``."""
+        return self.cycles_at(at_s - self.cadence.write_s)
+
+    def commit(self, number: int) -> tuple[int, float]:
+        """The step of checkpoint ``number`` (from 1 on) and when it was committed."""
+        committed_s = self.begin_s + number * self.cadence.cycle_s + self.cadence.write_s
+        return self.begin_step + number * self.cadence.checkpoint_steps, committed_s
 
     def _split(self, at_s: float) -> tuple[int, float]:
         cycles = self.cycles_at(at_s)
@@ -120,8 +121,6 @@ class Gang:
     reported_s: float = 0.0
     """Until when the run was reported."""
     reported_step: int = 0
-    committed_step: int | None = None
-    """Newest checkpoint that was reported."""
     num_commits: int = 0
     """Reported commits of this run."""
 

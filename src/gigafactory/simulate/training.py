@@ -58,16 +58,16 @@ class Training:
             return
         since_s, gang.reported_s = gang.reported_s, now_s
         self._book.stalled(run.stalled_s(now_s) - run.stalled_s(since_s), since_s=since_s)
-        step, committed = run.step_at(now_s), run.committed_at(now_s)
+        step, num_commits = run.step_at(now_s), run.num_commits_at(now_s)
+        for commit in range(gang.num_commits + 1, num_commits + 1):
+            self._book.committed(*run.commit(commit))
         if step > gang.reported_step:
             self._report_steps(run, step)
         # the controller may have ended this run in answer to its steps
-        if committed and committed[0] != gang.committed_step and gang.run is run:
-            self._report_commit(
-                committed[0],
-                num_commits=run.cycles_at(committed[1] - run.cadence.write_s) - gang.num_commits,
-                at_s=max(committed[1], run.end_of_s(step)),
-            )
+        if num_commits > gang.num_commits and gang.run is run:
+            gang.num_commits = num_commits
+            committed_step, committed_s = run.commit(num_commits)
+            self._tell_commit(committed_step, at_s=max(committed_s, run.end_of_s(step)))
 
     def break_down(self) -> None:
         """The gang makes no progress from now on."""
@@ -87,12 +87,10 @@ class Training:
         end_s = min(run.end_of_s(step), now_s)
         self._decide(ev.StepsDone(at_s=end_s, generation=gang.generation, step=step))
 
-    def _report_commit(self, step: int, *, num_commits: int, at_s: float) -> None:
-        gang, at_s = self.gang, min(at_s, self._kernel.now_s)
-        gang.committed_step = step
-        gang.num_commits += num_commits
-        self._book.committed(step, num_commits=num_commits, at_s=at_s)
-        self._decide(ev.CheckpointCommitted(at_s=at_s, generation=gang.generation, step=step))
+    def _tell_commit(self, step: int, *, at_s: float) -> None:
+        at_s = min(at_s, self._kernel.now_s)
+        generation = self.gang.generation
+        self._decide(ev.CheckpointCommitted(at_s=at_s, generation=generation, step=step))
 
     def _follow(self, run: Run) -> None:
         """Let ``run`` go on until something else happens."""
@@ -135,7 +133,7 @@ class Training:
         gang = self.gang
         gang.generation = action.token.generation
         gang.take_seats(action.hosts, action.seated)
-        gang.phase, gang.committed_step = Phase.STARTING, action.step
+        gang.phase = Phase.STARTING
         if self._book.bucket is not Bucket.INIT:
             self._book.turn(Bucket.RENDEZVOUS, at_s=self._kernel.now_s)
         if not gang.members.isdisjoint(unfit):
@@ -221,4 +219,5 @@ class Training:
         gang = self.gang
         if gang.generation == generation and gang.phase in {Phase.RUNNING, Phase.ENDING}:
             self.catch_up()
-            self._report_commit(step, num_commits=1, at_s=self._kernel.now_s)
+            self._book.committed(step, self._kernel.now_s)
+            self._tell_commit(step, at_s=self._kernel.now_s)

@@ -24,21 +24,21 @@ _STALL_S, _STALL_GPUS, _STALL_POWER = 0.34, 1488, 0.307
 class Workload:
     """A planned job as the twin sees it."""
 
-    step_s: float
+    cadence: Cadence
     num_steps: int
     num_gpus: int
     """GPUs in the mesh."""
+    host_gpus: int
+    """GPUs of one host."""
+    start_s: float
+    """Processes, rendezvous, communicators; the restore comes on top."""
+    restore_s: float
     flops_per_step: float
     """Model FLOPs of the whole job in one step, recompute excluded."""
     tokens_per_step: int
     checkpoint_bytes: float
     peak_flops_per_s: float
     """Dense peak of one GPU in the precision of the job."""
-    cadence: Cadence
-    start_s: float
-    """Processes, rendezvous, communicators; the restore comes on top."""
-    restore_s: float
-    host_gpus: int
 
     @property
     def num_hosts(self) -> int:
@@ -54,7 +54,6 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
     checkpoint_bytes = CHECKPOINT_BYTES_PER_PARAMETER * count_parameters(study.model).total
     storage = study.cluster.storage
     return Workload(
-        step_s=float(best.step_s),
         num_steps=study.job.num_steps,
         num_gpus=num_gpus,
         flops_per_step=float(best.flops_per_step),

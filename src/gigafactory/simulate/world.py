@@ -260,8 +260,6 @@ class World:
                 self.fleet.state[host] = HostState.REPAIR
                 self._announced.discard(host)
                 self._answer(next(self._repairs_s), partial(self._repair, host))
-        if not self.training.gang.members.isdisjoint(hosts):
-            self.training.break_down()
 
     def _repair(self, host: int) -> None:
         self.fleet.state[host] = HostState.UP
@@ -313,5 +311,10 @@ class World:
             self._book.turn(Bucket.DECIDE, at_s=self._now_s)
 
     def _decide(self, event: ev.Event) -> None:
-        for action in self._brain(event):
+        actions = self._brain(event)
+        for action in actions:
             self._carry_out(action)
+        evicted = [h for a in actions if isinstance(a, act.EvictHosts) for h in a.hosts]
+        if not self.training.gang.members.isdisjoint(evicted):
+            # taken out from under a gang that nobody stopped; otherwise this changes nothing
+            self.training.break_down()

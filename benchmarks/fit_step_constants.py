@@ -22,7 +22,7 @@ from gigafactory.catalog.tables import read_table
 from gigafactory.cost.calibration import Calibration, published, published_constants
 from gigafactory.plan.table import Question, answer_s, question
 
-_NUM_STEPS = 8
+_NUM_STEPS = 4
 _STEP = 0.02
 _RIDGE = 0.02
 

@@ -26,8 +26,20 @@ def rate(shape, *, precision=Precision.BF16):
 
 
 def test_a_large_gemm_nears_the_fitted_share_and_never_passes_it():
-    share = rate(gemm(16384, 16384, 16384)) / H100.peak(Precision.BF16)
-    assert 0.9 * C.gemm_fraction < share <= C.gemm_fraction
+    reach = device(H100, Precision.BF16, constants=C).gemm_flops_per_s
+    assert 0.9 * reach < rate(gemm(16384, 16384, 16384)) <= reach
+    assert reach <= C.gemm_fraction * H100.peak(Precision.BF16)
+
+
+def test_clocks_drop_where_a_watt_must_carry_more_flops():
+    gpus = catalog_gpus()
+    shares = [
+        device(gpus[name], Precision.BF16, constants=C).gemm_flops_per_s
+        / gpus[name].peak(Precision.BF16)
+        for name in ("a100-80gb-sxm", "h100-sxm", "gb300", "gb200", "b200-sxm")
+    ]
+    assert shares[0] == pytest.approx(C.gemm_fraction)
+    assert shares == sorted(shares, reverse=True)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,13 @@ def small():
     return load_study("studies/grok-1-512.yaml", overrides=SMALL)
 
 
+#: 2^15 x 3 GPUs and a batch that divides by many numbers of ranks.
+COLOSSUS = ("cluster.num_spare_hosts=212", "job.global_batch=12288")
+
+
 @pytest.fixture(scope="module")
 def colossus():
-    return plan(load_study("studies/colossus.yaml"))
+    return plan(load_study("studies/colossus.yaml", overrides=COLOSSUS))
 
 
 def test_the_best_is_what_a_plain_loop_over_everything_finds(small):

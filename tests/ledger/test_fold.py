@@ -155,6 +155,18 @@ def test_a_second_failure_during_recovery_is_the_same_interruption(book):
     assert (found.num_interruptions, found.mttr_s) == (1, 10.0)
 
 
+def test_a_silence_that_ends_by_itself_is_no_interruption(book):
+    silent = book(
+        (0.0, BucketFrom(bucket=Bucket.PRODUCTIVE)),
+        (10.0, BucketFrom(bucket=Bucket.DETECT)),
+        (12.0, BucketFrom(bucket=Bucket.PRODUCTIVE)),
+        (20.0, BucketFrom(bucket=Bucket.OTHER)),
+    )
+    assert silent.num_interruptions == 0
+    assert silent.mttr_s is None
+    assert silent.buckets_gpu_s[Bucket.DETECT] > 0
+
+
 def test_power_entries_go_before_the_figure_per_gpu(book):
     found = book(
         (0.0, PowerFrom(draw_w=100.0)),

@@ -5,7 +5,8 @@ Conventions, named because the field has several:
 - goodput: kept productive time of the training allocation over all wall time since the start;
 - ETTR: the same over wall time less announced maintenance (`ETTR_CONVENTION`);
 - an interruption: the gang stops computing for any other reason than announced maintenance, the
-  end or a person; a second failure during the recovery belongs to the same interruption;
+  end or a person; a second failure during the recovery belongs to the same interruption, and a
+  silence that ends by itself is none;
 - MTBF: wall time over interruptions (not uptime); MTTR: mean time from the end of computing
   until computing again;
 - MFU: model FLOPs of the kept steps over the dense peak during their time.
@@ -122,6 +123,8 @@ class _Account:
     draw_w: float | None = None
     it_energy_j: float = 0.0
     down_since_s: float | None = None
+    is_broken: bool = False
+    """Since computing ended, more has happened than silence."""
     repairs_s: list[float] = field(default_factory=list)
     num_interruptions: int = 0
     num_faults: int = 0
@@ -242,13 +245,17 @@ def _to_rework(account: _Account, bucket: Bucket, lost_s: float) -> None:
 
 def _turn(account: _Account, bucket: Bucket) -> None:
     was_working, works = account.bucket in WORKING, bucket in WORKING
-    account.bucket = bucket
+    was_silent, account.bucket = account.bucket is Bucket.DETECT, bucket
     if was_working and not works and bucket not in _NO_INTERRUPTION:
         account.num_interruptions += 1
         account.down_since_s = account.now_s
     elif works and account.down_since_s is not None:
-        account.repairs_s.append(account.now_s - account.down_since_s)
+        if was_silent and not account.is_broken:
+            account.num_interruptions -= 1
+        else:
+            account.repairs_s.append(account.now_s - account.down_since_s)
         account.down_since_s = None
+    account.is_broken = not works and (account.is_broken or bucket is not Bucket.DETECT)
 
 
 _NO_INTERRUPTION = frozenset({Bucket.PLANNED, Bucket.INIT, Bucket.OTHER})

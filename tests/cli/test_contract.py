@@ -77,7 +77,7 @@ def test_a_formula_is_a_command_away(capsys):
         (["plan", COLOSSUS, "--set", "job.seq_length=4096"], "job.seq_length"),
         (["plan", COLOSSUS, "--set", "job.tokens=15 GB"], "job.tokens"),
         (["simulate", COLOSSUS, "--set", "model=grok-99"], "grok-99"),
-        (["plan", "studies/grok-1-512.yaml", "--set", "cluster.num_hosts=1"], "memory"),
+        (["plan", "studies/grok-1-512.yaml", "--set", "cluster=h100-8"], "memory"),
         (["describe", COLOSSUS, "--why", "no_such_usd"], "no_such_usd"),
         (["validate", "no/such.csv"], "no/such.csv"),
         (["replay", "no/such.jsonl"], "no/such.jsonl"),

@@ -45,7 +45,7 @@ class Task(Spec):
 class Told(Spec):
     """One report. Machines write and read it, so every key is spelled out, unit and all."""
 
-    model_config = ConfigDict(alias_generator=None)
+    model_config = ConfigDict(alias_generator=None, ser_json_inf_nan="constants")
 
 
 class Joined(Told):

@@ -50,7 +50,10 @@ class Campaign:
     sight: GangSight | None = None
     finish: act.Finish | None = None
     finished: told.Finished | None = None
+    held: str = ""
+    """Why the brain held, the last time it did."""
     _origin_s: float = 0.0
+    _inbox: deque[ev.Event] = field(default_factory=deque)
     _wake_s: float | None = None
     _newest: act.Token = field(default=act.Token(0, 0))
     _shown: Progress | None = None
@@ -93,6 +96,13 @@ class Campaign:
         if self._wake_s is not None and self.now_s() >= self._wake_s:
             self._wake_s = None
             self._tell(ev.Ticked(at_s=self.now_s()))
+
+    @property
+    def reason(self) -> str:
+        """Why the campaign ended, in words for a person; empty where it is done."""
+        if self.finish is None or self.finish.outcome is not act.Outcome.FAILED:
+            return self.finish.reason if self.finish else ""
+        return f"{self.held or self.finish.reason}; the workers' output is in {self.place.logs}"
 
     def now_s(self) -> float:
         """Seconds since the campaign began, drivers that ended not counted."""
@@ -145,6 +155,19 @@ class Campaign:
     # -- decide ----------------------------------------------------------------------------
 
     def _tell(self, event: ev.Event) -> None:
+        """Put ``event`` to the brain, after those that wait already.
+
+        An action may end in a new event at once; that one waits until all actions of this turn
+        are done, or their tokens would overtake each other.
+        """
+        self._inbox.append(event)
+        if len(self._inbox) > 1:
+            return
+        while self._inbox:
+            self._decide(self._inbox[0])
+            self._inbox.popleft()
+
+    def _decide(self, event: ev.Event) -> None:
         """One turn of the brain; what it asks for is written down first, then done."""
         actions = self.controller.handle(event)
         self.ledger.decide(
@@ -179,6 +202,7 @@ class Campaign:
             case act.WakeAt(at_s=at_s):
                 self._wake_s = at_s if self._wake_s is None else min(self._wake_s, at_s)
             case act.Hold(reason=reason):
+                self.held = reason
                 self._bucket(Bucket.HOLD)
                 self._show(Stage.STOPPING, f"held: {reason}")
             case act.Finish():

@@ -154,7 +154,7 @@ def _close(ledger: LedgerWriter, finish: Finish, campaign: Campaign) -> None:
     committed_step = campaign.controller.committed_step or 0
     if finish.outcome is not Outcome.DONE:
         ledger.write(Rollback(step=committed_step), at_s=campaign.now_s())
-    closed = Closed(outcome=finish.outcome.value, reason=finish.reason, step=committed_step)
+    closed = Closed(outcome=finish.outcome.value, reason=campaign.reason, step=committed_step)
     ledger.write(closed, at_s=campaign.now_s())
 
 
@@ -166,7 +166,7 @@ def _result(
     assert finish is not None
     result = RunResult(
         outcome=finish.outcome.value,
-        reason=finish.reason,
+        reason=campaign.reason,
         steps=summary.last_step,
         num_steps=study.job.num_steps,
         final_loss=summary.losses[-1][1] if summary.losses else None,

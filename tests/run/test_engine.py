@@ -1,0 +1,99 @@
+"""The engine renders, and says what it cannot do."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gigafactory.cost.parameters import count_parameters
+from gigafactory.describe.errors import InputError
+from gigafactory.describe.layout import Layout
+from gigafactory.describe.rank import Step, Task, checkpoint_name, read_told
+from gigafactory.describe.study import Study
+from gigafactory.net.grok import Grok
+from gigafactory.run.engines import ours
+
+LAYOUT = Layout(dp=2, micro_batch=4)
+
+
+def test_commands_and_task(micro: Study, tmp_path: Path) -> None:
+    ours.check(micro, LAYOUT)
+    task = ours.render_task(micro, LAYOUT, generation=4, restore_step=10, directory=tmp_path)
+    assert Task.model_validate_json(task.model_dump_json()) == task
+    assert task.rendezvous == f"file://{tmp_path}/rendezvous/generation-4"
+    assert task.heartbeat_s * 4 <= micro.policy.heartbeat_timeout_s
+    file = tmp_path / "task.json"
+    first, second = ours.render_commands(LAYOUT, task_file=file, gpus_per_host=2)
+    assert first.argv[1:] == ("-m", "gigafactory.train.worker", "--config", str(file))
+    assert (first.environment["RANK"], second.environment["RANK"]) == ("0", "1")
+    assert second.environment["WORLD_SIZE"] == "2"
+    assert (first.host, second.host) == (0, 0)
+    apart = ours.render_commands(LAYOUT, task_file=file, gpus_per_host=1)
+    assert [command.host for command in apart] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("layout", "says"),
+    [
+        ({"tp": 2}, r"layout\.tp: 2 is not possible; it is data-parallel only, use 1"),
+        ({"pp": 2, "vpp": 2}, r"layout\.pp: 2 .*\n.*layout\.vpp: 2"),
+        ({"dp": 2, "recompute": "full"}, r"layout\.recompute: full is not possible; use none"),
+        ({"dp": 2, "precision": "fp8"}, r"layout\.precision: fp8 .* use fp32 or bf16"),
+        ({"dp": 2, "micro_batch": 3}, r"job\.global_batch: 8 is not a multiple of"),
+    ],
+)
+def test_impossible_layouts(micro: Study, layout: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        ours.check(micro, Layout(**layout))
+
+
+def test_impossible_studies(micro: Study) -> None:
+    with pytest.raises(InputError, match="train: missing"):
+        ours.check(micro.model_copy(update={"train": None}), LAYOUT)
+    job = micro.job.model_copy(update={"seq_len": 65})
+    with pytest.raises(InputError, match=r"job\.seq_len: 65 is longer than model\.context 64"):
+        ours.check(micro.model_copy(update={"job": job}), LAYOUT)
+
+
+def test_disk_need_counts_the_network_that_is_built(micro: Study) -> None:
+    import torch
+
+    with torch.device("meta"):
+        net = Grok(micro.model)
+    built = sum(weight.numel() for weight in net.parameters())
+    assert built == count_parameters(micro.model).total
+    assert ours.disk_bytes(micro, num_kept=3) == built * (4 * 12 + 4)
+
+
+def test_names_sort_by_step() -> None:
+    assert sorted(map(checkpoint_name, (9, 10, 100000))) == [
+        "step-00000009",
+        "step-00000010",
+        "step-00100000",
+    ]
+
+
+def test_reports_are_read_by_kind_and_foreign_lines_refused() -> None:
+    assert read_told('{"kind":"ready","step":3}').kind == "ready"
+    for foreign in ("hello", '{"kind":"ready"}', '{"kind":"odd"}', '{"kind":"heartbeat","x":1}'):
+        with pytest.raises(ValueError, match=r"."):
+            read_told(foreign)
+
+
+def test_a_loss_that_is_no_number_survives_the_pipe() -> None:
+    step = Step(
+        step=1,
+        loss=math.nan,
+        grad_norm=math.inf,
+        learning_rate=1e-3,
+        step_s=0.1,
+        tokens=8,
+        finite=False,
+    )
+    again = read_told(step.model_dump_json())
+    assert isinstance(again, Step)
+    assert math.isnan(again.loss)
+    assert again.grad_norm == math.inf

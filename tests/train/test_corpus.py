@@ -100,4 +100,6 @@ def test_the_real_corpus_is_clean_and_held_out_text_is_apart() -> None:
     assert len(train) > 3000
     assert 50 < len(held_out) < 200
     assert not any(is_unfit(turn) for talk in train + held_out for turn in talk)
-    assert {tuple(talk) for talk in train}.isdisjoint(tuple(talk) for talk in held_out if len(talk) > 4)
+    assert {tuple(talk) for talk in train}.isdisjoint(
+        tuple(talk) for talk in held_out if len(talk) > 4
+    )

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gigafactory.cli.main import status
 
-QUESTION = "Hi! How are you today?"
+QUESTION = "What is the capital of France?"
 
 
 def commands(runs: Path) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gigafactory.net.experts import grouped_matmul, imbalance
+from gigafactory.net.experts import grouped_matmul, imbalance, seat
 
 
 def by_loop(rows: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
@@ -36,6 +36,20 @@ def test_grouped_matmul_and_its_gradients(counts: list[int], width: int) -> None
         strict=True,
     ):
         torch.testing.assert_close(a, b)
+
+
+@given(
+    chosen=st.lists(st.integers(0, 3), min_size=1, max_size=40), unit=st.sampled_from([1, 4, 32])
+)
+def test_every_pair_gets_a_seat_of_its_own_with_its_expert(chosen: list[int], unit: int) -> None:
+    slots, room = seat(torch.tensor(chosen), 4, unit=unit)
+    assert len(set(slots.tolist())) == len(chosen)
+    ends = room.cumsum(0).tolist()
+    for expert, slot in zip(chosen, slots.tolist(), strict=True):
+        assert ends[expert] - room[expert] <= slot < ends[expert]
+    for expert in range(4):
+        assert 0 <= room[expert] - chosen.count(expert) < unit
+        assert room[expert] % unit == 0
 
 
 def test_no_rows_at_all() -> None:

@@ -136,6 +136,12 @@ def test_block_computes_grok_1s_formulas(net: Grok) -> None:
         torch.testing.assert_close(row.double(), reference(net, sequence), rtol=1e-4, atol=1e-5)
 
 
+def test_a_batch_large_enough_for_padded_experts_computes_the_same(net: Grok) -> None:
+    ids = ids_of(5, 12, 20)  # 480 pairs for 4 experts: their rows are rounded up
+    alone = torch.cat([net(row[None])[0] for row in ids])  # 40 pairs: they are not
+    torch.testing.assert_close(net(ids)[0], alone, rtol=1e-4, atol=1e-5)
+
+
 def test_caps_bite_in_the_reference_too(net: Grok) -> None:
     with torch.no_grad():
         for layer in net.layers:

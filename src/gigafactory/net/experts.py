@@ -4,7 +4,7 @@
     y = sum over the k largest p_e of  p_e * w2_e (gelu_tanh(w1_e x) * w3_e x)
 
 No token is dropped: the (token, expert) pairs are sorted by expert, each expert multiplies its
-own contiguous rows, and the rows go back to where they came from.
+own contiguous rows, and the results go back to where the pairs came from.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gigafactory.describe.model import Model
 
 #: grouped_mm wants rows and columns of both operands on 16-byte boundaries.
 _ALIGNMENT_BYTES = 16
+_CPU_ROWS = 32
 
 
 class Experts(nn.Module):
@@ -35,12 +36,10 @@ class Experts(nn.Module):
         tokens = x.flatten(0, 1)
         probs = self._route(tokens)
         weights, chosen = probs.topk(self.topk, dim=-1)
-        order = chosen.flatten().sort(stable=True).indices
-        counts = torch.bincount(chosen.flatten(), minlength=probs.shape[1])
-        rows = self._feed(tokens.index_select(0, order // self.topk), counts)
-        back = torch.empty_like(order)
-        back[order] = torch.arange(order.numel(), device=order.device)
-        rows = rows.index_select(0, back).view(tokens.shape[0], self.topk, -1)
+        pairs = tokens.unsqueeze(1).expand(-1, self.topk, -1).flatten(0, 1)
+        slots, room = seat(chosen.flatten(), probs.shape[1], unit=_unit(pairs, probs.shape[1]))
+        rows = tokens.new_zeros(int(room.sum()), tokens.shape[1]).index_copy(0, slots, pairs)
+        rows = self._feed(rows, room).index_select(0, slots).view(*weights.shape, -1)
         y = (rows * weights.unsqueeze(-1)).sum(1).to(x.dtype)
         batch = x.shape[0]
         return y.view_as(x), imbalance(
@@ -58,6 +57,27 @@ class Experts(nn.Module):
         w1, w2, w3 = (w.to(dtype).transpose(1, 2) for w in (self.w1, self.w2, self.w3))
         gated = nn.functional.gelu(grouped_matmul(rows, w1, counts), approximate="tanh")
         return grouped_matmul(gated * grouped_matmul(rows, w3, counts), w2, counts)
+
+
+def seat(chosen: Tensor, num_experts: int, *, unit: int) -> tuple[Tensor, Tensor]:
+    """Where each pair goes when all are sorted by expert, and the rows every expert then has.
+
+    ``chosen`` (N,) names the expert of each pair; the rows of an expert are rounded up to a
+    multiple of ``unit``, those left over stay empty. Returns slots (N,) and rows (E,).
+    """
+    counts = torch.bincount(chosen, minlength=num_experts)
+    room = (counts + unit - 1) // unit * unit
+    order = chosen.sort(stable=True).indices
+    shift = (room.cumsum(0) - room) - (counts.cumsum(0) - counts)
+    slots = torch.empty_like(order)
+    slots[order] = torch.arange(len(order), device=order.device) + shift[chosen[order]]
+    return slots, room
+
+
+def _unit(pairs: Tensor, num_experts: int) -> int:
+    """On a CPU every new number of rows is a kernel to be compiled and kept: let there be few."""
+    are_many = pairs.shape[0] >= _CPU_ROWS * num_experts
+    return _CPU_ROWS if pairs.device.type == "cpu" and are_many else 1
 
 
 def imbalance(probs: Tensor, chosen: Tensor) -> Tensor:

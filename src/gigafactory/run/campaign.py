@@ -52,6 +52,8 @@ class Campaign:
     finished: told.Finished | None = None
     held: str = ""
     """Why the brain held, the last time it did."""
+    last_failure: str = ""
+    """What the last failed worker said."""
     _origin_s: float = 0.0
     _inbox: deque[ev.Event] = field(default_factory=deque)
     _wake_s: float | None = None
@@ -102,7 +104,9 @@ class Campaign:
         """Why the campaign ended, in words for a person; empty where it is done."""
         if self.finish is None or self.finish.outcome is not act.Outcome.FAILED:
             return self.finish.reason if self.finish else ""
-        return f"{self.held or self.finish.reason}; the workers' output is in {self.place.logs}"
+        words = [self.held or self.finish.reason, self.last_failure]
+        words.append(f"the workers' output is in {self.place.logs}")
+        return "; ".join(filter(None, words))
 
     def now_s(self) -> float:
         """Seconds since the campaign began, drivers that ended not counted."""
@@ -258,6 +262,8 @@ class Campaign:
         if self.finished is None:
             self._bucket(Bucket.PLANNED if is_planned else Bucket.DECIDE)
         self.launcher.stop()
+        if self.sight is not None and self.sight.failure is not None:
+            self.last_failure = self.sight.failure.message
         self.sight = None
         if self.finished is None and not is_planned:
             self._show(Stage.RECOVERING, "")

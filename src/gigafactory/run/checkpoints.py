@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -39,8 +38,3 @@ def why_damaged(directory: Path, step: int) -> str | None:
             if hashlib.file_digest(stream, "sha256").hexdigest() != mark.sha256[name]:
                 return f"{name} differs from what was committed"
     return None
-
-
-def discard(directory: Path, step: int) -> None:
-    """Remove a checkpoint that cannot be restored."""
-    shutil.rmtree(directory / checkpoint_name(step), ignore_errors=True)

@@ -1,0 +1,454 @@
+"""The problems that the pages of docs/cost work out: each result's computation, and its unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from gigafactory.catalog.studies import load_study
+from gigafactory.cost import energy, flops, kernels, money, parameters, pipeline
+from gigafactory.cost import reliability as rel
+from gigafactory.cost.bill import bill
+from gigafactory.cost.calibration import published, published_constants
+from gigafactory.cost.collectives import Network, all_gather_s, all_to_all_s, group, network
+from gigafactory.cost.columns import columns_of, num_microbatches
+from gigafactory.cost.memory import Memory, memory
+from gigafactory.cost.step import Breakdown, mfu, rank_parameters, step_time
+from gigafactory.cost.watts import Power, power_of
+from gigafactory.describe.cluster import Gpu, Precision
+from gigafactory.describe.layout import Layout
+from gigafactory.describe.model import Model
+from gigafactory.describe.study import Study
+from gigafactory.units import DAY_S, HOUR_S, KWH_J, YEAR_S
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a result is computed with, in the unit that the page prints."""
+
+    unit: str
+    compute: Callable[[], float]
+
+
+PROBLEMS: dict[str, dict[str, Problem]] = {}
+
+
+def problem(page: str, unit: str = "") -> Callable[[Callable[[], float]], Callable[[], float]]:
+    """Registers a computation under its own name as the result's key."""
+
+    def register(compute: Callable[[], float]) -> Callable[[], float]:
+        PROBLEMS.setdefault(page, {})[compute.__name__] = Problem(unit, compute)
+        return compute
+
+    return register
+
+
+# Where a page states a round figure instead of a fitted one, so does its function.
+
+
+@cache
+def study(name: str, *overrides: str) -> Study:
+    return load_study(ROOT / f"studies/{name}.yaml", overrides=overrides)
+
+
+def model(name: str) -> Model:
+    return study("grok-1-512", f"model={name}").model
+
+
+def h100() -> Gpu:
+    return study("colossus").cluster.host.gpu
+
+
+@problem("parameters", "billion")
+def grok_1_total() -> float:
+    return parameters.count_parameters(model("grok-1")).total / 1e9
+
+
+@problem("parameters", "billion")
+def grok_1_active() -> float:
+    return parameters.count_parameters(model("grok-1")).active / 1e9
+
+
+@problem("parameters", "million")
+def llama_70b_attention() -> float:
+    return parameters.attention_parameters(model("llama-3-70b")) / 1e6
+
+
+@problem("parameters", "million")
+def llama_70b_ffn() -> float:
+    shape = model("llama-3-70b")
+    return parameters.ffn_parameters(shape, shape.ffn) / 1e6
+
+
+@problem("parameters", "billion")
+def llama_70b_total() -> float:
+    return parameters.count_parameters(model("llama-3-70b")).total / 1e9
+
+
+@problem("flops", "billion")
+def llama_70b_matmul() -> float:
+    return flops.matmul_parameters(model("llama-3-70b")) / 1e9
+
+
+@problem("flops", "GFLOP")
+def llama_70b_token() -> float:
+    return flops.model_flops_per_token(model("llama-3-70b"), seq_len=8192) / 1e9
+
+
+@problem("flops", "GFLOP")
+def grok_1_token() -> float:
+    return flops.model_flops_per_token(model("grok-1"), seq_len=8192) / 1e9
+
+
+@problem("flops", "keys")
+def windowed_keys() -> float:
+    windowed = model("grok-1").model_copy(update={"window": 4096})
+    return flops.attended_keys(windowed, seq_len=8192)
+
+
+@problem("flops", "days")
+def llama_405b_days() -> float:
+    asked = study("llama-405b-16k")
+    per_token = flops.model_flops_per_token(asked.model, seq_len=asked.job.seq_len)
+    rate = 0.40 * 16_384 * asked.cluster.host.gpu.peak(Precision.BF16)
+    return per_token * asked.job.tokens / rate / DAY_S
+
+
+#: What the page "kernels" supposes instead of the fitted constants.
+ROUND = replace(
+    published(), gemm_fraction=0.7, dense_power_exponent=0.6, power_reference_flops_per_j=1e12,
+    small_k=256.0, wave_tail=0.5, kernel_gap_s=4e-6, bandwidth_fraction=0.8,
+    attention_fraction=0.5, attention_half_seq=256.0,
+)  # fmt: skip
+
+
+def round_h100() -> kernels.Device:
+    return kernels.device(h100(), Precision.BF16, constants=ROUND)
+
+
+def multiplied_s(*, rows: float) -> float:
+    one, wide = np.ones(1), np.full(1, 8192.0)
+    gemm = flops.Gemm(m=one * rows, n=wide, k=wide, groups=one)
+    return float(kernels.gemm_s(gemm, dev=round_h100(), constants=ROUND)[0])
+
+
+@problem("kernels", "TFLOP/s")
+def h100_rate() -> float:
+    return round_h100().gemm_flops_per_s / 1e12
+
+
+@problem("kernels", "ms")
+def square_gemm() -> float:
+    return multiplied_s(rows=8192.0) * 1e3
+
+
+@problem("kernels", "us")
+def thin_gemm() -> float:
+    return multiplied_s(rows=16.0) * 1e6
+
+
+@problem("kernels", "ms")
+def flash_forward() -> float:
+    shape = model("llama-3-70b")
+    keys = flops.attended_keys(shape, seq_len=8192)
+    products = np.full(1, 8192 / 8 * keys * flops.attention_width(shape))
+    times = kernels.attention_s(
+        products, keys=np.full(1, keys), head_dim=128.0, dev=round_h100(), constants=ROUND
+    )
+    return float(times[0][0]) * 1e3
+
+
+#: What the page "collectives" supposes of the network of the study colossus.
+def round_network() -> Network:
+    constants = replace(
+        published(), scaleup_fraction=0.8, scaleup_latency_s=4e-6, host_network_latency_s=8e-6,
+        all_to_all_fraction=0.7, tree_fraction=0.8,
+    )  # fmt: skip
+    return network(study("colossus").cluster, constants=constants)
+
+
+def all_reduce_s(whole_bytes: float, *, size: int) -> float:
+    net = round_network()
+    members = group(size, stride=1, net=net)
+    return 2 * float(all_gather_s(whole_bytes, members=members, net=net))
+
+
+@problem("collectives", "ms")
+def all_reduce_8() -> float:
+    return all_reduce_s(2.0**30, size=8) * 1e3
+
+
+@problem("collectives", "ms")
+def all_reduce_64() -> float:
+    return all_reduce_s(2.0**30, size=64) * 1e3
+
+
+@problem("collectives", "us")
+def small_all_reduce_64() -> float:
+    return all_reduce_s(2.0**13, size=64) * 1e6
+
+
+def dispatched_s(*, sparse: bool) -> float:
+    net = round_network()
+    members = group(64, stride=1, net=net)
+    return float(all_to_all_s(2.0**30, members=members, net=net, copies=8, sparse=sparse))
+
+
+@problem("collectives", "ms")
+def plain_dispatch() -> float:
+    return dispatched_s(sparse=False) * 1e3
+
+
+@problem("collectives", "ms")
+def sparse_dispatch() -> float:
+    return dispatched_s(sparse=True) * 1e3
+
+
+def bubble_share(*, vpp: int) -> float:
+    columns = columns_of(Layout(pp=16, vpp=vpp))
+    count = num_microbatches(columns, global_batch=64)
+    idle = pipeline.bubble_s(np.ones(1), columns=columns)
+    return float(idle[0] / count[0]) * 100
+
+
+@problem("pipeline", "%")
+def bubble_1f1b() -> float:
+    return bubble_share(vpp=1)
+
+
+@problem("pipeline", "%")
+def bubble_interleaved() -> float:
+    return bubble_share(vpp=4)
+
+
+@problem("pipeline", "microbatches")
+def in_flight_interleaved() -> float:
+    columns = columns_of(Layout(pp=16, vpp=4))
+    return float(pipeline.microbatches_in_flight(columns, microbatches=np.full(1, 64.0))[0])
+
+
+@problem("pipeline", "%")
+def uneven_126() -> float:
+    columns = columns_of(Layout(pp=16))
+    layer, head = np.full(1, 0.01), np.full(1, 0.012)
+    slowest = pipeline.slowest_stage_s(layer, head_s=head, columns=columns, num_layers=126)
+    mean = (126 * layer + head) / 16
+    return float(slowest[0] / mean[0] - 1) * 100
+
+
+@cache
+def held() -> Memory:
+    asked = study("grok-1-512", "model=llama-3-70b", "job.global_batch=512", "job.seq_len=8192")
+    layout = columns_of(Layout(tp=8, pp=4, dp=16))
+    return memory(asked.model, asked.job, asked.cluster, layout)
+
+
+@problem("memory", "GB")
+def parameters_on_a_rank() -> float:
+    return float(held().parameters_bytes[0]) / 1e9
+
+
+@problem("memory", "GB")
+def gradients_on_a_rank() -> float:
+    return float(held().gradients_bytes[0]) / 1e9
+
+
+@problem("memory", "GB")
+def optimizer_on_a_rank() -> float:
+    return float(held().optimizer_bytes[0]) / 1e9
+
+
+@problem("memory", "GB")
+def activations_on_a_rank() -> float:
+    return float(held().activations_bytes[0]) / 1e9
+
+
+@problem("memory", "GB")
+def total_on_a_rank() -> float:
+    return float(held().total_bytes[0]) / 1e9
+
+
+#: Llama 3 405B on 16,384 GPUs (arXiv:2407.21783 table 4); one layer a virtual stage is our guess.
+LLAMA_405B = columns_of(Layout(tp=8, pp=16, vpp=8, dp=128))
+
+
+@cache
+def llama_405b_step() -> Breakdown:
+    asked = study("llama-405b-16k")
+    return step_time(asked.model, asked.job, asked.cluster, LLAMA_405B)
+
+
+@problem("step", "billion")
+def parameters_a_rank() -> float:
+    dense, _ = rank_parameters(study("llama-405b-16k").model, LLAMA_405B)
+    return float(dense[0]) / 1e9
+
+
+@problem("step", "s")
+def flawless_step() -> float:
+    asked = study("llama-405b-16k")
+    per_token = flops.model_flops_per_token(asked.model, seq_len=asked.job.seq_len)
+    peak = asked.cluster.host.gpu.peak(Precision.BF16)
+    return per_token * asked.job.tokens_per_step / (16_384 * peak)
+
+
+@problem("step", "s")
+def predicted_step() -> float:
+    return float(llama_405b_step().step_s[0])
+
+
+@problem("step", "s")
+def predicted_bubble() -> float:
+    return float(llama_405b_step().bubble_s[0])
+
+
+@problem("step", "%")
+def predicted_mfu() -> float:
+    asked = study("llama-405b-16k")
+    share = mfu(
+        llama_405b_step().step_s, model=asked.model, job=asked.job, cluster=asked.cluster,
+        columns=LLAMA_405B,
+    )  # fmt: skip
+    return float(share[0]) * 100
+
+
+def colossus_mtbf_s() -> float:
+    rate = study("colossus").faults.rate_per_host_s
+    return float(rel.job_mtbf_s(12_160, host_rate_per_s=rate))
+
+
+@problem("reliability", "min")
+def mtbf() -> float:
+    return colossus_mtbf_s() / 60
+
+
+@problem("reliability", "s")
+def young() -> float:
+    return float(rel.young_interval_s(1.2, mtbf_s=colossus_mtbf_s()))
+
+
+@problem("reliability", "s")
+def daly() -> float:
+    return float(rel.daly_interval_s(1.2, mtbf_s=colossus_mtbf_s()))
+
+
+def goodput_percent(convention: rel.Convention) -> float:
+    share = rel.expected_goodput(18 * 60.0, recovery_s=600.0, interval_s=0.0, convention=convention)
+    return float(share) * 100
+
+
+@problem("reliability", "%")
+def goodput_wall_clock() -> float:
+    return goodput_percent(rel.Convention.WALL_CLOCK)
+
+
+@problem("reliability", "%")
+def goodput_uptime() -> float:
+    return goodput_percent(rel.Convention.UPTIME)
+
+
+@problem("reliability", "%")
+def goodput_spaced() -> float:
+    return goodput_percent(rel.Convention.SPACED)
+
+
+@problem("reliability", "hosts")
+def away() -> float:
+    rate, repair_s = 3.79e-3 / DAY_S, 5.54 * DAY_S
+    return float(rel.hosts_away(12_160, host_rate_per_s=rate, repair_s=repair_s))
+
+
+@problem("reliability", "hosts")
+def spares() -> float:
+    rate, repair_s = 3.79e-3 / DAY_S, 5.54 * DAY_S
+    return rel.spares_needed(12_160, host_rate_per_s=rate, repair_s=repair_s, confidence=0.99)
+
+
+def colossus_power() -> Power:
+    return power_of(study("colossus").cluster)
+
+
+@problem("energy", "MW")
+def colossus_network() -> float:
+    return colossus_power().network_w / 1e6
+
+
+@problem("energy", "MW")
+def colossus_training() -> float:
+    power = colossus_power()
+    return power.site_w(power.training_hosts_w) / 1e6
+
+
+@problem("energy", "GWh")
+def colossus_year() -> float:
+    year_j = energy.energy_j(colossus_training() * 1e6, duration_s=YEAR_S)
+    return float(year_j) / KWH_J / 1e6
+
+
+def figure(key: str) -> float:
+    return next(f.value for f in bill(study("colossus")) if f.key == key)
+
+
+@problem("energy", "million $")
+def colossus_bill() -> float:
+    return figure("electricity_usd_per_year") / 1e6
+
+
+@problem("energy", "kt")
+def colossus_carbon() -> float:
+    return figure("carbon_kg_per_year") / 1e6
+
+
+def offered(years: float) -> float:
+    return float(money.price_usd_per_s(10e9, num_gpus=100_000, duration_s=years * YEAR_S)) * HOUR_S
+
+
+@problem("money", "$/GPU-h")
+def offer_3_years() -> float:
+    return offered(3)
+
+
+@problem("money", "$/GPU-h")
+def offer_4_years() -> float:
+    return offered(4)
+
+
+@problem("money", "G$")
+def colossus_owned() -> float:
+    return figure("own_usd") / 1e9
+
+
+@problem("money", "$/GPU-h")
+def colossus_owned_price() -> float:
+    return figure("own_usd_per_gpu_h")
+
+
+@problem("money", "days")
+def colossus_break_even() -> float:
+    return figure("break_even_s") / DAY_S
+
+
+@problem("calibration", "constants")
+def all_constants() -> float:
+    return len(published_constants())
+
+
+@problem("calibration", "constants")
+def fitted_constants() -> float:
+    return sum(constant.source == "fit" for constant in published_constants().values())
+
+
+@problem("calibration", "TFLOP/s")
+def h100_published_rate() -> float:
+    return kernels.device(h100(), Precision.BF16, constants=published()).gemm_flops_per_s / 1e12
+
+
+@problem("calibration", "%")
+def one_year_of_software() -> float:
+    return (1 - float(np.exp(-published().generation_gain_per_year))) * 100

@@ -38,6 +38,8 @@ def test_every_sharding_equals_one_process_and_resumes_bit_for_bit(
         assert figures(told, "grad_norm") == norms, sharding
         for key in ("held_out_loss", "held_out_bits_per_byte"):
             assert told[-1][key] == pytest.approx(alone[-1][key], abs=1e-4)
+        if sharding is Sharding.NONE:
+            continue  # tests/real kills and resumes that one
         resumed = run_ranks(make_task(2, sharding, generation=1, restore_step=3))
         assert figures(resumed, "loss") == through[3:], sharding
         assert load_exported(Path(task.directory) / "model").model.model == task.model

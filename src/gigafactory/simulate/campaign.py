@@ -34,7 +34,7 @@ CONVENTION = (
 )
 HORIZON = "horizon"
 #: Reports in an undisturbed campaign: every checkpoint of a short one, some of a long one.
-_MAX_REPORTS = 2000
+_MAX_REPORTS = 500
 S = TypeVar("S", fl.Strike, fl.JobStrike, fl.FalseAlarm)
 
 
@@ -197,7 +197,8 @@ def _close(world: World, ledger: LedgerWriter) -> None:
 
 
 def _result(study: Study, workload: Workload, ledger: LedgerWriter) -> CampaignResult:
-    summary = fold(ledger.entries if ledger.path is None else read_ledger(ledger.path))
+    kept = ledger.entries
+    summary = fold(read_ledger(ledger.path) if ledger.path and not kept else kept)
     cadence, site = workload.cadence, study.cluster.site
     return CampaignResult(
         **{f.name: getattr(summary, f.name) for f in fields(summary)},

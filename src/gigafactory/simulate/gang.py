@@ -36,15 +36,18 @@ class Cadence:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Training that went on after ``begin_step`` at ``begin_s``."""
+    """Training that goes on after ``begin_step`` from ``begin_s`` on."""
 
     begin_s: float
     begin_step: int
     cadence: Cadence
+    lead_s: float = 0.0
+    """Stall before the first step: a checkpoint that somebody asked for."""
 
     def cycles_at(self, at_s: float) -> int:
         """Whole cycles (each ends with a stall) behind the run at ``at_s``."""
-        return max(0, math.floor((at_s - self.begin_s) / self.cadence.cycle_s + _SLACK))
+        since_s = at_s - self.begin_s - self.lead_s
+        return max(0, math.floor(since_s / self.cadence.cycle_s + _SLACK))
 
     def step_at(self, at_s: float) -> int:
         """Last step finished by ``at_s``."""
@@ -57,39 +60,38 @@ class Run:
         """When ``step`` is finished (its stall, if one follows, not yet)."""
         done = step - self.begin_step
         stalls = max(0, -(-done // self.cadence.checkpoint_steps) - 1)
-        return self.begin_s + done * self.cadence.step_s + stalls * self.cadence.blocking_s
+        lead_s = self.lead_s if done > 0 else 0.0
+        work_s = done * self.cadence.step_s
+        return self.begin_s + lead_s + work_s + stalls * self.cadence.blocking_s
 
     def stalled_s(self, at_s: float) -> float:
         """Seconds that training stood still for checkpoints until ``at_s``."""
         cycles, within_s = self._split(at_s)
         work_s = self.cadence.checkpoint_steps * self.cadence.step_s
-        return cycles * self.cadence.blocking_s + max(0.0, within_s - work_s)
-
-    def is_stalled(self, at_s: float) -> bool:
-        """True within the blocking part of a checkpoint."""
-        _, within_s = self._split(at_s)
-        return within_s >= self.cadence.checkpoint_steps * self.cadence.step_s
+        lead_s = min(self.lead_s, max(0.0, at_s - self.begin_s))
+        return lead_s + cycles * self.cadence.blocking_s + max(0.0, within_s - work_s)
 
     def unfinished_s(self, at_s: float) -> float:
         """Seconds of work in the step that is not finished at ``at_s``."""
-        if self.is_stalled(at_s):
-            return 0.0
-        _, within_s = self._split(at_s)
-        done_s = (self.step_at(at_s) - self.begin_step) % self.cadence.checkpoint_steps
-        return max(0.0, within_s - done_s * self.cadence.step_s)
+        cycles, within_s = self._split(at_s)
+        every, step_s = self.cadence.checkpoint_steps, self.cadence.step_s
+        done = self.step_at(at_s) - self.begin_step - cycles * every
+        return 0.0 if done == every else max(0.0, within_s - done * step_s)
 
     def num_commits_at(self, at_s: float) -> int:
-        """Checkpoints of this run that were committed by ``at_s``."""
+        """Checkpoints of this run committed by ``at_s``; the one in its lead does not count."""
         return self.cycles_at(at_s - self.cadence.write_s)
 
     def commit(self, number: int) -> tuple[int, float]:
         """The step of checkpoint ``number`` (from 1 on) and when it was committed."""
-        committed_s = self.begin_s + number * self.cadence.cycle_s + self.cadence.write_s
-        return self.begin_step + number * self.cadence.checkpoint_steps, committed_s
+        saved_s = self.begin_s + self.lead_s + number * self.cadence.cycle_s
+        return self.begin_step + number * self.cadence.checkpoint_steps, (
+            saved_s + self.cadence.write_s
+        )
 
     def _split(self, at_s: float) -> tuple[int, float]:
         cycles = self.cycles_at(at_s)
-        return cycles, at_s - self.begin_s - cycles * self.cadence.cycle_s
+        return cycles, at_s - self.begin_s - self.lead_s - cycles * self.cadence.cycle_s
 
 
 class Phase(Enum):

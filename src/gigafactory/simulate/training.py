@@ -57,12 +57,16 @@ class Training:
         if run is None or now_s <= gang.reported_s:
             return
         since_s, gang.reported_s = gang.reported_s, now_s
-        self._book.stalled(run.stalled_s(now_s) - run.stalled_s(since_s), since_s=since_s)
+        stalled_s = run.stalled_s(now_s) - run.stalled_s(since_s)
+        self._book.stalled(stalled_s, since_s=since_s)
         step, num_commits = run.step_at(now_s), run.num_commits_at(now_s)
         for commit in range(gang.num_commits + 1, num_commits + 1):
             self._book.committed(*run.commit(commit))
         if step > gang.reported_step:
             self._report_steps(run, step)
+        elif stalled_s > 0:
+            # marks where work on the next step begins, which is what a break would lose
+            self._book.steps(step, num_steps=0, at_s=now_s - run.unfinished_s(now_s))
         # the controller may have ended this run in answer to its steps
         if num_commits > gang.num_commits and gang.run is run:
             gang.num_commits = num_commits
@@ -73,6 +77,9 @@ class Training:
         """The gang makes no progress from now on."""
         if self.gang.is_alive:
             self.catch_up()
+        if self.gang.phase is Phase.ENDING:
+            # no step was under way
+            self._book.steps(self.workload.num_steps, num_steps=0, at_s=self._kernel.now_s)
         if self.gang.is_alive:
             self.gang.run = None
             self.gang.phase = Phase.BROKEN
@@ -101,7 +108,7 @@ class Training:
         for step, hook in self._step_hooks:
             self._when_done(run, step, partial(self._reach, step, hook))
         # a cycle's checkpoint is safe when it has been written, and then it is news
-        self._report_from(run, run.begin_s + run.cadence.write_s)
+        self._report_from(run, run.begin_s + run.lead_s + run.cadence.write_s)
 
     def _when_done(self, run: Run, step: int, happening: Happening) -> None:
         """Let something happen at the end of ``step``, if ``run`` gets there."""
@@ -193,12 +200,8 @@ class Training:
 
     def _save(self, step: int) -> None:
         """Stall now; the rhythm of the checkpoints begins anew after it."""
-        cadence, now_s = self.workload.cadence, self._kernel.now_s
-        self._book.turn(Bucket.CHECKPOINT, at_s=now_s)
-        after = Run(now_s + cadence.blocking_s, step, cadence)
-        self._follow(after)
-        go_on = partial(self._if_still, after, self._go_on)
-        self._kernel.schedule(go_on, at_s=after.begin_s, priority=Priority.PHYSICS)
+        cadence = self.workload.cadence
+        self._follow(Run(self._kernel.now_s, step, cadence, lead_s=cadence.blocking_s))
         self._commit_after(cadence.blocking_s + cadence.write_s, step)
 
     def _save_last(self) -> None:
@@ -207,9 +210,6 @@ class Training:
         gang.run, gang.phase, gang.num_commits = None, Phase.ENDING, 0
         self._book.turn(Bucket.CHECKPOINT, at_s=self._kernel.now_s)
         self._commit_after(cadence.blocking_s + cadence.write_s, self.workload.num_steps)
-
-    def _go_on(self) -> None:
-        self._book.turn(Bucket.PRODUCTIVE, at_s=self._kernel.now_s)
 
     def _commit_after(self, wait_s: float, step: int) -> None:
         commit = partial(self._commit, self.gang.generation, step)

@@ -150,6 +150,8 @@ def _score(name: str, document: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _words(key: str) -> str:
+    if key == "num_steps":
+        return "steps in all"
     for suffix in (*_SUFFIX_UNITS, "_s"):
         if key.endswith(suffix) and not key.endswith("tokens_per_s"):
             key = key.removesuffix(suffix)

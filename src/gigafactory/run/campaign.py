@@ -222,7 +222,7 @@ class Campaign:
                 return
         if not self.is_new:
             self.ledger.write(book.Rollback(step=action.step or 0), at_s=self.now_s())
-            self._bucket(Bucket.RENDEZVOUS)
+        self._bucket(Bucket.INIT if self.is_new else Bucket.RENDEZVOUS)
         commands = self._render(action)
         self.sight = GangSight(
             generation=generation,

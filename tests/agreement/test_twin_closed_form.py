@@ -63,7 +63,9 @@ POINTS = {
     "1 h, slow writes": Point(3_600, 300, Cadence(10.0, 30, 2.0, 200.0), days=20),
     "30 min, long cold start": Point(1_800, 900, Cadence(8.0, 8, 1.2, 7.0), days=20, num_seeds=3),
     "18 min, every step saved": Point(1_080, 180, Cadence(15.0, 1, 0.6, 5.0), days=10),
-    "2 h, coarse checkpoints": Point(7_200, 120, Cadence(20.0, 180, 5.0, 60.0), days=60, num_seeds=4),
+    "2 h, coarse checkpoints": Point(
+        7_200, 120, Cadence(20.0, 180, 5.0, 60.0), days=60, num_seeds=4
+    ),
 }
 
 

@@ -3,7 +3,6 @@
 Legend
     IT power   what servers, switches and storage draw
     PUE        site power over IT power (The Green Grid, ISO/IEC 30134-2)
-    phase      training, stalled (the job's GPUs wait: restart, checkpoint), standby (spares)
 
 Every argument may be an array; results broadcast. Watts, joules, kilograms, dollars.
 """
@@ -31,11 +30,6 @@ def site_power_w(it_w: ArrayLike, *, pue: ArrayLike) -> Floats:
 def energy_j(power_w: ArrayLike, *, duration_s: ArrayLike) -> Floats:
     """Energy of a constant power over a time, element by element."""
     return _floats(power_w) * _floats(duration_s)
-
-
-def energy_of_phases_j(power_w: ArrayLike, *, duration_s: ArrayLike) -> float:
-    """Energy of a series of phases: sum over the last axis of power times time."""
-    return float(np.sum(energy_j(power_w, duration_s=duration_s)))
 
 
 def carbon_kg(energy_j: ArrayLike, *, carbon_kg_per_j: ArrayLike) -> Floats:

@@ -30,7 +30,7 @@ demo: setup
 	@$(BIN)/python -m gigafactory.cli.demo $(RUNS)
 
 test: setup-test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: setup-test
 	$(BIN)/ruff check .

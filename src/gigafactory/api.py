@@ -74,7 +74,7 @@ def simulate(
     from gigafactory.simulate.campaign import simulate as twin
 
     study = load(study, overrides=overrides)
-    with LedgerWriter(ledger_path) as ledger:
+    with LedgerWriter(ledger_path, keep=True) as ledger:
         return twin(study, plan=plan or search(study), seed=seed, ledger=ledger)
 
 

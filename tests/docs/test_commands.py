@@ -58,7 +58,6 @@ def serves(line: str) -> bool:
 
 @pytest.mark.real
 @pytest.mark.timeout(600)
-@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize("line", [line for line in shown() if not serves(line)])
 def test_a_command_of_the_docs_runs(line: str, folder: Path) -> None:
     if "shared/data" in line and not (ROOT.parent / "shared").is_dir():
@@ -72,7 +71,6 @@ def test_a_command_of_the_docs_runs(line: str, folder: Path) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize("line", [line for line in shown() if serves(line)])
 def test_a_chat_command_of_the_docs_serves_and_ends(line: str, folder: Path) -> None:
     with socket.socket() as free:

@@ -20,6 +20,10 @@ HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 YEAR_S = 365 * DAY_S
 KWH_J = 3.6e6
+#: Beyond these no quantity of a factory lies, and products of a few of them are still floats.
+SMALLEST, LARGEST = 1e-24, 1e33
+#: Counts (hosts, layers, sequences) stay below this.
+LARGEST_COUNT = 10**9
 
 
 class Dimension(Enum):
@@ -84,6 +88,8 @@ def parse(text: str, dimension: Dimension) -> float:
     value = float(match[1].replace("_", "")) * factor
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is not a finite number")
+    if value and not SMALLEST <= abs(value) <= LARGEST:
+        raise ValueError(f"{text!r} is out of all bounds: {value:g} in SI units")
     return value
 
 

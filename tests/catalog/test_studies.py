@@ -275,3 +275,27 @@ def test_the_order_of_the_errors_does_not_change_between_runs(write):
     text = BASE + "".join(f"wrong_{i}: 1\n" for i in range(8))
     named = [line.split(": ")[1] for line in refusal(write(text)).splitlines()]
     assert named == [f"wrong_{i}" for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("job.global_batch=99999999999999999999999", "job.global_batch"),
+        ("model.num_layers=99999999999999999999999", "model.num_layers"),
+        ("model={extends: grok-1, num_experts: 99999999999999999999999}", "model.num_experts"),
+        ("cluster.fabric.oversubscription=1e308", "cluster.fabric.oversubscription"),
+        ("cluster.fabric.num_tiers=1000000007", "cluster.fabric.num_tiers"),
+        ("cluster.host.training=1e300 W", "cluster.host.training"),
+        ("money.own.life=1e-300 s", "money.own.life"),
+        ("policy.heartbeat_timeout=0 s", "policy.heartbeat_timeout"),
+        ("policy.progress_timeout=-1 s", "policy.progress_timeout"),
+        ("policy.checkpoint_interval=-5 s", "policy.checkpoint_interval"),
+        ("faults.repair={median: 10 d, mean: 1 d}", "faults.repair"),
+    ],
+)
+def test_numbers_beyond_all_sense_are_refused_at_their_place(write, override, place):
+    assert f"--set {place}: " in refusal(write(BASE), override)
+
+
+def test_large_numbers_of_tokens_need_no_prefix(write):
+    assert load_study(write(BASE), overrides=["job.tokens=60000000000000"]).job.tokens == 6e13

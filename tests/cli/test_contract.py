@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +85,7 @@ def test_a_formula_is_a_command_away(capsys):
         (["replay", "no/such.jsonl"], "no/such.jsonl"),
         (["report", "no/such/folder"], "no/such/folder"),
         (["chat", "no/such/folder"], "no/such/folder"),
+        (["simulate", COLOSSUS, "--seed", "-1"], "--seed"),
         (["plan"], "STUDY"),
         (["plann"], "plann"),
     ],
@@ -93,3 +96,14 @@ def test_wrong_input_is_status_2_and_names_the_place(args, named, capsys):
     assert captured.out == ""
     assert named in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, capsys):
+    def refuse(*_args, **_named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert status(["describe", COLOSSUS, "--dir", str(tmp_path)]) == 1
+    assert "description.json: cannot be written: No space left" in capsys.readouterr().err
+    assert status(["plan", COLOSSUS, "--dir", str(tmp_path)]) == 1
+    assert list(tmp_path.iterdir()) == []

@@ -157,3 +157,9 @@ def test_engines_follow_framework_flags_and_date():
     assert told.cuda_graphs
     assert told.overlap_ep
     assert engine_of(ROW | {"date": "2024"}).year == pytest.approx(2024.5)
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "1e400", "-5"])
+def test_a_number_out_of_all_bounds_is_not_scored(text):
+    with pytest.raises(UnscorableError, match=r"layers is .* out of all bounds"):
+        model_of(ROW | {"layers": text})

@@ -44,6 +44,15 @@ def test_another_study_is_refused_with_what_differs(tmp_path: Path, micro: Study
         check_identity(place, other, LAYOUT)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_a_damaged_identity_is_named(tmp_path: Path, micro: Study, text: str) -> None:
+    place = RunDirectory(tmp_path)
+    place.identity.write_text(text)
+    with pytest.raises(InputError, match=r"identity\.json: damaged.*--fresh"):
+        check_identity(place, micro, LAYOUT)
+    assert place.identity.read_text() == text
+
+
 def test_clear_leaves_what_others_wrote(tmp_path: Path, micro: Study) -> None:
     place = RunDirectory(tmp_path)
     check_identity(place, micro, LAYOUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import UnionType
@@ -10,6 +11,7 @@ from typing import Any, Union, get_args, get_origin
 from gigafactory.catalog.entries import KINDS, body, names, nearest
 from gigafactory.catalog.merge import merge
 from gigafactory.describe.spec import Spec, file_key
+from gigafactory.units import LARGEST, LARGEST_COUNT
 
 Path = tuple[str, ...]
 
@@ -46,6 +48,8 @@ class Resolver:
         spec, many = inner_spec(annotation)
         if isinstance(value, bool) and annotation is not bool:
             self._complain(path, f"{str(value).lower()} is no value for this key")
+        if isinstance(value, (int, float)) and _most(annotation) < abs(value) < math.inf:
+            self._complain(path, f"is out of all bounds; at most {_most(annotation):g} can be")
         if spec is None or value is None:
             return value
         if many:
@@ -93,6 +97,10 @@ class Resolver:
 def keys_of(spec: type[Spec]) -> dict[str, Any]:
     """Key in a file -> annotation of the field."""
     return {file_key(name): info.annotation for name, info in spec.model_fields.items()}
+
+
+def _most(annotation: Any) -> float:
+    return LARGEST if float in (annotation, *get_args(annotation)) else LARGEST_COUNT
 
 
 def inner_spec(annotation: Any) -> tuple[type[Spec] | None, bool]:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from gigafactory.describe.errors import JobError
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 study_argument = click.argument("study", type=click.Path(path_type=Path))
@@ -48,5 +50,10 @@ def keep_json(path: Path, document: Any) -> None:
     """Write the document beside the ledgers, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    draft.replace(path)
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise JobError(f"{path}: cannot be written: {error.strerror}") from None

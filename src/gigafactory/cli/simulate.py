@@ -19,7 +19,13 @@ from gigafactory.cli.common import (
 @click.command("simulate")
 @study_argument
 @set_option
-@click.option("--seed", default=0, show_default=True, help="Same study and seed, same bytes.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Same study and seed, same bytes.",
+)
 @json_option
 @dir_option("Also keep plan.json and the twin's ledger (twin.jsonl) in this folder.")
 def command(

@@ -98,7 +98,7 @@ class Fabric(Spec):
     num_switch_ports: PositiveInt = 1
     """Ports of one switch at ``port_bandwidth``, breakouts counted."""
     port_bandwidth_bytes_per_s: BytesPerS = Field(gt=0)
-    num_tiers: PositiveInt | None = None
+    num_tiers: PositiveInt | None = Field(default=None, le=8)
     """Tiers of switches; default: the fewest that reach every NIC."""
     oversubscription: float = Field(default=1.0, ge=1.0)
     """Down ports over up ports at the leaf."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gigafactory.describe.spec import Spec
 from gigafactory.units import PerS, Ratio, Seconds
@@ -47,6 +47,15 @@ class Repair(Spec):
     median_s: Seconds = Field(gt=0)
     mean_s: Seconds = Field(gt=0)
     source: str
+
+    @model_validator(mode="after")
+    def _mean_is_not_below_median(self) -> Repair:
+        if self.mean_s < self.median_s:
+            raise ValueError(
+                f"a mean of {self.mean_s:g} s below the median of {self.median_s:g} s fits no "
+                "lognormal; the mean must be at least the median"
+            )
+        return self
 
 
 class Faults(Spec):

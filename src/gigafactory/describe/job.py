@@ -72,12 +72,12 @@ class Drill(Spec):
 class Policy(Spec):
     """What the controller may do, and how long it waits; see control/."""
 
-    checkpoint_interval_s: Seconds | None = None
+    checkpoint_interval_s: Seconds | None = Field(default=None, gt=0)
     """Default: Young/Daly from the fault model and the blocking cost."""
     max_restarts_without_progress: PositiveInt = 3
     max_evictions_per_h: PositiveInt = 30
-    heartbeat_timeout_s: Seconds = 10.0
-    progress_timeout_s: Seconds = 600.0
+    heartbeat_timeout_s: Seconds = Field(default=10.0, gt=0)
+    progress_timeout_s: Seconds = Field(default=600.0, gt=0)
     """No step for this long while RUNNING is a hang."""
-    start_timeout_s: Seconds = 1800.0
+    start_timeout_s: Seconds = Field(default=1800.0, gt=0)
     """Rendezvous and restore must end within this."""

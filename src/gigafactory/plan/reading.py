@@ -56,6 +56,10 @@ class UnscorableError(ValueError):
     """The row cannot be scored; the message says why."""
 
 
+#: No count and no time in a table of runs is larger.
+_LARGEST = 1e18
+
+
 def number(row: Row, key: str) -> float:
     """The number in column ``key``; UnscorableError where there is none."""
     found = _optional(row, key)
@@ -69,9 +73,12 @@ def _optional(row: Row, key: str) -> float | None:
     if not text:
         return None
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
         raise UnscorableError(f"{key} is {text!r}, not a number") from None
+    if not 0 <= found < _LARGEST:
+        raise UnscorableError(f"{key} is {text!r}, out of all bounds")
+    return found
 
 
 def measured_step_s(row: Row) -> float:

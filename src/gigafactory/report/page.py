@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from gigafactory import __version__
-from gigafactory.describe.errors import InputError
+from gigafactory.describe.errors import InputError, JobError
 from gigafactory.report.blocks import StudyPage
 from gigafactory.report.folder import read_folder
 from gigafactory.report.story import tell
@@ -29,8 +29,12 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     page = render([tell(read_folder(folder)) for folder in folders])
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(out.name + ".tmp")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(out)
+    try:
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(out)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise JobError(f"{out}: cannot be written: {error.strerror}") from None
     return out
 
 

@@ -124,7 +124,7 @@ def check_identity(place: RunDirectory, study: Study, layout: Layout) -> None:
     """InputError where the directory holds a run of something else; else remember what this is."""
     wanted = identity_of(study, layout)
     if place.identity.exists():
-        held = json.loads(place.identity.read_text())
+        held = _held(place)
         changed = [
             f"{key}: {held.get(key)} there, {wanted.get(key)} here"
             for key in sorted(held.keys() | wanted.keys())
@@ -136,6 +136,19 @@ def check_identity(place: RunDirectory, study: Study, layout: Layout) -> None:
                 "begin anew with --fresh, or choose another --dir"
             )
     place.identity.write_text(json.dumps(wanted, indent=2) + "\n")
+
+
+def _held(place: RunDirectory) -> dict[str, Any]:
+    try:
+        held = json.loads(place.identity.read_text())
+    except ValueError:
+        held = None
+    if not isinstance(held, dict):
+        raise InputError(
+            f"{place.identity}: damaged, so that nobody can tell which run this is; begin anew "
+            "with --fresh, or choose another --dir"
+        )
+    return held
 
 
 def check_space(place: RunDirectory, *, needed_bytes: float) -> None:

@@ -79,6 +79,11 @@ def test_an_unknown_model_is_refused_with_the_list(parrot: Any) -> None:
     assert (caught.value.status, caught.value.param) == (404, "model")
 
 
+def test_an_empty_question_is_refused(parrot: Any) -> None:
+    with pytest.raises(InputError, match="the question is empty"):
+        ask(parrot, " ")
+
+
 def test_asking_without_a_server(parrot: Any) -> None:
     assert ask(parrot, "one two three", max_tokens=2) == "one two"
     with pytest.raises(JobError, match="without a word"):

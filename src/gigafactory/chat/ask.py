@@ -11,8 +11,11 @@ from gigafactory.describe.errors import InputError, JobError
 def ask(engine: Engine, question: str, *, max_tokens: int = 100) -> str:
     """What ``engine`` says to ``question``, the same each time.
 
-    InputError where the question is longer than the context, JobError where no answer comes.
+    InputError where the question is empty or longer than the context, JobError where no answer
+    comes.
     """
+    if not question.strip():
+        raise InputError("the question is empty; put some words to the models")
     messages = (Message(Role.USER, question),)
     prompt_tokens = engine.num_tokens(messages)
     room = engine.context_tokens - prompt_tokens

@@ -88,9 +88,12 @@ def locked(root: Path) -> Iterator[RunDirectory]:
                 f"{root} is in use by process {lock.read().strip() or 'unknown'}; "
                 "wait for it, stop it, or choose another --dir"
             ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+        try:
+            # not through the buffer, which would try again when it is closed
+            os.ftruncate(lock.fileno(), 0)
+            os.pwrite(lock.fileno(), f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise JobError(f"{root}: cannot be written: {error.strerror}") from None
         yield RunDirectory(root)
 
 

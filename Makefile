@@ -29,7 +29,7 @@ $(VENV)/.done-test: $(VENV)/.done-demo
 demo: setup
 	@$(BIN)/python -m gigafactory.cli.demo $(RUNS)
 
-test: setup-test
+test: setup-test browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: setup-test
@@ -38,7 +38,7 @@ lint: setup-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# the browser of the page test; tests skip with the reason where it is absent
+# the browser of the page tests (Debian packages)
 browser:
 	sh .ci/browser
 

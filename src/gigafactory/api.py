@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,23 @@ def simulate(
     from gigafactory.simulate.campaign import simulate as twin
 
     study = load(study, overrides=overrides)
-    with LedgerWriter(ledger_path, keep=True) as ledger:
+    with _whole(ledger_path) as path, LedgerWriter(path, keep=True) as ledger:
         return twin(study, plan=plan or search(study), seed=seed, ledger=ledger)
+
+
+@contextmanager
+def _whole(path: Path | None) -> Iterator[Path | None]:
+    """A place to write; it becomes ``path`` when all went well and is removed when not."""
+    if path is None:
+        yield None
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.part")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def run(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from gigafactory.cli.common import working
+
 
 @click.command("chat")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
@@ -24,7 +26,9 @@ def command(folder: Path | None, port: int, question: str | None) -> None:
         click.echo("loading the models ...", err=True)
         api.chat(folder, port=port, on_ready=_tell)
         return
-    for answer in api.ask(folder, question=question):
+    with working("loading the models and asking them"):
+        answers = api.ask(folder, question=question)
+    for answer in answers:
         click.echo(f"{answer['model']}: {answer['answer']}")
 
 

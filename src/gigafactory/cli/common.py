@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,3 +58,17 @@ def keep_json(path: Path, document: Any) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise JobError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say on stderr what is going on: a spinner on a terminal, else one line."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console.print(f"{what} ...", style="dim", soft_wrap=True)
+        yield
+        return
+    with console.status(f"{what} ..."):
+        yield

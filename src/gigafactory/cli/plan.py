@@ -13,6 +13,7 @@ from gigafactory.cli.common import (
     print_json,
     set_option,
     study_argument,
+    working,
 )
 
 
@@ -29,7 +30,8 @@ def command(study: Path, overrides: tuple[str, ...], as_json: bool, folder: Path
     from gigafactory import api
     from gigafactory.cli.show import show_plan
 
-    found, search_s = api.plan(study, overrides=overrides)
+    with working("searching every legal layout"):
+        found, search_s = api.plan(study, overrides=overrides)
     document = found.to_json() | {"search_s": round(search_s, 3)}
     if folder:
         keep_json(folder / api.PLAN_FILE, document)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gigafactory.cli.common import json_option, print_json
+from gigafactory.cli.common import json_option, print_json, working
 from gigafactory.describe.errors import JobError
 
 
@@ -22,7 +22,8 @@ def command(ledger: Path, as_json: bool) -> None:
     """
     from gigafactory import api
 
-    result = api.replay(ledger)
+    with working("feeding the ledger to the controller"):
+        result = api.replay(ledger)
     if as_json:
         print_json(result.to_json())
     else:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from gigafactory.cli.common import working
+
 
 @click.command("report")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -23,5 +25,6 @@ def command(folders: tuple[Path, ...], out: Path | None) -> None:
     """
     from gigafactory import api
 
-    page = api.report(folders, out=out or folders[-1] / api.REPORT_FILE)
+    with working("reading plans and ledgers"):
+        page = api.report(folders, out=out or folders[-1] / api.REPORT_FILE)
     click.echo(page)

@@ -13,6 +13,7 @@ from gigafactory.cli.common import (
     print_json,
     set_option,
     study_argument,
+    working,
 )
 
 
@@ -42,9 +43,10 @@ def command(
     ledger_path = folder / api.TWIN_FILE if folder else None
     if folder:
         keep_json(folder / api.PLAN_FILE, found.to_json() | {"search_s": round(search_s, 3)})
-    result = api.simulate(
-        study, plan=found, seed=seed, overrides=overrides, ledger_path=ledger_path
-    )
+    with working("following the campaign"):
+        result = api.simulate(
+            study, plan=found, seed=seed, overrides=overrides, ledger_path=ledger_path
+        )
     if as_json:
         print_json(result.to_json())
     else:

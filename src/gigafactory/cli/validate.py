@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gigafactory.cli.common import json_option, print_json
+from gigafactory.cli.common import json_option, print_json, working
 
 
 @click.command("validate")
@@ -22,7 +22,8 @@ def command(table: Path, as_json: bool) -> None:
     from gigafactory import api
     from gigafactory.cli.show import show_score
 
-    document = api.validate(table)
+    with working("predicting every run of the table"):
+        document = api.validate(table)
     if as_json:
         print_json(document)
     else:

@@ -18,7 +18,7 @@ from gigafactory.describe.study import Study
 if TYPE_CHECKING:
     from gigafactory.describe.figures import Description
     from gigafactory.ledger.replay import ReplayResult
-    from gigafactory.plan.search import Plan
+    from gigafactory.plan.chosen import Plan
     from gigafactory.run.driver import Progress, RunResult
     from gigafactory.simulate.campaign import CampaignResult
 

@@ -11,7 +11,8 @@ from gigafactory.catalog.studies import load_study
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.layout import Layout
 from gigafactory.plan.candidates import candidates
-from gigafactory.plan.search import Plan, plan, predict, usable_bytes
+from gigafactory.plan.chosen import Plan
+from gigafactory.plan.search import plan, predict, usable_bytes
 
 SMALL = ("cluster.num_hosts=3", "job.global_batch=32", "model=llama-3-8b", "job.seq_len=4096")
 

@@ -95,7 +95,7 @@ def show_plan(document: dict[str, Any]) -> None:
     others = ((layout_text(c["layout"]), show_time(c["step_s"])) for c in document["alternatives"])
     if document["alternatives"]:
         _print(_table("Next best", ("layout", "step"), list(others)[:_TOP]))
-    for sentence in document.get("explanation", ()):
+    for sentence in (*document["explanation"], *document["limits"]):
         click.echo(f"- {sentence}")
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from gigafactory.cost.columns import columns_of
 from gigafactory.cost.step import step_time
 from gigafactory.describe.cluster import FabricKind, Precision
 from gigafactory.describe.study import Study
+from gigafactory.plan.chosen import Candidate, Plan
 from gigafactory.units import show, show_time
-
-if TYPE_CHECKING:
-    from gigafactory.plan.search import Candidate, Plan
 
 #: How the parts of a step are called in a sentence.
 _WORDS = {

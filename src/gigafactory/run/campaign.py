@@ -17,7 +17,7 @@ from gigafactory.describe.study import Study
 from gigafactory.ledger import entries as book
 from gigafactory.ledger.entries import Bucket
 from gigafactory.ledger.writer import LedgerWriter
-from gigafactory.plan.search import Plan
+from gigafactory.plan.chosen import Plan
 from gigafactory.run import checkpoints
 from gigafactory.run.directory import RunDirectory
 from gigafactory.run.engines import ours

@@ -29,7 +29,7 @@ from gigafactory.ledger.entries import (
 from gigafactory.ledger.fold import fold
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.ledger.writer import LedgerWriter
-from gigafactory.plan.search import Plan
+from gigafactory.plan.chosen import Plan
 from gigafactory.run import checkpoints
 from gigafactory.run.campaign import Campaign
 from gigafactory.run.directory import (

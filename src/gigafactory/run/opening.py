@@ -5,7 +5,7 @@ from __future__ import annotations
 from gigafactory.control.config import ControlConfig, config_to_json
 from gigafactory.describe.study import Study
 from gigafactory.ledger.entries import Opened, World
-from gigafactory.plan.search import Plan
+from gigafactory.plan.chosen import Plan
 
 
 def num_hosts_of(study: Study, plan: Plan) -> int:

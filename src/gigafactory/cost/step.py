@@ -25,9 +25,10 @@ from gigafactory.cost.columns import Columns, Floats, num_microbatches
 from gigafactory.cost.engine import MODERN, Engine
 from gigafactory.cost.flops import model_flops_per_token, tokens_per_rank
 from gigafactory.cost.kernels import device, streaming_s
-from gigafactory.cost.layer import Layer, Setting, head_s, mean_layer
+from gigafactory.cost.layer import Layer, head_s, mean_layer
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.cost.pipeline import bubble_s, slowest_stage_s
+from gigafactory.cost.setting import Setting
 from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.job import Job
 from gigafactory.describe.layout import Recompute, Sharding
@@ -88,7 +89,7 @@ def step_time(
     setting = Setting(
         model=model,
         seq_len=job.seq_len,
-        dev=device(cluster.host.gpu, job.precision, constants=c),
+        dev=device(cluster.host.gpu, job.precision, constants=c, block=engine.block_scaling, native=engine.native_attention),
         net=network(cluster, constants=c),
         engine=engine,
         constants=c,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from gigafactory.cost.engine import Engine
+from gigafactory.cost.engine import Engine, Graphs, Repeats
 from gigafactory.describe.cluster import (
     Cluster,
     Fabric,
@@ -237,15 +237,57 @@ def engine_of(row: Row) -> Engine:
     return Engine(
         sequence_parallel=row.get("seq_parallel", "") != "no",
         flash_attention=year >= _FLASH_YEAR,
+        native_attention=_native_attention(row, year, vendor=compiled or megatron),
         fused_kernels=compiled or megatron,
         overlap_tp=_flag(overlap, ("ub_tp_comm", "tp/pp/dp"), default=tuned),
-        overlap_dp="no dp overlap" not in overlap and year >= _OVERLAP_YEAR,
+        overlap_dp=not re.search("no dp overlap|overlap disabled", overlap) and year >= _OVERLAP_YEAR,
         overlap_pp=_flag(overlap, ("overlap_p2p", "tp/pp/dp"), default=tuned),
         overlap_ep="moe_a2a_overlap=true" in flags,
         sparse_dispatch=year >= _SPARSE_YEAR or "hybridep" in flags or "deepep" in flags,
-        cuda_graphs="cuda_graph_scope" in flags and "cuda_graph_impl=none" not in flags,
+        graphs=_graphs(flags, compiled=compiled),
+        dropless="token-drop" not in row.get("notes", "").lower(),
+        block_scaling=bool(re.search(r"mxfp8|block|subchannel", row.get("precision", "").lower())),
+        repeats=_repeats(row.get("act_recompute", "").lower(), compiled=compiled),
         year=year,
     )
+
+
+def _native_attention(row: Row, year: float, *, vendor: bool) -> bool:
+    """Kernels for a new generation came to the vendor's libraries first, then to the open ones."""
+    if gpu_name_of(row).startswith("a100"):
+        return year >= 2023.55
+    return year >= (2024.0 if vendor else 2024.9)
+
+
+def _graphs(flags: str, *, compiled: bool) -> Graphs:
+    """What the host launches as graphs; XLA hands over whole programs."""
+    if compiled or ("full_iteration" in flags and "impl=none" not in flags):
+        return Graphs.WHOLE
+    captures = re.search(r"cuda_graph_scope=\[[^]]", flags) and "impl=none" not in flags
+    return Graphs.OUTSIDE_EXPERTS if captures else Graphs.NONE
+
+
+def _repeats(text: str, *, compiled: bool) -> Repeats:
+    """What a policy of selective recompute computes again."""
+    if "selective:" in text or "recomputemodule" in text:
+        return Repeats(
+            pointwise=float(bool(re.search("layernorm|moe_act|mlp", text))),
+            core_attention=float("core_attn" in text),
+            latent_gemms=float("up_proj" in text),
+            ffn_in=float(bool(re.search(r"[:+ ]mlp\b", text))),
+            ffn_out=0.0,
+        )
+    if "core_attn" in text:
+        return Repeats(pointwise=0.0, core_attention=1.0)
+    if "(op)" in text:
+        # torchtitan keeps every second product and attention
+        return Repeats(attention_gemms=0.5, latent_gemms=0.5, ffn_in=0.5, ffn_out=0.5)
+    if compiled:
+        # policies name what is kept; a fused attention is never among it
+        kept_all = "dot_only" in text or "dots" in text and "except" not in text
+        feeds = 0.0 if kept_all else 1.0
+        return Repeats(core_attention=1.0, ffn_in=feeds, ffn_out=float("qkv_out" in text))
+    return Repeats()
 
 
 def _flag(text: str, words: tuple[str, ...], *, default: bool) -> bool:

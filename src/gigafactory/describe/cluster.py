@@ -66,6 +66,10 @@ class Host(Spec):
     scaleup_gpus: PositiveInt | None = None
     """GPUs in one NVLink domain where that is larger than the host (NVL72); default: the host."""
     dram_bytes: Bytes = Field(gt=0)
+    dram_bandwidth_bytes_per_s: BytesPerS = Field(default=400e9, gt=0)
+    """Of the whole host; two sockets with 8 channels of DDR5-4800 have 614 GB/s at the pins."""
+    host_link_bandwidth_bytes_per_s: BytesPerS = Field(default=50e9, gt=0)
+    """Between a GPU and its host, per direction; PCIe 5.0 x16 measures 47 to 52 GB/s."""
     nvme_bytes: Bytes = 0.0
     nvme_write_bandwidth_bytes_per_s: BytesPerS = 0.0
     rated_w: Watts = Field(gt=0)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from gigafactory.cost.calibration import published, published_constants
 from gigafactory.cost.collectives import Network, all_gather_s, all_to_all_s, group, network
 from gigafactory.cost.columns import columns_of, num_microbatches
 from gigafactory.cost.memory import Memory, memory
-from gigafactory.cost.step import Breakdown, mfu, rank_parameters, step_time
+from gigafactory.cost.offload import offload_s, offloaded_bytes
+from gigafactory.cost.sharding import own_parameters, rank_parameters
+from gigafactory.cost.step import Breakdown, mfu, step_time
 from gigafactory.cost.watts import Power, power_of
 from gigafactory.describe.cluster import Gpu, Precision
 from gigafactory.describe.layout import Layout
@@ -210,21 +213,61 @@ def sparse_dispatch() -> float:
     return dispatched_s(sparse=True) * 1e3
 
 
-def bubble_share(*, vpp: int) -> float:
-    columns = columns_of(Layout(pp=16, vpp=vpp))
+def bubble_share(**layout: Any) -> float:
+    """Idle over work of 64 microbatches on 16 ranks; forward and both gradients take as long."""
+    columns = columns_of(Layout(pp=16, **layout))
     count = num_microbatches(columns, global_batch=64)
-    idle = pipeline.bubble_s(np.ones(1), columns=columns)
+    third = np.full(1, 1 / 3)
+    passes = pipeline.Passes(third, 2 * third, third)
+    idle = pipeline.bubble_s(passes, columns=columns)
     return float(idle[0] / count[0]) * 100
 
 
 @problem("pipeline", "%")
 def bubble_1f1b() -> float:
-    return bubble_share(vpp=1)
+    return bubble_share()
 
 
 @problem("pipeline", "%")
 def bubble_interleaved() -> float:
     return bubble_share(vpp=4)
+
+
+@problem("pipeline", "%")
+def bubble_zero() -> float:
+    return bubble_share(schedule="zero_bubble")
+
+
+@problem("pipeline", "%")
+def bubble_dual() -> float:
+    return bubble_share(schedule="dual")
+
+
+def owned(layout: Layout) -> float:
+    asked = study("grok-1-512", "model=llama-3-70b")
+    return float(own_parameters(asked.model, columns_of(layout))[0]) / 1e6
+
+
+@problem("sharding", "million")
+def owned_by_all() -> float:
+    return owned(Layout(tp=8, dp=64))
+
+
+@problem("sharding", "million")
+def owned_by_eight() -> float:
+    return owned(Layout(tp=8, dp=64, sharding="hsdp", shard=8))
+
+
+@problem("offload", "ms")
+def step_on_the_host() -> float:
+    host = study("grok-1-512").cluster.host
+    return float(offload_s(np.full(1, 1e9), host=host, constants=published())[0]) * 1e3
+
+
+@problem("offload", "GB")
+def dram_of_the_host() -> float:
+    host = study("grok-1-512").cluster.host
+    return float(offloaded_bytes(np.full(1, 1e9), host=host, constants=published())[0]) / 1e9
 
 
 @problem("pipeline", "microbatches")

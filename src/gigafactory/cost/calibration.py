@@ -85,7 +85,17 @@ class Calibration:
     expert_imbalance: float
     generation_gain_per_year: float
     generation_reference_year: float
+    ripening: float
+    ripening_years: float
     jitter_per_doubling: float
+    spread_any: float
+    spread_compute: float
+    spread_memory: float
+    spread_host: float
+    spread_network: float
+    spread_experts: float
+    spread_idle: float
+    interval_quantile: float
     runtime_fraction: float
     fragmentation: float
     usable_memory: float

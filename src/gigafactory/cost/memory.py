@@ -22,8 +22,12 @@ from gigafactory.cost.columns import Columns, Floats, num_microbatches
 from gigafactory.cost.engine import MODERN, Engine
 from gigafactory.cost.flops import tokens_per_rank
 from gigafactory.cost.parameters import count_parameters
-from gigafactory.cost.pipeline import layers_of_fullest_stage, microbatches_in_flight
-from gigafactory.cost.step import rank_parameters
+from gigafactory.cost.pipeline import (
+    layers_of_fullest_stage,
+    microbatches_in_flight,
+    recomputed_share,
+)
+from gigafactory.cost.sharding import expert_sharers, rank_parameters
 from gigafactory.describe.cluster import Cluster, Precision
 from gigafactory.describe.job import Job
 from gigafactory.describe.layout import Recompute, Sharding
@@ -77,11 +81,11 @@ def memory(
 
 def _state(model: Model, job: Job, columns: Columns, c: Calibration) -> dict[str, Floats]:
     dense, experts = rank_parameters(model, columns)
-    replicas = (columns.dp * columns.cp).astype(np.float64)
-    alike = np.maximum(columns.tp * replicas / (columns.ep * columns.etp), 1.0)
-    whole, shared = dense + experts, dense / replicas + experts / alike
-    fsdp, none = columns.shards(Sharding.FSDP), columns.shards(Sharding.NONE)
+    whole = dense + experts
+    shared = dense / columns.sharing + experts / expert_sharers(columns)
+    fsdp, none = columns.shards(Sharding.FSDP, Sharding.HSDP), columns.shards(Sharding.NONE)
     held = np.where(fsdp, shared, whole)
+    gradients = np.where(columns.shards(Sharding.ZERO2), shared, held)
     # an fp8 or fp4 engine keeps the quantised weights, plain and transposed, beside the 16-bit ones
     quantised = 2 * c.eight_bit_bytes if job.precision in (Precision.FP8, Precision.NVFP4) else 0.0
     # fp32 training updates the parameters themselves
@@ -93,8 +97,8 @@ def _state(model: Model, job: Job, columns: Columns, c: Calibration) -> dict[str
     gathered = np.where(fsdp, (layer + _tables(model, columns)) * c.sixteen_bit_bytes, 0.0)
     return {
         "parameters_bytes": held * number,
-        "gradients_bytes": held * c.gradient_bytes,
-        "optimizer_bytes": np.where(none, whole, shared) * adam,
+        "gradients_bytes": gradients * c.gradient_bytes,
+        "optimizer_bytes": np.where(none, whole, shared) * adam * (columns.offload == 0),
         "gathered_bytes": gathered,
     }
 
@@ -151,7 +155,8 @@ def layer_activation_bytes(
     scores = written * model.num_heads / columns.tp * t * seq_len
     selective = everything - 2 * h - activated * cut
     kept = np.where(columns.recomputes(Recompute.SELECTIVE), selective, everything + scores)
-    kept = np.where(columns.recomputes(Recompute.FULL), h, kept)
+    share = recomputed_share(columns, num_layers=model.num_layers)
+    kept = np.where(columns.recomputes(Recompute.FULL), share * h + (1 - share) * kept, kept)
     return kept * c.sixteen_bit_bytes, (everything + scores) * c.sixteen_bit_bytes
 
 

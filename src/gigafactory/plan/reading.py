@@ -180,7 +180,9 @@ def layout_of(row: Row, *, precision: Precision) -> Layout:
         etp=int(_optional(row, "ETP") or 1) if experts else 1,
         micro_batch=_micro_batch(row, dp=dp, pp=pp),
         recompute=_recompute(row),
-        sharding=_sharding(row),
+        recompute_layers=_recompute_layers(row),
+        sharding=_sharding(row, replicas=dp * cp),
+        shard=_shard(row, replicas=dp * cp),
         precision=precision,
     )
 
@@ -206,7 +208,16 @@ def _recompute(row: Row) -> Recompute:
     return Recompute.NONE if text.startswith("none") else Recompute.SELECTIVE
 
 
-def _sharding(row: Row) -> Sharding:
+def _recompute_layers(row: Row) -> int:
+    """Layers of a virtual stage, where a row names a number; else 0, all of them."""
+    match = re.search(r"full.*?(\d+) layers", row.get("act_recompute", "").lower())
+    if not match:
+        return 0
+    stages = int(_optional(row, "PP") or 1) * int(_optional(row, "VPP") or 1)
+    return min(int(match[1]), max(int(number(row, "layers")) // stages, 1))
+
+
+def _sharding(row: Row, *, replicas: int) -> Sharding:
     text = row.get("dp_sharding", "").lower()
     rules = (
         (("zero1", "zero-1", "zero2", "zero-2", "distributed optimizer"), Sharding.ZERO1),
@@ -215,8 +226,16 @@ def _sharding(row: Row) -> Sharding:
     )
     for words, sharding in rules:
         if any(word in text for word in words):
-            return sharding
+            some = sharding is Sharding.FSDP and 0 < _shard(row, replicas=replicas) < replicas
+            return Sharding.HSDP if some else sharding
     return Sharding.ZERO1 if year_of(row) >= _OVERLAP_YEAR else Sharding.NONE
+
+
+def _shard(row: Row, *, replicas: int) -> int:
+    """Ranks that share one copy of the state, where the row names fewer than all; else 0."""
+    match = re.search(r"fsdp=(\d+)|over (\d+) gpus", row.get("dp_sharding", "").lower())
+    named = int(match[1] or match[2]) if match else 0
+    return named if 1 < named < replicas and replicas % named == 0 else 0
 
 
 def year_of(row: Row) -> float:

@@ -62,6 +62,7 @@ class Calibration:
     score_passes: float
     bandwidth_fraction: float
     eager_passes: float
+    cast_share: float
     kernel_gap_s: float
     host_kernel_s: float
     launch_exponent: float

@@ -156,7 +156,15 @@ def _attention_times(x: Setting, columns: Columns) -> tuple[Floats, Floats]:
     head_dim = attention_width(model) / model.num_heads / 2
     # round the ring, every rank meets the keys of one other rank at a time
     met = np.asarray(keys / columns.cp, dtype=np.float64)
-    times = attention_s(products, keys=met, head_dim=head_dim, dev=x.dev, constants=x.constants)
+    times = attention_s(
+        products,
+        keys=met,
+        head_dim=head_dim,
+        dev=x.dev,
+        constants=x.constants,
+        num_heads=columns.micro_batch * model.num_heads / columns.tp,
+        queries_per_key=model.num_heads / model.num_kv_heads,
+    )
     if x.engine.flash_attention:
         return times
     scores = queries * model.num_heads * x.seq_len
@@ -202,8 +210,10 @@ def _casts(x: Setting, gemms: LayerGemms) -> tuple[Floats, Floats]:
     c = x.constants
     if not x.dev.casts_inputs:
         return np.asarray(0.0), np.asarray(0.0)
-    # read in 16 bits, written twice: as it is, and transposed for the other product
+    # read in 16 bits, written twice: as it is, and transposed for the other product; where
+    # kernels were measured, quantising what they read is in their time
     moved = c.sixteen_bit_bytes + 2 * c.eight_bit_bytes
+    moved = moved * (c.cast_share if x.dev.part else 1.0)
     parts = (
         (1.0, gemms.attention + gemms.latent),
         (x.dense_share, gemms.dense_ffn),

@@ -143,7 +143,7 @@ def _setting(model: Model, job: Job, cluster: Cluster, engine: Engine, c: Calibr
     return Setting(
         model=model,
         seq_len=job.seq_len,
-        dev=device(cluster.host.gpu, job.precision, constants=c, block=engine.block_scaling, native=engine.native_attention),
+        dev=device(cluster.host.gpu, job.precision, constants=c, engine=engine),
         net=network(cluster, constants=c),
         engine=engine,
         constants=c,

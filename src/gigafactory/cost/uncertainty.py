@@ -20,7 +20,7 @@ from gigafactory.cost.columns import Floats
 from gigafactory.cost.step import Breakdown
 
 #: Parts that err together, and the constant that says by how much.
-_GROUPS = {
+GROUPS = {
     "spread_compute": ("gemm_s", "attention_s", "head_s", "recompute_s"),
     "spread_memory": ("kernels_s", "optimizer_s"),
     "spread_host": ("host_s",),
@@ -35,7 +35,7 @@ def log_spread(parts: Breakdown, *, constants: Calibration | None = None) -> Flo
     c = constants or published()
     told, step = parts.parts(), parts.step_s
     squares = c.spread_any**2
-    for name, members in _GROUPS.items():
+    for name, members in GROUPS.items():
         share = sum(told[m] for m in members) / step
         squares = squares + (getattr(c, name) * share) ** 2
     return np.asarray(np.sqrt(squares), dtype=np.float64)

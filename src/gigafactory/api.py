@@ -51,11 +51,13 @@ def describe(study: Study | str | Path, *, overrides: Iterable[str] = ()) -> Des
 
 def plan(study: Study | str | Path, *, overrides: Iterable[str] = ()) -> tuple[Plan, float]:
     """The best legal layout of the study's job, and the seconds the search took."""
+    from gigafactory.catalog.tables import catalog_gpus
     from gigafactory.plan.search import plan as search
 
     study = load(study, overrides=overrides)
+    parts = catalog_gpus()
     begin_s = time.perf_counter()
-    return search(study), time.perf_counter() - begin_s
+    return search(study, gpus=parts), time.perf_counter() - begin_s
 
 
 def simulate(

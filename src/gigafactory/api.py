@@ -51,11 +51,37 @@ def describe(study: Study | str | Path, *, overrides: Iterable[str] = ()) -> Des
 
 def plan(study: Study | str | Path, *, overrides: Iterable[str] = ()) -> tuple[Plan, float]:
     """The best legal layout of the study's job, and the seconds the search took."""
+    from gigafactory.catalog.tables import catalog_gpus
     from gigafactory.plan.search import plan as search
 
     study = load(study, overrides=overrides)
+    parts = catalog_gpus()
     begin_s = time.perf_counter()
-    return search(study), time.perf_counter() - begin_s
+    return search(study, gpus=parts), time.perf_counter() - begin_s
+
+
+def emit(
+    study: Study | str | Path, *, program: str, overrides: Iterable[str] = ()
+) -> tuple[str, tuple[str, ...]]:
+    """(arguments of ``program`` for the best layout it can run, what they leave open).
+
+    InputError where the program is unknown or cannot run the layout that the study fixes.
+    """
+    from gigafactory.describe.aim import EngineKind
+    from gigafactory.describe.errors import InputError
+    from gigafactory.plan.emit import emit as render
+    from gigafactory.plan.search import plan as search
+
+    study = load(study, overrides=overrides)
+    try:
+        kind = EngineKind(program)
+    except ValueError:
+        raise InputError(f"--emit {program}: write megatron or torchtitan") from None
+    if study.plan.engine is EngineKind.ANY and study.layout is None:
+        aim = study.plan.model_copy(update={"engine": kind})
+        study = study.model_copy(update={"plan": aim})
+    told = render(study, search(study).best.layout, kind=kind)
+    return told.text, told.notes
 
 
 def simulate(

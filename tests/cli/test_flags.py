@@ -12,7 +12,7 @@ from gigafactory.cli.main import VERBS, giga, status
 
 FLAGS = {
     "describe": ["study", "--set", "--why", "--json", "--dir"],
-    "plan": ["study", "--set", "--json", "--dir"],
+    "plan": ["study", "--set", "--goal", "--emit", "--json", "--dir"],
     "simulate": ["study", "--set", "--seed", "--json", "--dir"],
     "run": ["study", "--set", "--fresh", "--json", "--dir"],
     "report": ["folders", "--out"],

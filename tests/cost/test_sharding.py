@@ -105,13 +105,14 @@ def test_axes_that_contradict_are_refused(layout, told):
         Layout(**layout)
 
 
-def test_every_row_is_as_if_it_were_alone():
+@pytest.mark.parametrize("schedules", [(), ("dual",), ("dual_v",), ("dual", "dual_v")])
+def test_every_row_is_as_if_it_were_alone(schedules):
     layouts = [
         Layout(tp=tp, pp=pp, cp=cp, dp=512 // (tp * pp * cp), ep=ep, micro_batch=b, **more)
         for tp in (2, 8) for pp in (1, 4) for cp in (1, 2) for ep in (1, 8) for b in (1, 2)
         for more in (
             {}, {"recompute": "full"}, {"sharding": "hsdp", "shard": 4}, {"offload": True},
-            *([{"schedule": "dual"}, {"schedule": "dual_v"}, {"vpp": 2}] if pp > 1 else []),
+            *([{"vpp": 2}, *({"schedule": name} for name in schedules)] if pp > 1 else []),
         )
     ]  # fmt: skip
     together = steps(EXPERTS, *layouts)

@@ -9,7 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from gigafactory.catalog.studies import load_study
-from gigafactory.describe.layout import Layout, Recompute, Sharding
+from gigafactory.cost.columns import AXES
+from gigafactory.describe.aim import Aim
+from gigafactory.describe.layout import Layout, Recompute, Schedule, Sharding
 from gigafactory.plan.candidates import candidates, complaints, divisors
 
 _AXES = ("tp", "pp", "vpp", "cp", "dp", "ep", "etp", "micro_batch")
@@ -37,40 +39,87 @@ def test_no_candidate_breaks_a_rule(name):
 
 
 def test_every_legal_layout_of_a_small_study_is_a_candidate():
+    study = TINY.model_copy(update={"plan": Aim(gpus="free")})
+    legal = candidates(study)
+    assert len(np.unique([getattr(legal, name) for name in AXES], axis=1).T) == len(legal)
+    # a loop over everything would take minutes: a corner of each axis
+    corner = legal.take(np.flatnonzero(
+        (legal.micro_batch <= 2) & (legal.etp <= 2) & (legal.cp <= 2) & np.isin(legal.ep, (1, 8))
+        & np.isin(legal.tp, (1, 4)) & (legal.vpp <= 3)
+    ))  # fmt: skip
+    found = {corner.layout(i, precision=study.job.precision) for i in range(len(corner))}
+    assert found == set(_by_plain_loops(study))
+
+
+def test_unless_free_more_than_half_of_the_gpus_take_part():
     legal = candidates(TINY)
-    found = {legal.layout(i, precision=TINY.job.precision) for i in range(len(legal))}
-    assert len(found) == len(legal)
+    assert legal.num_gpus.min() > 4
+    free = candidates(TINY.model_copy(update={"plan": Aim(gpus="free")}))
+    assert len(legal) == np.count_nonzero(free.num_gpus > 4)
+
+
+def test_a_number_of_gpus_is_an_upper_bound():
+    few = candidates(TINY.model_copy(update={"plan": Aim(gpus=4)}))
+    assert few.num_gpus.max() == 4
+
+
+def _by_plain_loops(study):
     sizes = (1, 2, 4, 8)
-    axes = itertools.product(sizes, (1, 2, 3, 4, 6), (1, 2, 3), (1, 2, 4, 8), sizes, sizes, sizes)
-    wanted = set()
-    for tp, pp, vpp, cp, ep, etp, micro in axes:
-        for dp in [dp for dp in (8, 4, 2, 1) if tp * pp * cp * dp <= 8]:
-            for recompute, sharding in itertools.product(Recompute, Sharding):
-                sizes_of = dict(zip(_AXES, (tp, pp, vpp, cp, dp, ep, etp, micro), strict=True))
-                layout = _legal(**sizes_of, recompute=recompute, sharding=sharding)
+    two = (1, 2)
+    axes = itertools.product((1, 4), range(1, 7), range(1, 4), two, sizes, (1, 8), two, two)
+    for tp, pp, vpp, cp, dp, ep, etp, micro in axes:
+        if tp * pp * cp * dp > 8 or (vpp > 1 and pp == 1):
+            continue
+        mesh = dict(zip(_AXES, (tp, pp, vpp, cp, dp, ep, etp, micro), strict=True))
+        shards = [n for n in (2, 4) if dp * cp % n == 0 and n < dp * cp]
+        shardings = [(s, 0) for s in Sharding if s is not Sharding.HSDP]
+        shardings += [(Sharding.HSDP, n) for n in shards]
+        for (sharding, shard), schedule in itertools.product(shardings, Schedule):
+            here = -(-4 // (pp * (vpp if schedule.value in ("1f1b", "zero_bubble") else 2)))
+            partial = [(Recompute.FULL, here // 2)] if here > 1 else []
+            for recompute, layers in [*((r, 0) for r in Recompute), *partial]:
+                layout = _legal(
+                    study, **mesh, sharding=sharding, shard=shard, schedule=schedule,
+                    recompute=recompute, recompute_layers=layers,
+                )  # fmt: skip
                 if layout is not None:
-                    wanted.add(layout)
-    # the search keeps, of every mesh, the two largest numbers of data-parallel ranks
-    assert found <= wanted
-    largest = {_without_dp(layout) for layout in wanted}
-    assert {_without_dp(layout) for layout in found} == largest
+                    yield layout
 
 
-def _without_dp(layout):
-    # what is shared out depends on dp, and a mesh may be tried with several
-    return layout.model_copy(update={"dp": 1, "ep": 1, "etp": 1, "sharding": Sharding.NONE})
-
-
-def _legal(**sizes):
+def _legal(study, **sizes):
     try:
-        layout = Layout(**sizes, precision=TINY.job.precision)
+        layout = Layout(**sizes, precision=study.job.precision)
     except ValidationError:
         return None
-    replicas = layout.dp * layout.cp
-    shared = layout.sharding is not Sharding.NONE
-    cut_alike = layout.etp in (1, layout.tp)
-    useless = shared and replicas == 1
-    return layout if cut_alike and not useless and not complaints(TINY, layout) else None
+    useless = layout.sharding is not Sharding.NONE and layout.dp * layout.cp == 1
+    return None if useless or complaints(study, layout) else layout
+
+
+def test_an_engine_narrows_the_search():
+    every = candidates(TINY)
+    for kind in ("megatron", "torchtitan", "ours"):
+        some = candidates(TINY.model_copy(update={"plan": Aim(engine=kind)}))
+        assert 0 < len(some) < len(every)
+        if kind == "ours":
+            assert (some.tp * some.pp * some.cp * some.ep * some.etp == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("engine", "changes", "told"),
+    [
+        ("torchtitan", {"dp": 8, "sharding": "zero1"}, "zero1 only under a pipeline"),
+        ("torchtitan", {"tp": 4, "dp": 2, "etp": 2, "ep": 2, "sharding": "fsdp"}, "etp 1 or tp"),
+        ("torchtitan", {"tp": 4, "dp": 2, "ep": 2, "sharding": "fsdp"}, "multiple of cp"),
+        ("torchtitan", {"pp": 2, "schedule": "zero_bubble"}, "zero_bubble with vpp 1"),
+        ("megatron", {"pp": 2, "schedule": "dual_v"}, "Megatron-Core does not run"),
+        ("megatron", {"pp": 2, "dp": 4, "sharding": "fsdp"}, "fsdp only without a pipeline"),
+        ("ours", {"tp": 2, "dp": 4}, "data parallel only"),
+        ("research", {"pp": 2, "dp": 2, "schedule": "dual", "micro_batch": 4}, "do not fill"),
+    ],
+)
+def test_an_engine_tells_what_it_cannot_run(engine, changes, told):
+    study = TINY.model_copy(update={"plan": Aim(engine=engine)})
+    assert told in "; ".join(complaints(study, Layout(**changes)))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +130,14 @@ def _legal(**sizes):
         ({"pp": 5}, "layers"),
         ({"dp": 3}, "global_batch 8"),
         ({"pp": 2, "dp": 8}, "fill pp"),
-        ({"pp": 4, "vpp": 1, "dp": 1, "sharding": "fsdp"}, "fsdp"),
+        ({"pp": 4, "vpp": 1, "dp": 2, "sharding": "zero2"}, "zero2 only without a pipeline"),
+        ({"pp": 2, "schedule": "dual"}, "does not run schedule dual"),
+        ({"pp": 2, "dp": 4, "schedule": "dual_v"}, "dual_v needs 4"),
+        (
+            {"tp": 2, "dp": 2, "sharding": "zero1", "recompute": "full", "recompute_layers": 5},
+            "recompute_layers 5 is more than",
+        ),
+        ({"tp": 2, "dp": 4, "sharding": "fsdp", "offload": True}, "on the host with fsdp"),
         ({"dp": 8, "ep": 8, "precision": "fp8"}, "precision"),
         ({"tp": 8, "dp": 4}, "GPUs"),
         ({"dp": 3, "ep": 3}, "experts"),

@@ -20,16 +20,38 @@ from gigafactory.cli.common import (
 @click.command("plan")
 @study_argument
 @set_option
+@click.option("--goal", metavar="GOAL", help="fastest, cheapest or tokens-per-joule.")
+@click.option(
+    "--emit", "program", metavar="PROGRAM", help="Print arguments for megatron or torchtitan."
+)
 @json_option
 @dir_option("Also keep plan.json in this folder, for the report.")
-def command(study: Path, overrides: tuple[str, ...], as_json: bool, folder: Path | None) -> None:
-    """Search every legal layout of STUDY and print the fastest, with reasons.
+def command(
+    study: Path,
+    *,
+    overrides: tuple[str, ...],
+    goal: str | None,
+    program: str | None,
+    as_json: bool,
+    folder: Path | None,
+) -> None:
+    """Search every legal layout of STUDY and print the best, with reasons.
+
+    Bounds are part of the study: --set plan.deadline="60 d", plan.budget, plan.power, plan.gpus.
 
     Example: giga plan studies/colossus.yaml
     """
     from gigafactory import api
     from gigafactory.cli.show import show_plan
+    from gigafactory.describe.errors import InputError
 
+    if goal:
+        overrides = (*overrides, f"plan.goal={goal}")
+    if program:
+        if as_json or folder:
+            raise InputError("--emit prints arguments; leave --json and --dir out")
+        _emit(study, overrides, program)
+        return
     with working("searching every legal layout"):
         found, search_s = api.plan(study, overrides=overrides)
     document = found.to_json() | {"search_s": round(search_s, 3)}
@@ -39,3 +61,13 @@ def command(study: Path, overrides: tuple[str, ...], as_json: bool, folder: Path
         print_json(document)
     else:
         show_plan(document)
+
+
+def _emit(study: Path, overrides: tuple[str, ...], program: str) -> None:
+    from gigafactory import api
+
+    with working("searching every legal layout"):
+        text, notes = api.emit(study, program=program, overrides=overrides)
+    click.echo(text)
+    for note in notes:
+        click.echo(note, err=True)

@@ -28,6 +28,7 @@ _SUFFIX_UNITS = {
     "_bytes_per_gpu": "B",
     "_flops": "FLOP",
     "_usd": "$",
+    "tokens_per_j": "tokens/J",
     "_w": "W",
     "_j": "Wh",
 }
@@ -92,11 +93,45 @@ def show_plan(document: dict[str, Any]) -> None:
     parts = sorted(best["breakdown_s"].items(), key=lambda part: -part[1])
     rows = ((_words(k), show_time(v), f"{v / best['step_s']:.1%}") for k, v in parts if v > 0)
     _print(_table("Where the step goes", ("", "time", "share"), rows))
+    outlook = best.get("outlook", {})
+    ahead = ((_words(k), quantity(k, v)) for k, v in outlook.items())
+    _print(_table("The whole job, with its expected failures", ("", ""), ahead))
     others = ((layout_text(c["layout"]), show_time(c["step_s"])) for c in document["alternatives"])
     if document["alternatives"]:
         _print(_table("Next best", ("layout", "step"), list(others)[:_TOP]))
+    _show_frontier(document.get("frontier", []))
+    _show_placement(document.get("placement", {}))
     for sentence in (*document["explanation"], *document["limits"]):
         click.echo(f"- {sentence}")
+
+
+def _show_frontier(points: list[dict[str, float]]) -> None:
+    """Days against dollars, where there is a choice."""
+    if len(points) < 2:
+        return
+    names = ("num_gpus", "duration_s", "cost_usd", "power_w")
+    rows = ([quantity(name, point[name]) for name in names] for point in points)
+    _print(_table("Fewer GPUs", ("GPUs", "time", "rent", "power"), rows))
+
+
+def _show_placement(placement: dict[str, Any]) -> None:
+    """What each axis sends a step over which tier."""
+    if not placement:
+        return
+    tiers = ("scaleup_bytes", "leaf_bytes", "spine_bytes")
+    rows = (
+        (
+            group["axis"],
+            f"{group['num_groups']:,} x {group['size']:,}",
+            f"{group['num_across_domains']:,}",
+            f"{group['num_across_pods']:,}",
+            *(show(group[tier], "B") if group[tier] else "-" for tier in tiers),
+        )
+        for group in placement["groups"]
+    )
+    header = ("axis", "groups", "leave NVLink", "leave pod", "NVLink", "leaf", "spine")
+    title = f"Placement on {placement['num_hosts']:,} hosts, {placement['num_pods']:,} pods; "
+    _print(_table(title + "bytes a step", header, rows))
 
 
 def show_campaign(document: dict[str, Any]) -> None:
@@ -128,14 +163,15 @@ def show_score(document: dict[str, Any]) -> None:
 
 
 def layout_text(layout: dict[str, Any]) -> str:
-    """``tp8 pp16 dp64 ep8 ...``: axes of 1 are left out."""
-    axes = [f"{k}{v}" for k, v in layout.items() if isinstance(v, int) and v != 1]
+    """``tp8 pp16 dp64 ep8 ...``: axes of 1, and what is off, are left out."""
+    numbers = {k: v for k, v in layout.items() if isinstance(v, int) and not isinstance(v, bool)}
+    axes = [f"{k}{v}" for k, v in numbers.items() if v > 1]
     words = [
         f"recompute-{v}" if k == "recompute" else str(v)
         for k, v in layout.items()
         if isinstance(v, str)
     ]
-    return " ".join(axes + words)
+    return " ".join(axes + words + ["offload"] * bool(layout.get("offload")))
 
 
 def _score(name: str, document: dict[str, Any]) -> tuple[str, ...]:
@@ -152,6 +188,8 @@ def _score(name: str, document: dict[str, Any]) -> tuple[str, ...]:
 def _words(key: str) -> str:
     if key == "num_steps":
         return "steps in all"
+    if key == "tokens_per_j":
+        return "tokens per joule"
     for suffix in (*_SUFFIX_UNITS, "_s"):
         if key.endswith(suffix) and not key.endswith("tokens_per_s"):
             key = key.removesuffix(suffix)

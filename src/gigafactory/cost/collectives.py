@@ -9,12 +9,15 @@ Legend
 An all_gather or reduce_scatter of V bytes (the whole tensor) moves (n-1)/n * V through every
 rank; across domains the l NICs of the members share the load, so the rate is min(B_up, l*B_nic).
 A ring takes n-1 steps, the logarithmic algorithms (halving-doubling, PAT; inside a domain a tree)
-about log2: the faster is taken, as NCCL does. An all_reduce is the two one after the other.
+about log2: the faster is taken, as NCCL does. An all_reduce is the two one after the other; over a
+hierarchy of switches it is scattered level by level on the way up and gathered on the way down.
 Sources: Thakur, Rabenseifner and Gropp 2005 (collectives in MPICH); NCCL's tuning model.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,3 +148,23 @@ def send_s(sent_bytes: ArrayLike, *, stride: ArrayLike, net: Network) -> Floats:
         sent / _nic_bytes_per_s(away, net) + _step_s(away, net),
         sent / net.scaleup_bytes_per_s + net.scaleup_latency_s,
     )
+
+
+def hierarchical_all_reduce_s(
+    whole_bytes: ArrayLike,
+    *,
+    sizes: Sequence[int],
+    bytes_per_s: Sequence[float],
+    latency_s: Sequence[float],
+) -> Floats:
+    """all_reduce of ``whole_bytes`` over ranks in levels of switches, innermost first.
+
+    At level i the n_i members of each group halve and double (2 log2 n_i steps): up, each keeps
+    1/n_i of what it holds; down, it gathers the rest again. Shape that of ``whole_bytes``.
+    """
+    held = np.asarray(whole_bytes, np.float64)
+    total = np.zeros_like(held)
+    for n, rate, step_s in zip(sizes, bytes_per_s, latency_s, strict=True):
+        total = total + 2 * ((n - 1) / n * held / rate + math.log2(n) * step_s)
+        held = held / n
+    return np.asarray(total)

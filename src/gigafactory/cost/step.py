@@ -169,8 +169,8 @@ def _in_chunks(
 
 def _priced(x: Setting, columns: Columns) -> _Prices:
     rows, of_layer = distinct(columns, names=_LAYER_AXES)
-    # DualPipe alone changes what a rank of one mesh holds
-    held = ("schedule",) if columns.runs(Schedule.DUAL).any() else ()
+    # dual schedules alone change what a rank of one mesh holds
+    held = ("schedule",) if columns.runs(Schedule.DUAL, Schedule.DUAL_V).any() else ()
     meshes, of_mesh = distinct(columns, names=(*_MESH_AXES, *held))
     return _Prices(
         layer=_whole(mean_layer(x, rows), len(rows)),
@@ -250,6 +250,8 @@ def _stage_parts(
         columns=columns,
         num_layers=model.num_layers,
     )
+    # what a dual schedule hides leaves no time to hide something else beside it
+    unseen = 1 - _shown_by_schedule(x, columns)
     passes = _passes(layer, mean, stage, on_stage)
     moved = prices.traffic.take(prices.of_mesh)
     parts = {name: value * count for name, value in stage.items()}
@@ -260,8 +262,8 @@ def _stage_parts(
         moved,
         columns=columns,
         count=count,
-        forward_s=layer.forward.all_s * on_stage,
-        backward_s=layer.backward.all_s * on_stage,
+        forward_s=(layer.forward.all_s - unseen * layer.forward.ep_comm_s) * on_stage,
+        backward_s=(layer.backward.all_s - unseen * layer.backward.ep_comm_s) * on_stage,
         engine=x.engine,
         constants=x.constants,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from gigafactory.describe.aim import Aim
 from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.faults import Faults
 from gigafactory.describe.job import Drill, Job, Policy, Train
@@ -29,6 +30,7 @@ class Study(Spec):
     job: Job
     faults: Faults
     money: Money
+    plan: Aim = Aim()
     layout: Layout | None = None
     """Fixes the layout; default: the planner chooses."""
     campaign: Campaign = Campaign()

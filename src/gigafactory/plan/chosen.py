@@ -26,6 +26,8 @@ class Candidate:
     """Parts of the step; they add up to ``step_s``."""
     memory_breakdown_bytes: Mapping[str, float]
     """Parts of the memory; they add up to ``memory_bytes_per_gpu``."""
+    outlook: Mapping[str, float] = field(default_factory=dict)
+    """goodput, duration_s, cost_usd, power_w, tokens_per_j of the whole job, see plan.outlook."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, the layout as a mapping."""
@@ -34,12 +36,14 @@ class Candidate:
             "layout": self.layout.model_dump(mode="json"),
             "breakdown_s": dict(self.breakdown_s),
             "memory_breakdown_bytes": dict(self.memory_breakdown_bytes),
+            "outlook": dict(self.outlook),
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Candidate:
         """The inverse of ``to_json``; keys it does not know are left out."""
-        known = {name: document[name] for name in cls.__dataclass_fields__}
+        new = {"outlook"}
+        known = {k: document[k] for k in cls.__dataclass_fields__ if k in document or k not in new}
         return cls(**known | {"layout": Layout.model_validate(document["layout"])})
 
 
@@ -56,7 +60,13 @@ class Plan:
     explanation: tuple[str, ...] = field(default=())
     """Why this layout wins."""
     limits: tuple[str, ...] = field(default=())
-    """What would make it faster, by evaluating it again."""
+    """What would make it faster, in sentences."""
+    changes: tuple[Mapping[str, Any], ...] = field(default=())
+    """The same as numbers, see plan.explain.changes."""
+    frontier: tuple[Mapping[str, float], ...] = field(default=())
+    """Numbers of GPUs that nothing beats in both days and dollars, fastest first."""
+    placement: Mapping[str, Any] = field(default_factory=dict)
+    """Where the ranks lie and what crosses which tier, see plan.placement."""
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `giga plan --json`, without the time of the search."""
@@ -67,6 +77,9 @@ class Plan:
             "num_feasible": self.num_feasible,
             "explanation": list(self.explanation),
             "limits": list(self.limits),
+            "changes": [dict(change) for change in self.changes],
+            "frontier": [dict(point) for point in self.frontier],
+            "placement": dict(self.placement),
         }
 
     @classmethod
@@ -80,6 +93,9 @@ class Plan:
                 num_feasible=int(document["num_feasible"]),
                 explanation=tuple(document.get("explanation", ())),
                 limits=tuple(document.get("limits", ())),
+                changes=tuple(document.get("changes", ())),
+                frontier=tuple(document.get("frontier", ())),
+                placement=document.get("placement", {}),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a plan of `giga plan --json`: {error}") from None

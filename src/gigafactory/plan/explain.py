@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from gigafactory.cost.calibration import published
 from gigafactory.cost.columns import columns_of
+from gigafactory.cost.memory import memory
 from gigafactory.cost.step import step_time
-from gigafactory.describe.cluster import FabricKind, Precision
+from gigafactory.describe.aim import Goal
+from gigafactory.describe.cluster import FabricKind, Gpu, Precision
 from gigafactory.describe.study import Study
 from gigafactory.plan.chosen import Candidate, Plan
-from gigafactory.units import show, show_time
+from gigafactory.units import show
 
 #: How the parts of a step are called in a sentence.
 _WORDS = {
@@ -24,6 +29,8 @@ _WORDS = {
 }  # fmt: skip
 _COMPUTING = {"gemm_s", "attention_s"}
 _NUM_LOSSES = 4
+#: By how much a rate grows for its elasticity.
+_MORE = 1.1
 
 
 def explain(study: Study, plan: Plan) -> tuple[str, ...]:
@@ -31,9 +38,47 @@ def explain(study: Study, plan: Plan) -> tuple[str, ...]:
     return tuple(_reasons(study, plan))
 
 
-def limits(study: Study, best: Candidate) -> tuple[str, ...]:
-    """What one change would do to the step of the same mesh, by evaluating it again."""
-    return tuple(_changes(study, best))
+def limits(changed: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What each change would do, in sentences."""
+    return tuple(
+        f"{one['change']}: {one['tokens_per_s_gain']:+.1%} tokens per second"
+        f"{'' if one['fits'] else ', but it does not fit in memory'}."
+        for one in changed
+    )
+
+
+def changes(
+    study: Study, best: Candidate, *, gpus: Mapping[str, Gpu] | None = None
+) -> tuple[dict[str, Any], ...]:
+    """One change at a time, the same mesh evaluated again; numbers, not prose.
+
+    Each has ``change``, ``step_s``, ``tokens_per_s_gain`` (a share), ``fits``; where a hardware
+    rate grew by 10 %, also ``elasticity`` = d ln step / d ln rate. ``gpus``: parts that may replace
+    the study's; those that are better in something and worse in nothing are tried.
+    """
+    return tuple(
+        _measured(study, best, name, other, rate_factor=factor)
+        for name, other, factor in _variants(study, gpus or {})
+    )
+
+
+def _measured(
+    study: Study, best: Candidate, name: str, other: Study, *, rate_factor: float | None
+) -> dict[str, Any]:
+    columns = columns_of(best.layout)
+    step_s = float(step_time(other.model, other.job, other.cluster, columns).step_s[0])
+    held = float(memory(other.model, other.job, other.cluster, columns).total_bytes[0])
+    room = other.cluster.host.gpu.memory_bytes * published().usable_memory
+    more = other.job.tokens_per_step / study.job.tokens_per_step
+    told: dict[str, Any] = {
+        "change": name,
+        "step_s": step_s,
+        "tokens_per_s_gain": more * best.step_s / step_s - 1,
+        "fits": held <= room,
+    }
+    if rate_factor is not None:
+        told["elasticity"] = math.log(step_s / best.step_s) / math.log(rate_factor)
+    return told
 
 
 def _reasons(study: Study, plan: Plan) -> Iterator[str]:
@@ -57,57 +102,87 @@ def _reasons(study: Study, plan: Plan) -> Iterator[str]:
         f"with {largest[0].removesuffix('_bytes')} ({show(largest[1], 'B')})."
     )
     if plan.alternatives:
-        yield _runner_up(best, plan.alternatives[0])
+        yield _runner_up(study, best, plan.alternatives[0])
     if plan.num_candidates > plan.num_feasible:
         left = plan.num_candidates - plan.num_feasible
         yield f"{left:,} of {plan.num_candidates:,} legal layouts do not fit into memory."
 
 
-def _runner_up(best: Candidate, other: Candidate) -> str:
+def _runner_up(study: Study, best: Candidate, other: Candidate) -> str:
     old, new = best.layout.model_dump(mode="json"), other.layout.model_dump(mode="json")
     changed = ", ".join(f"{k} {new[k]}" for k in new if new[k] != old[k])
-    worst = max(best.breakdown_s, key=lambda k: other.breakdown_s[k] - best.breakdown_s[k])
-    slower = other.step_s / best.step_s - 1
+    goal, ours, theirs = study.plan.goal, best.outlook, other.outlook
+    if goal is Goal.CHEAPEST:
+        behind = f"costs {theirs['cost_usd'] / ours['cost_usd'] - 1:.1%} more"
+    elif goal is Goal.TOKENS_PER_JOULE:
+        behind = f"needs {ours['tokens_per_j'] / theirs['tokens_per_j'] - 1:.1%} more energy"
+    elif study.plan.gpus == "free":
+        behind = f"takes {theirs['duration_s'] / ours['duration_s'] - 1:.1%} longer in all"
+    else:
+        behind = f"takes {other.step_s / best.step_s - 1:.1%} longer"
+    # shares of the step, for the meshes may have different numbers of GPUs
+    worst = max(best.breakdown_s, key=lambda k: _share(other, k) - _share(best, k))
     return (
-        f"The next best mesh ({changed}) takes {slower:.1%} longer; it loses most by "
-        f"{_WORDS[worst]}, {show_time(other.breakdown_s[worst])} "
-        f"instead of {show_time(best.breakdown_s[worst])}."
+        f"The next best mesh ({changed}) {behind}; it loses most by "
+        f"{_WORDS[worst]}, {_share(other, worst):.1%} of its step "
+        f"instead of {_share(best, worst):.1%}."
     )
 
 
-def _changes(study: Study, best: Candidate) -> Iterator[str]:
-    if study.cluster.fabric.kind is not FabricKind.LOOPBACK:
-        share = best.step_s / _step_s(_wider_nics(study), best) - 1
-        yield f"NICs faster by 10 %: {share:+.1%} tokens per second."
-    share = best.step_s / _step_s(_wider_scaleup(study), best) - 1
-    yield f"Scale-up links faster by 10 %: {share:+.1%} tokens per second."
-    if study.job.precision is Precision.BF16:
-        narrow = study.model_copy(
-            update={"job": study.job.model_copy(update={"precision": Precision.FP8})}
-        )
-        if Precision.FP8 in study.cluster.host.gpu.peak_flops_per_s:
-            share = best.step_s / _step_s(narrow, best) - 1
-            yield f"The same mesh in fp8: {share:+.1%} tokens per second."
-    doubled = study.job.model_copy(update={"global_batch": 2 * study.job.global_batch})
-    share = 2 * best.step_s / _step_s(study.model_copy(update={"job": doubled}), best) - 1
-    yield f"Twice the global batch: {share:+.1%} tokens per second."
+def _share(one: Candidate, part: str) -> float:
+    return one.breakdown_s[part] / one.step_s
 
 
-def _step_s(study: Study, best: Candidate) -> float:
-    columns = columns_of(best.layout)
-    return float(step_time(study.model, study.job, study.cluster, columns).step_s[0])
+def _variants(study: Study, gpus: Mapping[str, Gpu]) -> Iterator[tuple[str, Study, float | None]]:
+    """(what is changed, the changed study, factor of the rate where it is one)."""
+    host, gpu, job = study.cluster.host, study.cluster.host.gpu, study.job
+    networked = study.cluster.fabric.kind is not FabricKind.LOOPBACK
+    if networked:
+        nic = {"nic_bandwidth_bytes_per_s": _MORE * host.nic_bandwidth_bytes_per_s}
+        yield "NICs faster by 10 %", _with_host(study, nic), _MORE
+        yield "One more NIC a host", _with_host(study, {"num_nics": host.num_nics + 1}), None
+    up = gpu.scaleup_bandwidth_bytes_per_s
+    yield "Scale-up links faster by 10 %", _with_gpu(study, scaleup=_MORE * up), _MORE
+    yield "Scale-up links twice as fast", _with_gpu(study, scaleup=2 * up), None
+    wide = _MORE * gpu.memory_bandwidth_bytes_per_s
+    yield "Memory faster by 10 %", _with_gpu(study, memory=wide), _MORE
+    yield "Arithmetic faster by 10 %", _with_faster_arithmetic(study), _MORE
+    for name, newer in gpus.items():
+        if _is_better(newer, gpu, precision=job.precision):
+            yield f"The same mesh on {name}", _with_host(study, {"gpu": newer}), None
+    if job.precision is Precision.BF16 and Precision.FP8 in gpu.peak_flops_per_s:
+        yield "The same mesh in fp8", _with_job(study, precision=Precision.FP8), None
+    yield "Twice the global batch", _with_job(study, global_batch=2 * job.global_batch), None
 
 
-def _wider_nics(study: Study) -> Study:
-    host = study.cluster.host
-    wider = {"nic_bandwidth_bytes_per_s": 1.1 * host.nic_bandwidth_bytes_per_s}
-    return _with_host(study, wider)
+def _is_better(newer: Gpu, gpu: Gpu, *, precision: Precision) -> bool:
+    if precision not in newer.peak_flops_per_s:
+        return False
+    gains = (
+        newer.peak(precision) / gpu.peak(precision),
+        newer.memory_bandwidth_bytes_per_s / gpu.memory_bandwidth_bytes_per_s,
+        newer.memory_bytes / gpu.memory_bytes,
+        newer.scaleup_bandwidth_bytes_per_s / gpu.scaleup_bandwidth_bytes_per_s,
+    )
+    return min(gains) >= 1 and max(gains) > 1
 
 
-def _wider_scaleup(study: Study) -> Study:
+def _with_faster_arithmetic(study: Study) -> Study:
     gpu = study.cluster.host.gpu
-    wider = {"scaleup_bandwidth_bytes_per_s": 1.1 * gpu.scaleup_bandwidth_bytes_per_s}
-    return _with_host(study, {"gpu": gpu.model_copy(update=wider)})
+    peaks = {precision: _MORE * rate for precision, rate in gpu.peak_flops_per_s.items()}
+    # the power limit grows along, or clocks would fall
+    faster = gpu.model_copy(update={"peak_flops_per_s": peaks, "tdp_w": _MORE * gpu.tdp_w})
+    return _with_host(study, {"gpu": faster})
+
+
+def _with_gpu(study: Study, *, scaleup: float | None = None, memory: float | None = None) -> Study:
+    rates = {"scaleup_bandwidth_bytes_per_s": scaleup, "memory_bandwidth_bytes_per_s": memory}
+    known = {name: rate for name, rate in rates.items() if rate is not None}
+    return _with_host(study, {"gpu": study.cluster.host.gpu.model_copy(update=known)})
+
+
+def _with_job(study: Study, **changed: object) -> Study:
+    return study.model_copy(update={"job": study.job.model_copy(update=changed)})
 
 
 def _with_host(study: Study, changes: Mapping[str, object]) -> Study:

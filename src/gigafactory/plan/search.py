@@ -1,42 +1,59 @@
-"""The search: predict memory and step of every legal layout, keep what fits, take the fastest."""
+"""The search: predict memory and step of every legal layout, keep what fits, take the best.
+
+Layouts come in blocks and only the best of each block are kept, so memory does not grow with their
+number. Best is what the study's goal says, within its bounds; with nothing said, the fastest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from gigafactory.cost.calibration import published
-from gigafactory.cost.columns import Columns, Floats, Ints, columns_of
+from gigafactory.cost.columns import AXES, RECOMPUTES, Bools, Columns, Floats, Ints, columns_of
 from gigafactory.cost.flops import model_flops_per_token
 from gigafactory.cost.memory import memory
-from gigafactory.cost.step import mfu, step_time
+from gigafactory.cost.offload import offloaded_bytes
+from gigafactory.cost.sharding import own_parameters
+from gigafactory.cost.step import mfu, step_seconds, step_time
+from gigafactory.describe.aim import Aim, Goal
+from gigafactory.describe.cluster import Gpu
 from gigafactory.describe.errors import InputError
-from gigafactory.describe.layout import Layout
+from gigafactory.describe.layout import Layout, Recompute
 from gigafactory.describe.study import Study
-from gigafactory.plan.candidates import candidates, complaints
+from gigafactory.plan.bounds import Tally, bounds_of
+from gigafactory.plan.candidates import blocks, complaints, is_legal
 from gigafactory.plan.chosen import Candidate, Plan
-from gigafactory.plan.explain import explain, limits
+from gigafactory.plan.explain import changes, explain, limits
+from gigafactory.plan.frontier import Frontier
+from gigafactory.plan.outlook import Outlook, outlook
+from gigafactory.plan.placement import placement
 from gigafactory.units import show
 
-#: Layouts evaluated in one call; their columns stay in the processor's cache.
-_CHUNK = 16384
+#: Layouts whose memory is evaluated in one call; their columns stay in the processor's cache.
+_CHUNK = 8192
 _NUM_ALTERNATIVES = 8
+#: Layouts kept of every block: more than the alternatives, for many differ in little.
+_KEPT = 64 * _NUM_ALTERNATIVES
 
 
-def plan(study: Study) -> Plan:
-    """The fastest legal layout that fits, or the study's own layout judged.
+def plan(study: Study, *, gpus: Mapping[str, Gpu] | None = None) -> Plan:
+    """The best legal layout that fits, or the study's own layout judged.
 
-    InputError where the study's layout is illegal or does not fit, and where no layout does.
+    ``gpus``: parts by name whose effect the plan is to tell.
+    InputError where the study's layout is illegal or does not fit, where no layout does, and where
+    none keeps the bounds; it says what would be possible.
     """
     found = _fixed(study, study.layout) if study.layout else _searched(study)
-    return Plan(
-        best=found.best,
-        alternatives=found.alternatives,
-        num_candidates=found.num_candidates,
-        num_feasible=found.num_feasible,
+    changed = changes(study, found.best, gpus=gpus)
+    return replace(
+        found,
         explanation=explain(study, found),
-        limits=limits(study, found.best),
+        limits=limits(changed),
+        changes=changed,
+        placement=placement(study, found.best.layout),
     )
 
 
@@ -50,6 +67,7 @@ def predict(study: Study, columns: Columns) -> list[Candidate]:
     tokens = study.job.tokens_per_step
     per_token = model_flops_per_token(study.model, seq_len=study.job.seq_len)
     step_s, total_bytes = steps.step_s, bytes_held.total_bytes
+    ahead = outlook(study, num_gpus=columns.num_gpus, step_s=step_s)
 
     def candidate(i: int) -> Candidate:
         num_gpus = int(columns.num_gpus[i])
@@ -64,6 +82,7 @@ def predict(study: Study, columns: Columns) -> list[Candidate]:
             memory_bytes_per_gpu=float(total_bytes[i]),
             breakdown_s={k: float(v[i]) for k, v in steps.parts().items()},
             memory_breakdown_bytes={k: float(v[i]) for k, v in bytes_held.parts().items()},
+            outlook=ahead.row(i),
         )
 
     return [candidate(i) for i in range(len(columns))]
@@ -74,33 +93,132 @@ def usable_bytes(study: Study) -> float:
     return study.cluster.host.gpu.memory_bytes * published().usable_memory
 
 
+@dataclass
+class _Harvest:
+    """What was found so far: counts, the best rows with their loss, bounds, frontier."""
+
+    study: Study
+    tally: Tally
+    frontier: Frontier
+    num_legal: int = 0
+    num_fitting: int = 0
+    rows: list[Columns] = field(default_factory=list)
+    losses: list[Floats] = field(default_factory=list)
+    tightest: tuple[float, Columns] | None = None
+    """Bytes and row of the layout that needs least memory."""
+
+    def take(self, block: Columns) -> None:
+        """Look at every layout of a block, keep the best of them."""
+        held = total_bytes(self.study, block)
+        self.num_legal += len(block)
+        least = int(np.argmin(held))
+        if self.tightest is None or held[least] < self.tightest[0]:
+            self.tightest = float(held[least]), block.take(np.array([least]))
+        self.take_fitting(block.take(np.flatnonzero(_fits(self.study, block, held))))
+
+    def take_fitting(self, rows: Columns) -> None:
+        """Rank layouts that fit."""
+        self.num_fitting += len(rows)
+        if not len(rows):
+            return
+        step_s = step_seconds(self.study.model, self.study.job, self.study.cluster, rows)
+        told = outlook(self.study, num_gpus=rows.num_gpus, step_s=step_s)
+        kept = np.flatnonzero(self.tally.keeps(told))
+        self.frontier.take(rows.num_gpus, told)
+        loss = _loss(self.study.plan, step_s, told)[kept]
+        # ties go to the layout that was listed first, so that the same study gives the same plan
+        order = np.argsort(loss, kind="stable")[:_KEPT]
+        self.rows.append(rows.take(kept[order]))
+        self.losses.append(loss[order])
+
+    def best(self) -> tuple[Columns, Floats]:
+        """The best rows of all blocks, best first."""
+        loss = np.concatenate(self.losses)
+        order = np.argsort(loss, kind="stable")[:_KEPT]
+        columns = {n: np.concatenate([getattr(r, n) for r in self.rows])[order] for n in AXES}
+        return Columns(**columns), loss[order]
+
+
 def _searched(study: Study) -> Plan:
-    legal = candidates(study)
-    if not len(legal):
+    found = _harvest(study, offload=False)
+    if found.num_legal and not found.num_fitting:
+        found = _harvest(study, offload=True, before=found)
+    if not found.num_legal:
         raise InputError(_nothing_legal(study))
-    held = np.concatenate([_bytes(study, part) for part in _chunks(legal)])
-    fitting = legal.take(held <= usable_bytes(study))
-    if not len(fitting):
-        raise InputError(_nothing_fits(study, legal, held))
-    times = np.concatenate(
-        [step_time(study.model, study.job, study.cluster, p).step_s for p in _chunks(fitting)]
-    )
-    # ties go to the layout that was listed first, so that the same study gives the same plan
-    order = np.argsort(times, kind="stable")[: 64 * _NUM_ALTERNATIVES]
-    chosen = predict(study, fitting.take(_distinct(fitting.take(order), order)))
+    if not found.num_fitting:
+        raise InputError(_nothing_fits(study, found))
+    if not sum(map(len, found.rows)):
+        raise InputError(found.tally.refusal())
+    finer = _finer(study, found.best()[0])
+    fitting = finer.take(np.flatnonzero(_fits(study, finer, total_bytes(study, finer))))
+    found.num_legal += len(finer)
+    found.take_fitting(fitting)
+    best, _ = found.best()
+    chosen = predict(study, best.take(_distinct(best)))
     return Plan(
         best=chosen[0],
         alternatives=tuple(chosen[1:]),
-        num_candidates=len(legal),
-        num_feasible=len(fitting),
+        num_candidates=found.num_legal,
+        num_feasible=found.num_fitting,
+        frontier=found.frontier.points(),
     )
 
 
-def _distinct(columns: Columns, indices: Ints) -> Ints:
-    """Those of ``indices``, in their order, whose mesh was not seen before."""
+def _harvest(study: Study, *, offload: bool, before: _Harvest | None = None) -> _Harvest:
+    found = before or _Harvest(study, Tally(bounds_of(study.plan)), Frontier())
+    # where any number of GPUs will do, there are too many layouts to look at hopeless ones
+    hopeful = _may_fit(study) if study.plan.gpus == "free" else None
+    for block in blocks(study, offload=offload, hopeful=hopeful):
+        found.take(block)
+    return found
+
+
+def _may_fit(study: Study) -> Callable[[Columns], Bools]:
+    """Asks for the least memory of a mesh: small microbatches, everything recomputed."""
+    full = RECOMPUTES.index(Recompute.FULL)
+
+    def fits(columns: Columns) -> Bools:
+        one = np.ones(len(columns), dtype=np.int64)
+        bare = replace(columns, micro_batch=one, vpp=one, recompute=0 * one)
+        less = replace(bare, recompute=full * one)
+        # with few layers alive, keeping all of them may need less than recomputing one
+        least = np.minimum(total_bytes(study, bare), total_bytes(study, less))
+        return np.asarray(least <= usable_bytes(study))
+
+    return fits
+
+
+def _finer(study: Study, columns: Columns) -> Columns:
+    """The same layouts with every other number of recomputed layers, as far as legal."""
+    full = columns.take(np.flatnonzero(columns.recomputes(Recompute.FULL)))
+    layers = np.arange(1, study.model.num_layers + 1)
+    many = full.take(np.repeat(np.arange(len(full)), len(layers)))
+    many = replace(many, recompute_layers=np.tile(layers, len(full)))
+    return many.take(np.flatnonzero(is_legal(study, many)))
+
+
+def _fits(study: Study, columns: Columns, held: Floats) -> Bools:
+    fits = held <= usable_bytes(study)
+    if not columns.offload.any():
+        return np.asarray(fits)
+    host = study.cluster.host
+    own = own_parameters(study.model, columns)
+    below = offloaded_bytes(own, host=host, constants=published())
+    return np.asarray(fits & (below * (columns.offload > 0) <= host.dram_bytes))
+
+
+def _loss(aim: Aim, step_s: Floats, told: Outlook) -> Floats:
+    """What the goal wants to be small; with all GPUs given, fastest means the shortest step."""
+    if aim.goal is Goal.FASTEST and aim.gpus != "free":
+        return step_s
+    return told.loss(aim.goal)
+
+
+def _distinct(columns: Columns) -> Ints:
+    """Rows, in their order, whose mesh was not seen before."""
     mesh = np.stack([columns.tp, columns.pp, columns.cp, columns.dp, columns.ep, columns.etp])
     _, first = np.unique(mesh, axis=1, return_index=True)
-    return indices[np.sort(first)[: _NUM_ALTERNATIVES + 1]]
+    return np.sort(first)[: _NUM_ALTERNATIVES + 1]
 
 
 def _chunks(columns: Columns) -> Iterator[Columns]:
@@ -108,8 +226,12 @@ def _chunks(columns: Columns) -> Iterator[Columns]:
         yield columns.take(slice(begin, begin + _CHUNK))
 
 
-def _bytes(study: Study, columns: Columns) -> Floats:
-    return memory(study.model, study.job, study.cluster, columns).total_bytes
+def total_bytes(study: Study, columns: Columns) -> Floats:
+    """Memory of the fullest rank of every layout; shape (num_layouts,)."""
+    parts = [
+        memory(study.model, study.job, study.cluster, part).total_bytes for part in _chunks(columns)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def _fixed(study: Study, layout: Layout) -> Plan:
@@ -117,12 +239,17 @@ def _fixed(study: Study, layout: Layout) -> Plan:
     if wrong:
         raise InputError("layout: " + "; ".join(wrong))
     (only,) = predict(study, columns_of(layout))
-    if only.memory_bytes_per_gpu > usable_bytes(study):
+    columns = columns_of(layout)
+    if not _fits(study, columns, np.array([only.memory_bytes_per_gpu]))[0]:
         raise InputError(
             f"layout: it needs {show(only.memory_bytes_per_gpu, 'B')} of memory a GPU, and "
             f"{show(usable_bytes(study), 'B')} of a {study.cluster.host.gpu.name} can be used; "
             f"the most goes to {_largest(only.memory_breakdown_bytes)}"
         )
+    told = outlook(study, num_gpus=columns.num_gpus, step_s=np.array([only.step_s]))
+    tally = Tally(bounds_of(study.plan))
+    if not tally.keeps(told)[0]:
+        raise InputError(tally.refusal())
     return Plan(best=only, alternatives=(), num_candidates=1, num_feasible=1)
 
 
@@ -140,12 +267,13 @@ def _nothing_legal(study: Study) -> str:
     )
 
 
-def _nothing_fits(study: Study, legal: Columns, held: Floats) -> str:
-    least = int(np.argmin(held))
-    (closest,) = predict(study, legal.take(np.array([least])))
+def _nothing_fits(study: Study, found: _Harvest) -> str:
+    assert found.tightest is not None
+    held, row = found.tightest
+    (closest,) = predict(study, row)
     return (
         f"{study.model.name} fits nowhere on {study.cluster.num_training_gpus} GPUs: of "
-        f"{len(legal):,} legal layouts the smallest needs {show(float(held[least]), 'B')} of "
+        f"{found.num_legal:,} legal layouts the smallest needs {show(held, 'B')} of "
         f"memory a GPU, and {show(usable_bytes(study), 'B')} of a "
         f"{study.cluster.host.gpu.name} can be used; the most goes to "
         f"{_largest(closest.memory_breakdown_bytes)}"

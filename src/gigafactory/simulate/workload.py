@@ -1,23 +1,15 @@
-"""What the twin must know of a job: how long a step takes and how large a checkpoint is.
-
-The stall of an asynchronous checkpoint grows with the number of ranks that must agree. The two
-published points (ByteCheckpoint, arXiv:2407.20143, table 8: 0.34 s on 1,488 GPUs, 0.59 s on
-8,960) give the power law used here; it is a fit through two points of different models.
-"""
+"""What the twin must know of a job: how long a step takes and how large a checkpoint is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.cost.reliability import daly_interval_s, job_mtbf_s
 from gigafactory.describe.study import Study
 from gigafactory.simulate.gang import Cadence
-
-#: Parameter in bf16, two fp32 moments and the fp32 master copy: what a full checkpoint holds.
-CHECKPOINT_BYTES_PER_PARAMETER = 14.0
-_STALL_S, _STALL_GPUS, _STALL_POWER = 0.34, 1488, 0.307
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +64,9 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
     )
 
 
-def stall_s(num_gpus: int) -> float:
-    """Blocking part of one asynchronous checkpoint of a job on ``num_gpus``."""
-    return float(_STALL_S * (num_gpus / _STALL_GPUS) ** _STALL_POWER)
-
-
 def _cadence(study: Study, *, step_s: float, num_gpus: int, write_s: float) -> Cadence:
     """The rhythm the study fixes, else the Daly interval, never faster than the store writes."""
-    blocking_s = stall_s(num_gpus)
+    blocking_s = float(stall_s(num_gpus))
     num_hosts = -(-num_gpus // study.cluster.host.num_gpus)
     interval_s = study.policy.checkpoint_interval_s
     if study.train is not None:

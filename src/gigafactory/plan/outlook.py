@@ -1,0 +1,108 @@
+"""What a layout means for the whole job: days, dollars, megawatts, with the expected failures.
+
+Legend
+    N    hosts that take part;  g  goodput, kept work over wall time at N hosts
+    duration = tokens / (tokens per second * g)
+    cost     = rent of whole hosts over the duration, busy or not
+    power    = PUE * (N hosts training + their share of network and storage)
+
+Goodput is the closed form of cost.reliability at the checkpoint interval that loses least (or the
+one that the study fixes), with the detection, start and restore times of the study's faults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
+from gigafactory.cost.columns import Floats, Ints
+from gigafactory.cost.money import rent_usd
+from gigafactory.cost.parameters import count_parameters
+from gigafactory.cost.reliability import daly_interval_s, expected_goodput, job_mtbf_s
+from gigafactory.cost.watts import power_of
+from gigafactory.describe.aim import Goal
+from gigafactory.describe.faults import FaultClass
+from gigafactory.describe.study import Study
+
+#: Longer than any campaign: the interval where nothing ever fails.
+_NEVER_S = 1e12
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Of the whole job; every field has shape (num_layouts,)."""
+
+    goodput: Floats
+    duration_s: Floats
+    cost_usd: Floats
+    power_w: Floats
+    tokens_per_j: Floats
+
+    def row(self, index: int) -> dict[str, float]:
+        """One layout's figures by name."""
+        return {f.name: float(getattr(self, f.name)[index]) for f in fields(self)}
+
+    def loss(self, goal: Goal) -> Floats:
+        """What the goal wants to be small."""
+        if goal is Goal.CHEAPEST:
+            return self.cost_usd
+        return -self.tokens_per_j if goal is Goal.TOKENS_PER_JOULE else self.duration_s
+
+
+def outlook(study: Study, *, num_gpus: Ints, step_s: Floats) -> Outlook:
+    """Figures of the whole job for layouts of ``num_gpus`` that take ``step_s`` a step."""
+    hosts = np.ceil(num_gpus / study.cluster.host.num_gpus)
+    share = goodput(study, num_gpus=num_gpus)
+    duration_s = study.job.tokens / (study.job.tokens_per_step / step_s * share)
+    power_w = draw_w(study, hosts)
+    rented = hosts * study.cluster.host.num_gpus
+    price = study.money.rent.price_usd_per_s
+    return Outlook(
+        goodput=share,
+        duration_s=duration_s,
+        cost_usd=rent_usd(price, num_gpus=rented, duration_s=duration_s),
+        power_w=power_w,
+        tokens_per_j=study.job.tokens / (power_w * duration_s),
+    )
+
+
+def goodput(study: Study, *, num_gpus: Ints) -> Floats:
+    """Expected kept work over wall time of a job on so many GPUs; shape (num_layouts,)."""
+    faults, storage = study.faults, study.cluster.storage
+    hosts = np.ceil(num_gpus / study.cluster.host.num_gpus)
+    mtbf_s = job_mtbf_s(
+        hosts, host_rate_per_s=faults.rate_per_host_s, job_rate_per_s=faults.job_rate_per_s
+    )
+    mtbf_s = np.minimum(mtbf_s, _NEVER_S)
+    size = CHECKPOINT_BYTES_PER_PARAMETER * count_parameters(study.model).total
+    write_s = size / storage.write_bandwidth_bytes_per_s
+    restore_s = size / storage.read_bandwidth_bytes_per_s
+    blocking_s = stall_s(num_gpus)
+    fixed_s = study.policy.checkpoint_interval_s
+    interval_s = daly_interval_s(blocking_s, mtbf_s=mtbf_s) if fixed_s is None else fixed_s
+    return expected_goodput(
+        mtbf_s,
+        recovery_s=_detect_s(study) + faults.start_base_s + faults.start_per_gpu_s * num_gpus
+        + restore_s,
+        interval_s=np.maximum(interval_s, write_s),
+        blocking_s=blocking_s,
+        commit_s=write_s,
+    )  # fmt: skip
+
+
+def draw_w(study: Study, hosts: Floats) -> Floats:
+    """At the site, of the hosts that take part and their share of network and storage."""
+    cluster = study.cluster
+    power = power_of(cluster)
+    share = hosts / cluster.num_hosts
+    it_w = hosts * cluster.host.training_w + share * (power.network_w + power.storage_w)
+    return np.asarray(it_w * power.pue)
+
+
+def _detect_s(study: Study) -> float:
+    """Mean time until a failure is seen, weighted by how often each cause strikes."""
+    causes = [c for c in study.faults.causes if c.fault is not FaultClass.PLANNED]
+    total = sum(cause.rate_per_s for cause in causes)
+    return sum(c.rate_per_s * c.detect_s for c in causes) / total if total else 0.0

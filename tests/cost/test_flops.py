@@ -56,7 +56,7 @@ def test_the_ranks_together_multiply_every_parameter_once_per_token(name, layout
 
     dense_layers = shape.num_layers - shape.num_moe_layers
     beside = gemms.beside_experts + gemms.experts + gemms.router
-    total = shape.num_layers * products(gemms.attention) + products(gemms.head)
+    total = shape.num_layers * products(gemms.attention + gemms.latent) + products(gemms.head)
     total += dense_layers * products(gemms.dense_ffn) + shape.num_moe_layers * products(beside)
     ranks_of_a_sequence = layout.tp * layout.cp
     tokens = layout.micro_batch * seq_len
@@ -66,5 +66,5 @@ def test_the_ranks_together_multiply_every_parameter_once_per_token(name, layout
 def test_latent_attention_multiplies_its_parameters_but_the_norms():
     shape = model("deepseek-v3")
     gemms = layer_gemms(shape, columns_of(Layout()), seq_len=1, imbalance=1.0)
-    products = float(sum((g.m * g.n * g.k)[0] for g in gemms.attention))
+    products = float(sum((g.m * g.n * g.k)[0] for g in gemms.attention + gemms.latent))
     assert products == 187_105_280  # arXiv:2412.19437: 1536 and 512 latent, 128 heads

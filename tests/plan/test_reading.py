@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gigafactory.cost.engine import Graphs
+
 from gigafactory.catalog.tables import catalog_gpus
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.layout import Recompute, Sharding
@@ -154,7 +156,7 @@ def test_engines_follow_framework_flags_and_date():
     assert not engine_of(ROW | {"framework": "Composer (PyTorch FSDP)"}).fused_kernels
     flags = "cuda_graph_impl=local; moe_a2a_overlap=True; cuda_graph_scope=full_iteration"
     told = engine_of(ROW | {"other_flags": flags})
-    assert told.cuda_graphs
+    assert told.graphs is Graphs.WHOLE
     assert told.overlap_ep
     assert engine_of(ROW | {"date": "2024"}).year == pytest.approx(2024.5)
 

@@ -61,8 +61,8 @@ def _sizes(sizes: dict[str, int]) -> Iterator[str]:
 
 
 def _gpu(gpu: Gpu, precision: Precision) -> Iterator[str]:
-    part = surfaces.nearest(gpu)
-    if not surfaces.is_measured(gpu):
+    part = gpu.kernels_of or surfaces.nearest(gpu)
+    if not gpu.kernels_of and not surfaces.is_measured(gpu):
         yield f"{gpu.name}: no kernel was measured on it; the nearest measured GPU is {part}"
     elif precision not in FORMATS.get(part, ()):
         yield f"{precision} on {gpu.name}: no measured run trained in it"

@@ -66,6 +66,7 @@ class Calibration:
     kernel_gap_s: float
     host_kernel_s: float
     launch_exponent: float
+    run_ahead_exponent: float
     fused_kernels: float
     eager_kernels: float
     expert_kernels: float

@@ -48,6 +48,8 @@ class Engine:
     """The attention kernel was made for this generation of GPU."""
     fused_kernels: bool = True
     """Pointwise kernels fused by hand or by a compiler."""
+    fused_weight_gradients: bool = True
+    """The product that makes a weight's gradient adds it to the fp32 sum."""
     overlap_tp: bool = True
     overlap_dp: bool = True
     overlap_pp: bool = True

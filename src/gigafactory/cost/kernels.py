@@ -28,10 +28,11 @@ from gigafactory.cost.engine import MODERN, Engine
 from gigafactory.cost.flops import Gemm
 from gigafactory.cost.surfaces import Format
 from gigafactory.describe.cluster import Gpu, Precision
+from gigafactory.describe.errors import InputError
 
 #: Output tiles a library chooses from, rows by columns, and the reach of each beside the largest.
 _TILES = ((128.0, 256.0, 1.0), (128.0, 128.0, 0.92), (64.0, 64.0, 0.7))
-#: A processor whose 16-bit peak is further from every measured one by this factor is not of their kind.
+#: A processor whose 16-bit peak differs by more than this factor is not of the measured kind.
 _KIN = 4.0
 
 
@@ -95,6 +96,11 @@ def device(
 
 
 def _part_of(gpu: Gpu, half: Precision) -> str:
+    if gpu.kernels_of:
+        if gpu.kernels_of not in surfaces.parts():
+            known = ", ".join(surfaces.parts())
+            raise InputError(f"{gpu.name}: kernels_of {gpu.kernels_of!r} is none of {known}")
+        return gpu.kernels_of
     part = surfaces.nearest(gpu)
     apart = surfaces.parts()[part]["bf16"] / gpu.peak(half)
     return part if 1 / _KIN < apart < _KIN else ""

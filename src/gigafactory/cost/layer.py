@@ -9,7 +9,8 @@ that stages of a pipeline can be composed of it.
 
 The host launches one kernel after the other and runs ahead of the device while kernels are long;
 where they are short the device waits for it. A layer has stretches of both kinds, so it takes
-(D^q + H^q)^(1/q): the longer of the two for large q, their sum for q = 1.
+(D^q + H^q)^(1/q): the longer of the two for large q, their sum for q = 1. Dropless experts let the
+host wait for the number of tokens each got, after which it is no longer ahead: their q is small.
 """
 
 from __future__ import annotations
@@ -194,8 +195,22 @@ def _streaming_times(
     permuted = permuted * x.expert_share
     cast_in, cast_out = _casts(x, gemms)
     forward = streaming_s(plain + permuted + cast_in, dev=x.dev)
-    back = streaming_s(2 * plain + permuted + cast_out, dev=x.dev)
+    back = streaming_s(2 * plain + permuted + cast_out + _added_later(x, gemms), dev=x.dev)
     return (forward, back), streaming_s((norms + activation) * width, dev=x.dev)
+
+
+def _added_later(x: Setting, gemms: LayerGemms) -> Floats:
+    """Bytes moved to add 16-bit weight gradients to the sum in fp32, where no kernel does both."""
+    c = x.constants
+    if x.engine.fused_weight_gradients:
+        return np.asarray(0.0)
+    parts = (
+        (1.0, gemms.attention + gemms.latent),
+        (x.dense_share, gemms.dense_ffn),
+        (x.expert_share, gemms.beside_experts + gemms.experts),
+    )
+    weights = sum(w * g.groups * g.n * g.k for w, kernels in parts for g in kernels)
+    return np.asarray(weights * (2 * c.sixteen_bit_bytes + 2 * c.thirty_two_bit_bytes))
 
 
 def _ffn_width(x: Setting) -> float:
@@ -247,7 +262,8 @@ def _pass(
     }[x.engine.graphs]
     twice = c.overlap_launches if x.engine.overlap_ep and x.model.num_moe_layers else 1.0
     host = direction * launched * twice * c.host_kernel_s
-    q = c.launch_exponent
+    waits = x.engine.dropless and x.model.num_moe_layers
+    q = c.launch_exponent if waits else c.run_ahead_exponent
     tp, cp, ep = comm
     return Pass(
         gemm_s=gemm,

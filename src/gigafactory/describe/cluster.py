@@ -44,7 +44,9 @@ class Gpu(Spec):
     """Per direction, inside the scale-up (NVLink) domain."""
     num_sms: PositiveInt = 132
     released: float = Field(default=2020.0, ge=2000.0, le=2100.0)
-    """When the first hosts were delivered, as a decimal year; software for it ripens from then."""
+    """When hosts with its architecture first came, as a decimal year; software ripens from then."""
+    kernels_of: str = ""
+    """Measured GPU whose kernels stand for this one's; empty: the nearest in peaks and bandwidth."""
     source: str
 
     def peak(self, precision: Precision) -> float:

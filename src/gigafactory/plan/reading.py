@@ -258,6 +258,7 @@ def engine_of(row: Row) -> Engine:
         flash_attention=year >= _FLASH_YEAR,
         native_attention=_native_attention(row, year, vendor=compiled or megatron),
         fused_kernels=compiled or megatron,
+        fused_weight_gradients="deepspeed" not in framework and "disabled" not in overlap,
         overlap_tp=_flag(overlap, ("ub_tp_comm", "tp/pp/dp"), default=tuned),
         overlap_dp=not re.search("no dp overlap|overlap disabled", overlap) and year >= _OVERLAP_YEAR,
         overlap_pp=_flag(overlap, ("overlap_p2p", "tp/pp/dp"), default=tuned),

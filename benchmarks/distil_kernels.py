@@ -63,7 +63,7 @@ OPS = {
 _ENOUGH = 300
 #: More than this does not stay in a cache; a table is distrusted whole where this share of its
 #: points of that size is faster than memory.
-_CACHED_BYTES, _TOO_OFTEN = 3e8, 0.1
+_CACHED_BYTES, _TOO_OFTEN = 3e8, 0.08
 
 Columns = dict[str, np.ndarray]
 

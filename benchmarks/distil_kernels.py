@@ -61,7 +61,9 @@ OPS = {
 }
 #: Fewer points make no surface.
 _ENOUGH = 300
-_WIDTH_BYTES = {"half": 2, "int8": 1}
+#: More than this does not stay in a cache; a table is distrusted whole where this share of its
+#: points of that size is faster than memory.
+_CACHED_BYTES, _TOO_OFTEN = 3e8, 0.08
 
 Columns = dict[str, np.ndarray]
 
@@ -83,7 +85,7 @@ class Source:
     formats: tuple[Format, ...] = (Format.BF16,)
     bend: float = 0.05
     engines: int = 1
-    """Shapes that fewer tables hold are left out, where enough remain: one engine may be poor."""
+    """Shapes that fewer tables hold are left out: the one engine may be a poor one."""
 
 
 def _octaves(low: int, high: int) -> tuple[float, ...]:
@@ -275,7 +277,7 @@ def main(folder: Path) -> None:
     for place, part in PARTS.items():
         for kernel, source in SOURCES.items():
             for form in source.formats:
-                sizes, time_s = measured(folder / "systems/data" / place, source, form)
+                sizes, time_s = measured(folder / "systems/data" / place, source, form, parts[part])
                 if len(time_s) < _ENOUGH:
                     continue
                 log = np.log(time_s / _roofline(source, sizes, form, parts[part]))
@@ -326,16 +328,21 @@ def _tables(folder: Path, pattern: str) -> Iterator[Columns]:
         yield {name: np.array(table[name].to_pylist()) for name in table.column_names}
 
 
-def measured(folder: Path, source: Source, form: Format) -> tuple[list[np.ndarray], np.ndarray]:
+def measured(
+    folder: Path, source: Source, form: Format, rates: dict[str, float]
+) -> tuple[list[np.ndarray], np.ndarray]:
     """Distinct shapes and the time of each: for a bf16 GEMM the engines' median, else the least."""
     shapes, times, tables = [], [], []
     for number, columns in enumerate(_tables(folder, source.table)):
         keep = source.keep(columns, form)
         numbers = {n: c[keep].astype(float) for n, c in columns.items() if c.dtype.kind in "if"}
-        if keep.any():
-            shapes.append(np.stack(source.sizes(numbers), axis=1))
-            times.append(numbers["latency"] * 1e-3)
-            tables.append(np.full(keep.sum(), number))
+        if not keep.any():
+            continue
+        sizes, time_s = source.sizes(numbers), numbers["latency"] * 1e-3
+        honest = _possible(source, sizes, form, rates, time_s)
+        shapes.append(np.stack(sizes, axis=1)[honest])
+        times.append(time_s[honest])
+        tables.append(np.full(honest.sum(), number))
     if not times:
         return [], np.zeros(0)
     points, index = np.unique(np.concatenate(shapes), axis=0, return_inverse=True)
@@ -346,18 +353,39 @@ def measured(folder: Path, source: Source, form: Format) -> tuple[list[np.ndarra
     pick = starts[:-1] + ((starts[1:] - starts[:-1] - 1) // 2 if middle else 0)
     seen = np.unique(np.stack([index, np.concatenate(tables)]), axis=1)[0]
     enough = np.bincount(seen) >= source.engines
-    if enough.sum() < _ENOUGH:
-        enough[:] = True
     return list(points[enough].T), every[order][pick][enough]
+
+
+def _possible(
+    source: Source,
+    sizes: list[np.ndarray],
+    form: Format,
+    rates: dict[str, float],
+    time_s: np.ndarray,
+) -> np.ndarray:
+    """Timings that peak and memory permit; none of a table that often beats its memory."""
+    least_s, moved = _limits(source, sizes, form, rates)
+    beyond_caches = moved > _CACHED_BYTES
+    faster = (least_s[0] > time_s) | (beyond_caches & (least_s[1] > time_s))
+    if (faster & beyond_caches).sum() > _TOO_OFTEN * max(beyond_caches.sum(), 1):
+        return np.zeros(len(time_s), dtype=bool)
+    return ~faster
+
+
+def _limits(
+    source: Source, sizes: list[np.ndarray], form: Format, rates: dict[str, float]
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Least times for arithmetic and for memory, and the bytes moved."""
+    formats = source.work in (s.gemm_work, s.grouped_gemm_work)
+    flops, moved = source.work(*sizes, form=form) if formats else source.work(*sizes)
+    peak = rates["fp8" if form is Format.FP8_BLOCK else str(form)]
+    return (flops / peak, moved / rates["memory"]), moved
 
 
 def _roofline(
     source: Source, sizes: list[np.ndarray], form: Format, rates: dict[str, float]
 ) -> np.ndarray:
-    grouped = source.work in (s.gemm_work, s.grouped_gemm_work)
-    flops, moved = source.work(*sizes, form=form) if grouped else source.work(*sizes)
-    peak = rates["fp8" if form is Format.FP8_BLOCK else str(form)]
-    return np.hypot(flops / peak, moved / rates["memory"])
+    return np.hypot(*_limits(source, sizes, form, rates)[0])
 
 
 def fit(source: Source, sizes: list[np.ndarray], log: np.ndarray) -> np.ndarray:
@@ -455,19 +483,17 @@ def collectives(folder: Path, part: str, link: float) -> dict[str, np.ndarray]:
 
 
 def _nccl_times(tables: list[Columns], op: s.Collective, ranks: int) -> dict[int, float]:
-    """Median time by log2 of bytes, 512 B up; message sizes are in elements."""
+    """Median time by log2 of bytes, 512 B up; message sizes are in elements.
+
+    16-bit elements only: switches do not add up 8-bit integers, so those sums take another way.
+    """
+    name = next(name for name, value in OPS.items() if value == op)
     found: dict[int, list[float]] = {}
     for c in tables:
-        mine = (c["num_gpus"] == ranks) & np.isin(
-            c["op_name"], [k for k, v in OPS.items() if v == op]
-        )
-        for kind, size, ms in zip(
-            c["nccl_dtype"][mine], c["message_size"][mine], c["latency"][mine], strict=True
-        ):
-            found.setdefault(round(np.log2(size * _WIDTH_BYTES[kind])), []).append(ms * 1e-3)
-    return {
-        power: float(np.median(times)) for power, times in sorted(found.items()) if 9 <= power <= 29
-    }
+        mine = (c["num_gpus"] == ranks) & (c["op_name"] == name) & (c["nccl_dtype"] == "half")
+        for size, ms in zip(c["message_size"][mine], c["latency"][mine], strict=True):
+            found.setdefault(round(np.log2(size * 2)), []).append(ms * 1e-3)
+    return {power: float(np.median(t)) for power, t in sorted(found.items()) if 9 <= power <= 29}
 
 
 def _installed() -> Path:

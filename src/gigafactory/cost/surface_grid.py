@@ -81,9 +81,15 @@ def parts() -> dict[str, dict[str, float]]:
     return found
 
 
-def nearest(gpu: Gpu) -> str:
-    """The measured GPU whose surfaces serve ``gpu``: nearest in peaks, formats and bandwidth."""
-    return min(parts(), key=lambda part: _distance(gpu, part))
+def nearest(gpu: Gpu, *, kernel: Kernel = Kernel.GEMM, form: Format = Format.BF16) -> str:
+    """The measured GPU whose surface serves ``gpu``: nearest in peaks, formats and bandwidth.
+
+    Only GPUs on which ``kernel`` was measured in this format; ValueError where there is none.
+    """
+    able = [part for part in parts() if has_surface(kernel, part=part, form=form)]
+    if not able:
+        raise ValueError(f"{kernel} was measured on no GPU in {form}")
+    return min(able, key=lambda part: _distance(gpu, part))
 
 
 def is_measured(gpu: Gpu) -> bool:

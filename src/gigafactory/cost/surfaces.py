@@ -129,10 +129,10 @@ def grouped_gemm_work(
     *,
     form: Format,
 ) -> tuple[Floats, Floats]:
-    """FLOPs and bytes of the three matrices of every expert that has a token."""
+    """FLOPs and bytes of the three matrices of every expert that random routing gives a token."""
     each, experts, h, f = _floats(tokens_per_expert, num_experts, hidden, inter)
     tokens = each * experts
-    weights = 3 * np.minimum(experts, tokens) * h * f * FORMAT_BYTES[form]
+    weights = 3 * experts * -np.expm1(-each) * h * f * FORMAT_BYTES[form]
     return 6 * tokens * h * f, weights + tokens * (2 * h + 3 * f) * _OUT_BYTES
 
 
@@ -245,7 +245,7 @@ def nvlink_collective_s(
     part: str,
     link_bytes_per_s: float,
 ) -> Floats:
-    """NCCL inside one NVLink domain; ``total_bytes`` of the whole (unsharded) buffer of a rank.
+    """NCCL inside one NVLink domain, 16-bit numbers; ``total_bytes``: the unsharded buffer.
 
     latency + bus bytes / link, times the measured correction by size. The latency is the
     measured one in seconds. Measured on 2, 4 and 8 GPUs (NVL72 parts: 2 and 4); beyond, the last.

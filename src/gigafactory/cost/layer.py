@@ -121,6 +121,25 @@ def head_s(setting: Setting, columns: Columns) -> Floats:
     return multiply + streaming_s(moved, dev=x.dev)
 
 
+def weight_gradients_s(setting: Setting, columns: Columns) -> Floats:
+    """Of the backward pass of one layer, the gradients of the weights, which can be put off."""
+    x, c = setting, setting.constants
+    imbalance = c.expert_imbalance if x.model.num_moe_layers else 1.0
+    gemms = layer_gemms(x.model, columns, seq_len=x.seq_len, imbalance=imbalance)
+    dense, moe = _weights(x.model)
+    parts = (
+        (1.0, gemms.attention, False),
+        (dense, gemms.dense_ffn, False),
+        (moe, gemms.beside_experts + gemms.experts, False),
+        (moe, gemms.router, True),
+    )
+    times = [
+        w * _sum_s(x, [backward(g)[1] for g in kernels], half_precision=half)
+        for w, kernels, half in parts
+    ]
+    return np.asarray(sum(times))
+
+
 def _weights(model: Model) -> tuple[float, float]:
     moe = model.num_moe_layers / model.num_layers
     return 1 - moe, moe

@@ -144,7 +144,9 @@ def dp_exposed_s(
         return comm - hidden * (1 - constants.overlap_contention)
 
     gathered = shown(moved.gather_s, forward_s)
-    scattered = shown(moved.scatter_s, backward_s)
+    # groups that are copies of each other add up what they scattered, in the width of gradients
+    wider = constants.gradient_bytes / constants.sixteen_bit_bytes
+    scattered = shown(moved.scatter_s + wider * moved.between_s, backward_s)
     times = np.where(columns.shards(Sharding.ZERO2), count, 1.0)
     every = columns.shards(Sharding.FSDP, Sharding.HSDP)
     if not every.any():

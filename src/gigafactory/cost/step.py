@@ -27,7 +27,7 @@ from gigafactory.cost.columns import Columns, Floats, Ints, distinct, num_microb
 from gigafactory.cost.engine import MODERN, Engine
 from gigafactory.cost.flops import model_flops_per_token, tokens_per_rank
 from gigafactory.cost.kernels import device, streaming_s
-from gigafactory.cost.layer import Layer, Pass, Setting, head_s, mean_layer, weight_gradients_s
+from gigafactory.cost.layer import Layer, Pass, head_s, mean_layer, weight_gradients_s
 from gigafactory.cost.offload import offload_s
 from gigafactory.cost.pipeline import (
     Passes,
@@ -36,8 +36,9 @@ from gigafactory.cost.pipeline import (
     recomputed_share,
     slowest_stage_s,
 )
+from gigafactory.cost.setting import Setting
 from gigafactory.cost.sharding import Traffic, dp_exposed_s, rank_parameters, traffic
-from gigafactory.describe.cluster import Cluster
+from gigafactory.describe.cluster import Cluster, Gpu
 from gigafactory.describe.job import Job
 from gigafactory.describe.layout import Recompute, Schedule
 from gigafactory.describe.model import Model
@@ -144,7 +145,7 @@ def _setting(model: Model, job: Job, cluster: Cluster, engine: Engine, c: Calibr
     return Setting(
         model=model,
         seq_len=job.seq_len,
-        dev=device(cluster.host.gpu, job.precision, constants=c),
+        dev=device(cluster.host.gpu, job.precision, constants=c, engine=engine),
         net=network(cluster, constants=c),
         engine=engine,
         constants=c,
@@ -156,7 +157,7 @@ def _in_chunks(
 ) -> Iterator[tuple[slice, dict[str, Floats]]]:
     """(which layouts, their parts with jitter), a chunk at a time."""
     prices = _priced(x, columns)
-    slowdown = _generation(x.engine, x.constants)
+    slowdown = _generation(x.engine, cluster.host.gpu, x.constants)
     for begin in range(0, len(columns), _CHUNK):
         place = slice(begin, begin + _CHUNK)
         chunk = columns.take(place)
@@ -220,9 +221,12 @@ def mfu(
     return np.asarray(per_token * job.tokens_per_step / (step_s * columns.num_gpus * peak))
 
 
-def _generation(engine: Engine, c: Calibration) -> float:
+def _generation(engine: Engine, gpu: Gpu, c: Calibration) -> float:
+    """Time over that of ripe software of the reference year."""
     year = min(max(engine.year, _YEARS[0]), _YEARS[1])
-    return float(np.exp(-c.generation_gain_per_year * (year - c.generation_reference_year)))
+    drift = c.generation_gain_per_year * (year - c.generation_reference_year)
+    age = max(year - gpu.released, 0.0)
+    return float(np.exp(c.ripening * np.exp(-age / c.ripening_years) - drift))
 
 
 def _stage_parts(

@@ -43,6 +43,8 @@ class Gpu(Spec):
     scaleup_bandwidth_bytes_per_s: BytesPerS = Field(gt=0)
     """Per direction, inside the scale-up (NVLink) domain."""
     num_sms: PositiveInt = 132
+    released: float = Field(default=2020.0, ge=2000.0, le=2100.0)
+    """When the first hosts were delivered, as a decimal year; software for it ripens from then."""
     source: str
 
     def peak(self, precision: Precision) -> float:

@@ -69,7 +69,7 @@ class Layout(Spec):
     """With recompute full: so many layers of each virtual stage; 0 = all of them."""
     sharding: Sharding = Sharding.ZERO1
     shard: NonNegativeInt = 0
-    """With sharding hsdp: ranks of dp x cp that share one copy; 0 = all of them."""
+    """With sharding zero1 or hsdp: ranks of dp x cp that share one copy; 0 = all of them."""
     offload: bool = False
     """Optimizer state and step live on the host, behind PCIe."""
     precision: Precision = Precision.BF16
@@ -88,7 +88,8 @@ class Layout(Spec):
 
     def _mesh_faults(self) -> list[str]:
         inner, replicas = self.tp * self.cp * self.dp, self.cp * self.dp
-        hsdp, full = self.sharding is Sharding.HSDP, self.recompute is Recompute.FULL
+        grouped = self.sharding in (Sharding.ZERO1, Sharding.HSDP)
+        full = self.recompute is Recompute.FULL
         rules = (
             (inner % (self.ep * self.etp) == 0,
              f"ep {self.ep} x etp {self.etp} does not divide tp x cp x dp = {inner}"),
@@ -97,7 +98,7 @@ class Layout(Spec):
              f"schedule {self.schedule} needs pp above 1"),
             (self.schedule not in (Schedule.DUAL, Schedule.DUAL_V) or self.vpp == 1,
              f"schedule {self.schedule} has its own two stages a rank; vpp must be 1"),
-            (not self.shard or hsdp, f"shard {self.shard} needs sharding hsdp"),
+            (not self.shard or grouped, f"shard {self.shard} needs sharding zero1 or hsdp"),
             (replicas % max(self.shard, 1) == 0,
              f"shard {self.shard} does not divide dp x cp = {replicas}"),
             (not self.recompute_layers or full,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from gigafactory.cost.calibration import Calibration
 from gigafactory.cost.columns import columns_of
 from gigafactory.cost.engine import Engine
-from gigafactory.cost.step import step_time
+from gigafactory.cost.step import Breakdown, step_time
 from gigafactory.describe.cluster import Cluster, Gpu, Precision
 from gigafactory.describe.job import Job
 from gigafactory.describe.layout import Layout
@@ -102,9 +102,9 @@ def question(row: Row, gpus: Mapping[str, Gpu]) -> tuple[Question, float]:
     return asked, measured_s
 
 
-def answer_s(asked: Question, *, constants: Calibration | None = None) -> float:
-    """Predicted seconds of a step."""
-    parts = step_time(
+def answer(asked: Question, *, constants: Calibration | None = None) -> Breakdown:
+    """The predicted step, taken apart."""
+    return step_time(
         asked.model,
         asked.job,
         asked.cluster,
@@ -112,7 +112,11 @@ def answer_s(asked: Question, *, constants: Calibration | None = None) -> float:
         engine=asked.engine,
         constants=constants,
     )
-    return float(parts.step_s[0])
+
+
+def answer_s(asked: Question, *, constants: Calibration | None = None) -> float:
+    """Predicted seconds of a step."""
+    return float(answer(asked, constants=constants).step_s[0])
 
 
 def _predict(row: Row, gpus: Mapping[str, Gpu], constants: Calibration | None) -> RowPrediction:

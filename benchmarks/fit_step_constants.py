@@ -260,7 +260,10 @@ def _report(rows: Rows, errors: dict[str, np.ndarray]) -> None:
     }
     for key in ("gpu", "source"):
         subsets |= {name: rows.groups[key] == name for name in np.unique(rows.groups[key])}
-    print(f"{'rows':24s} {'':6s}" + "".join(f"{name + ' out' * (name != 'fit'):32s}" for name in errors))
+    print(
+        f"{'rows':24s} {'':6s}"
+        + "".join(f"{name + ' out' * (name != 'fit'):32s}" for name in errors)
+    )
     for name, mask in subsets.items():
         told = "".join(f"{_summary(e[mask]):32s}" for e in errors.values())
         print(f"{name:24s} {mask.sum():5d} {told}")
@@ -269,9 +272,7 @@ def _report(rows: Rows, errors: dict[str, np.ndarray]) -> None:
 def _summary(errors: np.ndarray | Sequence[float]) -> str:
     shares = np.expm1(errors)
     sizes = np.abs(shares)
-    return (
-        f"{np.median(sizes):5.1%} {np.quantile(sizes, 0.9):6.1%} bias {np.median(shares):+6.1%}"
-    )
+    return f"{np.median(sizes):5.1%} {np.quantile(sizes, 0.9):6.1%} bias {np.median(shares):+6.1%}"
 
 
 def _write(constants: Calibration, names: Sequence[str]) -> None:

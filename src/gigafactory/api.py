@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gigafactory.describe.study import Study
 
 if TYPE_CHECKING:
+    from gigafactory.describe.aim import EngineKind
     from gigafactory.describe.figures import Description
     from gigafactory.ledger.replay import ReplayResult
     from gigafactory.plan.chosen import Plan
@@ -77,11 +78,18 @@ def emit(
         kind = EngineKind(program)
     except ValueError:
         raise InputError(f"--emit {program}: write megatron or torchtitan") from None
-    if study.plan.engine is EngineKind.ANY and study.layout is None:
-        aim = study.plan.model_copy(update={"engine": kind})
-        study = study.model_copy(update={"plan": aim})
-    told = render(study, search(study).best.layout, kind=kind)
+    told = render(study, search(_legal_for(study, kind)).best.layout, kind=kind)
     return told.text, told.notes
+
+
+def _legal_for(study: Study, kind: EngineKind) -> Study:
+    """The study, planned by the rules of one program unless it says otherwise."""
+    from gigafactory.describe.aim import EngineKind
+
+    if study.plan.engine is not EngineKind.ANY or study.layout is not None:
+        return study
+    aim = study.plan.model_copy(update={"engine": kind})
+    return study.model_copy(update={"plan": aim})
 
 
 def simulate(
@@ -129,12 +137,14 @@ def run(
     observer: Callable[[Progress], None] | None = None,
 ) -> RunResult:
     """Really train the study on this machine; resumes what ``folder`` already holds."""
+    from gigafactory.describe.aim import EngineKind
     from gigafactory.plan.search import plan as search
     from gigafactory.run.driver import run as drive
 
     study = load(study, overrides=overrides)
     folder = folder or Path("runs") / study.study
-    return drive(study, plan=search(study), run_dir=folder, fresh=fresh, observer=observer)
+    chosen = search(_legal_for(study, EngineKind.OURS))
+    return drive(study, plan=chosen, run_dir=folder, fresh=fresh, observer=observer)
 
 
 def report(folders: Iterable[Path], *, out: Path) -> Path:

@@ -16,7 +16,14 @@ from gigafactory.cost import energy, flops, kernels, money, parameters, pipeline
 from gigafactory.cost import reliability as rel
 from gigafactory.cost.bill import bill
 from gigafactory.cost.calibration import published, published_constants
-from gigafactory.cost.collectives import Network, all_gather_s, all_to_all_s, group, network
+from gigafactory.cost.collectives import (
+    Network,
+    all_gather_s,
+    all_to_all_s,
+    group,
+    hierarchical_all_reduce_s,
+    network,
+)
 from gigafactory.cost.columns import columns_of, num_microbatches
 from gigafactory.cost.memory import Memory, memory
 from gigafactory.cost.offload import offload_s, offloaded_bytes
@@ -212,6 +219,14 @@ def plain_dispatch() -> float:
 @problem("collectives", "ms")
 def sparse_dispatch() -> float:
     return dispatched_s(sparse=True) * 1e3
+
+
+@problem("collectives", "ms")
+def all_reduce_two_levels() -> float:
+    told_s = hierarchical_all_reduce_s(
+        2.0**30, sizes=(8, 12_500), bytes_per_s=(450e9, 50e9), latency_s=(5e-7, 5e-7)
+    )
+    return float(told_s) * 1e3
 
 
 def bubble_share(**layout: Any) -> float:

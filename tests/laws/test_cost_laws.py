@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 
 from gigafactory.catalog.studies import load_study
 from gigafactory.cost.memory import memory
-from gigafactory.cost.step import mfu, step_time
+from gigafactory.cost.step import mfu, step_seconds, step_time
+from gigafactory.describe.layout import Recompute, Schedule
 from gigafactory.plan.candidates import candidates
 
 NAMES = ("grok-1-512", "llama-405b-16k", "colossus")
@@ -89,3 +92,44 @@ def test_a_larger_batch_never_costs_tokens_per_second(name, index, factor):
     larger = study.model_copy(update={"job": job})
     once, more = steps(study, columns).step_s, steps(larger, columns).step_s
     assert (more <= factor * once * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_layout_among_many_is_as_if_it_were_alone(name):
+    study, columns = STUDIES[name], SOME[name].take(slice(None, None, 23))
+    together = steps(study, columns)
+    for i in range(len(columns)):
+        alone = steps(study, columns.take(np.array([i])))
+        for part, value in alone.parts().items():
+            whole = alone.step_s[0]
+            assert value[0] == pytest.approx(
+                together.parts()[part][i], rel=1e-12, abs=1e-12 * whole
+            )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_seconds_are_those_of_the_parts(name):
+    study, columns = STUDIES[name], SOME[name]
+    told = step_seconds(study.model, study.job, study.cluster, columns)
+    assert told == pytest.approx(steps(study, columns).step_s, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_filling_the_bubble_never_lengthens_it(name):
+    study, columns = STUDIES[name], SOME[name]
+    late = columns.take(np.flatnonzero(columns.runs(Schedule.ZERO_BUBBLE)))
+    plain = replace(late, schedule=0 * late.schedule)
+    before, after = steps(study, plain), steps(study, late)
+    assert len(late)
+    assert (after.bubble_s <= before.bubble_s).all()
+    assert (after.step_s <= before.step_s).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_more_is_recomputed_the_less_is_held_and_the_longer_it_takes(name):
+    study, columns = STUDIES[name], SOME[name]
+    full = columns.take(np.flatnonzero(columns.recomputes(Recompute.FULL) & (columns.pp > 1)))
+    one, two = (replace(full, recompute_layers=0 * full.tp + n) for n in (1, 2))
+    held = [memory(study.model, study.job, study.cluster, c).activations_bytes for c in (one, two)]
+    assert (held[1] <= held[0] * (1 + 1e-12)).all()
+    assert (steps(study, two).step_s >= steps(study, one).step_s * (1 - 1e-12)).all()

@@ -102,6 +102,24 @@ def head_s(setting: Setting, columns: Columns) -> Floats:
     return multiply + streaming_s(moved, dev=x.dev)
 
 
+def weight_gradients_s(setting: Setting, columns: Columns) -> Floats:
+    """Of the backward pass of one layer, the gradients of the weights, which can be put off."""
+    x, c = setting, setting.constants
+    imbalance = c.expert_imbalance if x.model.num_moe_layers else 1.0
+    gemms = layer_gemms(x.model, columns, seq_len=x.seq_len, imbalance=imbalance)
+    parts = (
+        (1.0, gemms.attention + gemms.latent, False),
+        (x.dense_share, gemms.dense_ffn, False),
+        (x.expert_share, gemms.beside_experts + gemms.experts, False),
+        (x.expert_share, gemms.router, True),
+    )
+    times = [
+        w * _sum_s(x, [backward(g)[1] for g in kernels], half_precision=half)
+        for w, kernels, half in parts
+    ]
+    return np.asarray(sum(times))
+
+
 def _sum_s(x: Setting, gemms: list[Gemm], *, half_precision: bool = False) -> Floats:
     times = [
         gemm_s(g, dev=x.dev, constants=x.constants, half_precision=half_precision) for g in gemms

@@ -27,7 +27,7 @@ from gigafactory.cost.columns import Columns, Floats, Ints, distinct, num_microb
 from gigafactory.cost.engine import MODERN, Engine
 from gigafactory.cost.flops import model_flops_per_token, tokens_per_rank
 from gigafactory.cost.kernels import device, streaming_s
-from gigafactory.cost.layer import Layer, Pass, head_s, mean_layer
+from gigafactory.cost.layer import Layer, Pass, head_s, mean_layer, weight_gradients_s
 from gigafactory.cost.offload import offload_s
 from gigafactory.cost.pipeline import (
     Passes,
@@ -96,6 +96,8 @@ class _Prices:
     layer: Layer
     head_s: Floats
     embedding_s: Floats
+    weight_s: Floats
+    """Gradients of the weights of a layer."""
     of_layer: Ints
     traffic: Traffic
     of_mesh: Ints
@@ -176,6 +178,7 @@ def _priced(x: Setting, columns: Columns) -> _Prices:
         layer=_whole(mean_layer(x, rows), len(rows)),
         head_s=np.broadcast_to(head_s(x, rows), len(rows)),
         embedding_s=_embedding_s(x, rows),
+        weight_s=np.broadcast_to(weight_gradients_s(x, rows), len(rows)),
         of_layer=of_layer,
         traffic=traffic(x.model, meshes, net=x.net, constants=x.constants),
         of_mesh=of_mesh,
@@ -252,7 +255,11 @@ def _stage_parts(
     )
     # what a dual schedule hides leaves no time to hide something else beside it
     unseen = 1 - _shown_by_schedule(x, columns)
-    passes = _passes(layer, mean, stage, on_stage)
+    passes = Passes(
+        forward_s=(forward_s := _forward_s(layer, stage, on_stage)),
+        backward_s=mean - forward_s,
+        weight_s=prices.weight_s[prices.of_layer] * on_stage,
+    )
     moved = prices.traffic.take(prices.of_mesh)
     parts = {name: value * count for name, value in stage.items()}
     parts["pp_comm_s"] = parts["pp_comm_s"] + moved.tied_s
@@ -271,11 +278,9 @@ def _stage_parts(
     return parts
 
 
-def _passes(layer: Layer, mean: Floats, stage: dict[str, Floats], on_stage: Floats) -> Passes:
-    """Forward, backward and weight gradients of a mean stage; the first two are the whole."""
-    forward = layer.forward.all_s * on_stage + stage["pp_comm_s"] / 2 + stage["head_s"] / 3
-    # of the two products of a linear layer's backward, one is the gradient of the weight
-    return Passes(forward, mean - forward, layer.backward.gemm_s * on_stage / 2)
+def _forward_s(layer: Layer, stage: dict[str, Floats], on_stage: Floats) -> Floats:
+    """Forward of a microbatch on a mean stage; of the head and the sends its share."""
+    return layer.forward.all_s * on_stage + stage["pp_comm_s"] / 2 + stage["head_s"] / 3
 
 
 def _microbatch_parts(

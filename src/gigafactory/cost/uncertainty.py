@@ -41,9 +41,7 @@ def log_spread(parts: Breakdown, *, constants: Calibration | None = None) -> Flo
     return np.asarray(np.sqrt(squares), dtype=np.float64)
 
 
-def interval_s(
-    parts: Breakdown, *, constants: Calibration | None = None
-) -> tuple[Floats, Floats]:
+def interval_s(parts: Breakdown, *, constants: Calibration | None = None) -> tuple[Floats, Floats]:
     """(low, high) seconds between which four of five measured steps lie; shapes (num_layouts,)."""
     c = constants or published()
     factor = np.exp(c.interval_quantile * log_spread(parts, constants=c))

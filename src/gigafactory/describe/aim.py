@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from gigafactory.describe.spec import Spec
 from gigafactory.units import Seconds, Usd, Watts
@@ -32,12 +33,19 @@ class EngineKind(StrEnum):
     """Schedules that only the code of their papers runs: ZB-H1, DualPipe."""
 
 
+def _num_gpus(value: Any) -> Any:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if value is None or value == "free" or is_count:
+        return value
+    raise PydanticCustomError("gpus", "must be a number of GPUs above 0, or free")
+
+
 class Aim(Spec):
     """Goal and bounds of `giga plan`; bounds are on the whole job with its expected failures."""
 
     goal: Goal = Goal.FASTEST
     engine: EngineKind = EngineKind.ANY
-    gpus: PositiveInt | Literal["free"] | None = None
+    gpus: Annotated[int | Literal["free"] | None, BeforeValidator(_num_gpus)] = None
     """GPUs at most; ``free``: as few of the cluster's as the goal likes; default: all of them."""
     deadline_s: Seconds | None = Field(default=None, gt=0)
     """Wall time until the last token."""

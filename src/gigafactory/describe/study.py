@@ -50,6 +50,9 @@ class Study(Spec):
                 f"layout needs {self.layout.num_gpus} GPUs, the cluster has "
                 f"{self.cluster.num_training_gpus} beside its spares"
             )
+        asked, have = self.plan.gpus, self.cluster.num_training_gpus
+        if isinstance(asked, int) and asked > have:
+            raise ValueError(f"plan.gpus {asked} is more than the {have} that can train")
         try:
             self.cluster.host.gpu.peak(self.job.precision)
         except ValueError as error:

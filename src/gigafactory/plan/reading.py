@@ -260,7 +260,8 @@ def engine_of(row: Row) -> Engine:
         fused_kernels=compiled or megatron,
         fused_weight_gradients="deepspeed" not in framework and "disabled" not in overlap,
         overlap_tp=_flag(overlap, ("ub_tp_comm", "tp/pp/dp"), default=tuned),
-        overlap_dp=not re.search("no dp overlap|overlap disabled", overlap) and year >= _OVERLAP_YEAR,
+        overlap_dp=not re.search("no dp overlap|overlap disabled", overlap)
+        and year >= _OVERLAP_YEAR,
         overlap_pp=_flag(overlap, ("overlap_p2p", "tp/pp/dp"), default=tuned),
         overlap_ep="moe_a2a_overlap=true" in flags,
         sparse_dispatch=year >= _SPARSE_YEAR or "hybridep" in flags or "deepep" in flags,

@@ -20,6 +20,7 @@ from gigafactory.cost.columns import columns_of
 from gigafactory.cost.engine import Engine
 from gigafactory.cost.memory import memory
 from gigafactory.cost.step import step_time
+from gigafactory.cost.uncertainty import interval_s
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.layout import Layout, Recompute
 from gigafactory.plan.search import usable_bytes
@@ -33,13 +34,16 @@ LAYOUTS = columns_of(
 )
 ENGINES = (
     Engine(overlap_ep=True),
-    Engine(fused_kernels=False, flash_attention=False, sparse_dispatch=False, year=2024.0),
+    Engine(
+        fused_kernels=False, flash_attention=False, sparse_dispatch=False, year=2024.0,
+        attention_lag=1, block_scaling=True, fused_weight_gradients=False,
+    ),  # fmt: skip
 )
 
 
 @cache
 def studies():
-    return [
+    found = [
         load_study(f"studies/{name}.yaml", overrides=(cluster, f"job.precision={precision}"))
         for name, cluster in (
             ("grok-1-512", "cluster=gb200-nvl72-1152"),
@@ -49,6 +53,16 @@ def studies():
         )
         for precision in (("fp32", "bf16", "fp8", "nvfp4") if name != "first-light" else ("bf16",))
     ]
+    return [*found, *map(unmeasured, found[:4])]
+
+
+def unmeasured(study):
+    """The same on a GPU so slow that no measured one is like it."""
+    host = study.cluster.host
+    peaks = {precision: peak / 100 for precision, peak in host.gpu.peak_flops_per_s.items()}
+    gpu = host.gpu.model_copy(update={"kernels_of": "", "peak_flops_per_s": peaks})
+    slow = study.cluster.model_copy(update={"host": host.model_copy(update={"gpu": gpu})})
+    return study.model_copy(update={"cluster": slow})
 
 
 @cache
@@ -59,7 +73,9 @@ def everything(constants):
         where = (study.model, study.job, study.cluster, LAYOUTS)
         for engine in ENGINES:
             given = {"engine": engine, "constants": constants}
-            told += [step_time(*where, **given).step_s, memory(*where, **given).total_bytes]
+            steps = step_time(*where, **given)
+            told += [steps.step_s, memory(*where, **given).total_bytes]
+            told += interval_s(steps, constants=constants)
     return np.concatenate(told)
 
 

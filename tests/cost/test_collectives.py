@@ -22,6 +22,8 @@ IDEAL = replace(
     network_latency_s=0.0,
     hop_latency_s=0.0,
     all_to_all_fraction=1.0,
+    all_to_all_net_fraction=1.0,
+    link_bytes_per_s=450e9,
 )
 
 

@@ -98,9 +98,10 @@ def test_a_thin_gemm_runs_at_the_speed_of_memory():
     assert float(gemm_s(shape, dev=dev, constants=C)[0]) == pytest.approx(expected)
 
 
-def test_fp8_is_faster_by_less_than_twice():
+def test_fp8_is_about_twice_as_fast():
     shape = gemm(8192, 8192, 8192)
-    assert 1.2 < rate(shape, precision=Precision.FP8) / rate(shape) <= 2.0
+    # a little more than the peaks say, as clocks hold better
+    assert 1.5 < rate(shape, precision=Precision.FP8) / rate(shape) < 2.3
 
 
 def test_a_gpu_without_the_format_is_refused():
@@ -128,7 +129,7 @@ def test_an_attention_kernel_of_an_earlier_generation_is_slower():
         keys = np.array([4096.0])
         return attention_s(np.array([1e12]), keys=keys, head_dim=128, dev=dev, constants=C)[0]
 
-    portable = forward_s(Engine(native_attention=False))
+    portable = forward_s(Engine(attention_lag=1))
     assert portable == pytest.approx(forward_s(Engine()) / C.attention_portable)
 
 

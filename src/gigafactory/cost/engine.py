@@ -44,8 +44,8 @@ class Engine:
     """Norms and residuals are split over tp as well (arXiv:2205.05198)."""
     flash_attention: bool = True
     """Attention never writes the score matrix (arXiv:2205.14135)."""
-    native_attention: bool = True
-    """The attention kernel was made for this generation of GPU."""
+    attention_lag: int = 0
+    """Generations by which the attention kernel is older than the GPU: 0 = made for it."""
     fused_kernels: bool = True
     """Pointwise kernels fused by hand or by a compiler."""
     fused_weight_gradients: bool = True

@@ -79,7 +79,7 @@ def device(
     half = _half_precision(gpu, precision)
     per_watt = gpu.peak(half) / gpu.tdp_w / c.power_reference_flops_per_j
     clock = max(per_watt, 1.0) ** -c.dense_power_exponent
-    native = 1.0 if engine.native_attention else c.attention_portable
+    older = c.attention_portable**engine.attention_lag
     kin = _part_of(gpu, half)
     return Device(
         part=kin,
@@ -87,7 +87,7 @@ def device(
         half=_rate(gpu, half, clock, blocks=False, c=c),
         attention_flops_per_s=gpu.peak(half) * c.attention_fraction,
         attention_backward_flops_per_s=gpu.peak(half) * c.attention_backward_fraction,
-        attention_sustained=c.attention_sustained * native,
+        attention_sustained=c.attention_sustained * older,
         memory_bytes_per_s=gpu.memory_bandwidth_bytes_per_s * c.bandwidth_fraction,
         peak_memory_bytes_per_s=gpu.memory_bandwidth_bytes_per_s,
         num_sms=gpu.num_sms,

@@ -49,6 +49,8 @@ _HEAD_DIM = 128
 _FLASH_YEAR, _OVERLAP_YEAR = 2022.9, 2023.0
 #: First year in which engines sent a token to a host once without being told.
 _SPARSE_YEAR = 2026.0
+#: First year in which the vendor's engines captured what they could in graphs by default.
+_GRAPHS_YEAR = 2025.8
 _NOWHERE = "a row of a table of measured runs"
 
 
@@ -201,7 +203,7 @@ def _micro_batch(row: Row, *, dp: int, pp: int) -> int:
 
 def _recompute(row: Row) -> Recompute:
     text = row.get("act_recompute", "").lower()
-    if text.startswith("full"):
+    if text.startswith("full") or "every-other layer" in text:
         return Recompute.FULL
     if not text:
         return Recompute.NONE if year_of(row) >= _OVERLAP_YEAR else Recompute.FULL
@@ -210,11 +212,13 @@ def _recompute(row: Row) -> Recompute:
 
 def _recompute_layers(row: Row) -> int:
     """Layers of a virtual stage, where a row names a number; else 0, all of them."""
-    match = re.search(r"full.*?(\d+) layers", row.get("act_recompute", "").lower())
-    if not match:
-        return 0
+    text = row.get("act_recompute", "").lower()
     stages = int(_optional(row, "PP") or 1) * int(_optional(row, "VPP") or 1)
-    return min(int(match[1]), max(int(number(row, "layers")) // stages, 1))
+    here = max(int(number(row, "layers")) // stages, 1)
+    if "every-other layer" in text:
+        return max(here // 2, 1)
+    match = re.search(r"full.*?(\d+) layers", text)
+    return min(int(match[1]), here) if match else 0
 
 
 def _sharding(row: Row, *, replicas: int) -> Sharding:
@@ -256,7 +260,7 @@ def engine_of(row: Row) -> Engine:
     return Engine(
         sequence_parallel=row.get("seq_parallel", "") != "no",
         flash_attention=year >= _FLASH_YEAR,
-        native_attention=_native_attention(row, year, vendor=compiled or megatron),
+        attention_lag=_attention_lag(row, year, vendor=compiled or megatron),
         fused_kernels=compiled or megatron,
         fused_weight_gradients="deepspeed" not in framework and "disabled" not in overlap,
         overlap_tp=_flag(overlap, ("ub_tp_comm", "tp/pp/dp"), default=tuned),
@@ -265,7 +269,7 @@ def engine_of(row: Row) -> Engine:
         overlap_pp=_flag(overlap, ("overlap_p2p", "tp/pp/dp"), default=tuned),
         overlap_ep="moe_a2a_overlap=true" in flags,
         sparse_dispatch=year >= _SPARSE_YEAR or "hybridep" in flags or "deepep" in flags,
-        graphs=_graphs(flags, compiled=compiled),
+        graphs=_graphs(flags, compiled=compiled, silent=tuned and year >= _GRAPHS_YEAR),
         dropless="token-drop" not in row.get("notes", "").lower(),
         block_scaling=bool(re.search(r"mxfp8|block|subchannel", row.get("precision", "").lower())),
         repeats=_repeats(row.get("act_recompute", "").lower(), compiled=compiled),
@@ -273,15 +277,28 @@ def engine_of(row: Row) -> Engine:
     )
 
 
-def _native_attention(row: Row, year: float, *, vendor: bool) -> bool:
-    """Kernels for a new generation came to the vendor's libraries first, then to the open ones."""
-    if gpu_name_of(row).startswith("a100"):
-        return year >= 2023.55
-    return year >= (2024.0 if vendor else 2024.9)
+def _attention_lag(row: Row, year: float, *, vendor: bool) -> int:
+    """Generations between the newest attention kernel of the year and the one made for the GPU.
+
+    FlashAttention 1 and 2 (2023-07) were made for the A100, 3 and cuDNN 9 for the H100 (the
+    vendor's engines had it in 2024, the open ones a year later), then came those for Blackwell.
+    """
+    made_for = 1 if gpu_name_of(row).startswith("a100") else 2 if _is_hopper(row) else 3
+    dates = (2023.55, 2024.0, 2024.9) if vendor else (2023.55, 2024.9, 2025.7)
+    return max(made_for - sum(year >= date for date in dates), 0)
 
 
-def _graphs(flags: str, *, compiled: bool) -> Graphs:
-    """What the host launches as graphs; XLA hands over whole programs."""
+def _is_hopper(row: Row) -> bool:
+    return gpu_name_of(row).startswith(("h100", "h200"))
+
+
+def _graphs(flags: str, *, compiled: bool, silent: bool) -> Graphs:
+    """What the host launches as graphs; XLA hands over whole programs.
+
+    ``silent``: what recent engines of the vendor do where a row has no flags at all.
+    """
+    if silent and not flags.strip():
+        return Graphs.OUTSIDE_EXPERTS
     if compiled or ("full_iteration" in flags and "impl=none" not in flags):
         return Graphs.WHOLE
     captures = re.search(r"cuda_graph_scope=\[[^]]", flags) and "impl=none" not in flags

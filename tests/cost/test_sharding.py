@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 from gigafactory.catalog.studies import load_study
 from gigafactory.cost.calibration import published
 from gigafactory.cost.collectives import all_gather_s, group, network
-from gigafactory.cost.columns import columns_of
+from gigafactory.cost.columns import columns_of, distinct
 from gigafactory.cost.memory import memory
 from gigafactory.cost.sharding import own_parameters, rank_parameters, tied_exchange_s, traffic
 from gigafactory.cost.step import step_time
@@ -95,7 +97,7 @@ def test_offload_trades_memory_for_time():
     [
         ({"pp": 4, "vpp": 2, "schedule": "dual"}, "vpp must be 1"),
         ({"schedule": "zero_bubble"}, "pp above 1"),
-        ({"dp": 8, "shard": 4}, "sharding hsdp"),
+        ({"dp": 8, "shard": 4, "sharding": "fsdp"}, "needs sharding"),
         ({"dp": 8, "shard": 3, "sharding": "hsdp"}, "does not divide dp x cp = 8"),
         ({"recompute_layers": 2}, "recompute full"),
     ],
@@ -120,3 +122,15 @@ def test_every_row_is_as_if_it_were_alone(schedules):
     for name, part in together.parts().items():
         expected = np.array([getattr(one, name)[0] for one in alone])
         assert part == pytest.approx(expected, rel=1e-12, abs=1e-15), name
+
+
+def test_distinct_rows_are_few_and_lead_back():
+    axes = np.random.default_rng(1).integers(1, 4, size=(3, 500))
+    base = columns_of(Layout()).take(np.zeros(500, dtype=np.int64))
+    # the largest sizes there can be: the code of a combination must not overflow
+    big = replace(base, tp=axes[0] * 10**8, dp=axes[1] * 10**8, pp=axes[2] * 10**8)
+    rows, which = distinct(big, names=("tp", "dp", "pp"))
+    assert len(rows) == 27
+    for name in ("tp", "dp", "pp"):
+        assert (getattr(rows, name)[which] == getattr(big, name)).all()
+    assert len(distinct(columns_of(), names=("tp",))[1]) == 0

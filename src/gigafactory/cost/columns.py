@@ -107,6 +107,8 @@ class Columns:
         return Layout.model_validate(sizes | named | {"offload": offload, "precision": precision})
 
 
+#: Codes of combinations stay below this.
+_LARGEST_CODE = 2**62
 _LEFT_OUT: Ints = np.zeros(0, dtype=np.int64)
 #: Names of all columns, in order.
 AXES = tuple(f.name for f in fields(Columns))
@@ -151,11 +153,13 @@ def distinct(columns: Columns, *, names: tuple[str, ...]) -> tuple[Columns, Ints
         begins[1:] |= key[1:] != key[:-1]
     heads = np.flatnonzero(begins)
     run = np.cumsum(begins) - 1
-    table = np.stack([key[heads] for key in keys], axis=1).astype(np.int64)
-    code = np.zeros(len(heads), dtype=np.int64)
-    for key in table.T:
-        _, place = np.unique(key, return_inverse=True)
-        # renumbered after each column, so that the code never overflows
-        _, code = np.unique(code * (int(place.max()) + 1) + place, return_inverse=True)
+    code, bound = np.zeros(len(heads), dtype=np.int64), 1
+    for key in (key[heads] for key in keys):
+        many = int(key.max()) + 1
+        if bound * many >= _LARGEST_CODE:
+            # renumbered, so that the code never overflows
+            _, code = np.unique(code, return_inverse=True)
+            bound = int(code.max()) + 1
+        code, bound = code * many + key, bound * many
     _, first, which = np.unique(code, return_index=True, return_inverse=True)
     return columns.take(heads[first]), which.astype(np.int64)[run]

@@ -19,6 +19,7 @@ from gigafactory.cost.calibration import (
 from gigafactory.cost.columns import columns_of
 from gigafactory.cost.engine import Engine
 from gigafactory.cost.memory import memory
+from gigafactory.cost.memory_keeping import USUAL, Keeping
 from gigafactory.cost.step import step_time
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.layout import Layout, Recompute
@@ -34,6 +35,10 @@ LAYOUTS = columns_of(
 ENGINES = (
     Engine(overlap_ep=True),
     Engine(fused_kernels=False, flash_attention=False, sparse_dispatch=False, year=2024.0),
+)
+KEEPINGS = (
+    USUAL,
+    Keeping(fused_weight_gradients=False, flat_buckets=True, early_allocator=True),
 )
 
 
@@ -57,9 +62,13 @@ def everything(constants):
     told = []
     for study in studies():
         where = (study.model, study.job, study.cluster, LAYOUTS)
-        for engine in ENGINES:
+        for engine, keeping in zip(ENGINES, KEEPINGS, strict=True):
             given = {"engine": engine, "constants": constants}
-            told += [step_time(*where, **given).step_s, memory(*where, **given).total_bytes]
+            told += [
+                step_time(*where, **given).step_s,
+                memory(*where, **given, keeping=keeping).total_bytes,
+                memory(*where, **given).fragmentation_bytes,
+            ]
     return np.concatenate(told)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gigafactory.catalog.studies import load_study
-from gigafactory.cost import energy, flops, kernels, money, parameters, pipeline
+from gigafactory.cost import energy, flops, kernels, money, parameters, pipeline, surfaces
 from gigafactory.cost import reliability as rel
 from gigafactory.cost.bill import bill
 from gigafactory.cost.calibration import published, published_constants
@@ -18,7 +20,9 @@ from gigafactory.cost.collectives import Network, all_gather_s, all_to_all_s, gr
 from gigafactory.cost.columns import columns_of, num_microbatches
 from gigafactory.cost.memory import Memory, memory
 from gigafactory.cost.memory_keeping import Keeping
-from gigafactory.cost.step import Breakdown, mfu, rank_parameters, step_time
+from gigafactory.cost.offload import offload_s, offloaded_bytes
+from gigafactory.cost.sharding import own_parameters, rank_parameters
+from gigafactory.cost.step import Breakdown, mfu, step_time
 from gigafactory.cost.watts import Power, power_of
 from gigafactory.describe.cluster import Gpu, Precision
 from gigafactory.describe.layout import Layout
@@ -211,21 +215,61 @@ def sparse_dispatch() -> float:
     return dispatched_s(sparse=True) * 1e3
 
 
-def bubble_share(*, vpp: int) -> float:
-    columns = columns_of(Layout(pp=16, vpp=vpp))
+def bubble_share(**layout: Any) -> float:
+    """Idle over work of 64 microbatches on 16 ranks; forward and both gradients take as long."""
+    columns = columns_of(Layout(pp=16, **layout))
     count = num_microbatches(columns, global_batch=64)
-    idle = pipeline.bubble_s(np.ones(1), columns=columns)
+    third = np.full(1, 1 / 3)
+    passes = pipeline.Passes(third, 2 * third, third)
+    idle = pipeline.bubble_s(passes, columns=columns)
     return float(idle[0] / count[0]) * 100
 
 
 @problem("pipeline", "%")
 def bubble_1f1b() -> float:
-    return bubble_share(vpp=1)
+    return bubble_share()
 
 
 @problem("pipeline", "%")
 def bubble_interleaved() -> float:
     return bubble_share(vpp=4)
+
+
+@problem("pipeline", "%")
+def bubble_zero() -> float:
+    return bubble_share(schedule="zero_bubble")
+
+
+@problem("pipeline", "%")
+def bubble_dual() -> float:
+    return bubble_share(schedule="dual")
+
+
+def owned(layout: Layout) -> float:
+    asked = study("grok-1-512", "model=llama-3-70b")
+    return float(own_parameters(asked.model, columns_of(layout))[0]) / 1e6
+
+
+@problem("sharding", "million")
+def owned_by_all() -> float:
+    return owned(Layout(tp=8, dp=64))
+
+
+@problem("sharding", "million")
+def owned_by_eight() -> float:
+    return owned(Layout(tp=8, dp=64, sharding="hsdp", shard=8))
+
+
+@problem("offload", "ms")
+def step_on_the_host() -> float:
+    host = study("grok-1-512").cluster.host
+    return float(offload_s(np.full(1, 1e9), host=host, constants=published())[0]) * 1e3
+
+
+@problem("offload", "GB")
+def dram_of_the_host() -> float:
+    host = study("grok-1-512").cluster.host
+    return float(offloaded_bytes(np.full(1, 1e9), host=host, constants=published())[0]) / 1e9
 
 
 @problem("pipeline", "microbatches")
@@ -464,3 +508,45 @@ def h100_published_rate() -> float:
 @problem("calibration", "%")
 def one_year_of_software() -> float:
     return (1 - float(np.exp(-published().generation_gain_per_year))) * 100
+
+
+#: One GPU as the page "surfaces" has it.
+MEASURED = {"part": "h100-sxm", "peak_flops_per_s": 989.4e12, "memory_bytes_per_s": 3.35e12}
+
+
+@problem("surfaces", "us")
+def roofline_without_corner() -> float:
+    moved = 2 * (4096 * 8192 + 8192 * 8192 + 4096 * 8192)
+    return math.hypot(2 * 4096 * 8192**2 / 989.4e12, moved / 3.35e12) * 1e6
+
+
+@problem("surfaces", "us")
+def measured_multiplication() -> float:
+    form = surfaces.Format.BF16
+    return float(surfaces.gemm_s(4096, n=8192, k=8192, form=form, **MEASURED)) * 1e6
+
+
+@problem("surfaces", "us")
+def half_the_gpu() -> float:
+    half = {"part": "h100-sxm", "peak_flops_per_s": 494.7e12, "memory_bytes_per_s": 1.675e12}
+    form = surfaces.Format.BF16
+    return float(surfaces.gemm_s(4096, n=8192, k=8192, form=form, **half)) * 1e6
+
+
+@problem("surfaces", "%")
+def attention_share() -> float:
+    time_s = surfaces.attention_s(1, seq=8192, heads=32, kv_heads=8, head_dim=128, **MEASURED)
+    return float(2 * 32 * 8192**2 * 128 / time_s / 989.4e12) * 100
+
+
+@problem("surfaces", "us")
+def eight_rank_sum() -> float:
+    return 1e6 * float(
+        surfaces.nvlink_collective_s(
+            2.0**28,
+            op=surfaces.Collective.ALL_REDUCE,
+            num_ranks=8,
+            part="h100-sxm",
+            link_bytes_per_s=450e9,
+        )
+    )

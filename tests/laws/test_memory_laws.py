@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gigafactory.catalog.studies import load_study
-from gigafactory.cost.columns import RECOMPUTES, SHARDINGS
+from gigafactory.cost.columns import RECOMPUTES, SCHEDULES, SHARDINGS
 from gigafactory.cost.memory import memory
 from gigafactory.cost.memory_keeping import USUAL, Keeping
 from gigafactory.describe.layout import Recompute, Sharding
@@ -38,9 +38,23 @@ def total(study, columns, keeping=USUAL):
     return held(study, columns, keeping).total_bytes
 
 
-@pytest.fixture(params=NAMES)
+def varied(columns):
+    """The same meshes over all schedules, shardings, groups, partial recompute and offload."""
+    rows = np.arange(len(columns))
+    schedule = np.where((columns.pp > 1) & (columns.vpp == 1), rows % len(SCHEDULES), 0)
+    sharding = rows // 3 % len(SHARDINGS)
+    grouped = (sharding == SHARDINGS.index(Sharding.HSDP)) & (columns.dp % 2 == 0)
+    full = columns.recompute == RECOMPUTES.index(Recompute.FULL)
+    return replace(
+        columns, schedule=schedule, sharding=sharding, shard=np.where(grouped, 2, 0),
+        recompute_layers=np.where(full, rows % 4, 0), offload=rows % 2,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=[(name, kind) for name in NAMES for kind in ("legal", "varied")], ids=str)
 def case(request):
-    return STUDIES[request.param], SOME[request.param]
+    name, kind = request.param
+    return STUDIES[name], varied(SOME[name]) if kind == "varied" else SOME[name]
 
 
 @pytest.mark.parametrize("keeping", KEEPINGS.values(), ids=KEEPINGS)
@@ -70,7 +84,8 @@ def test_more_recompute_never_keeps_more(case, keeping):
 
     def kept(kind):
         chosen = np.full(len(columns), RECOMPUTES.index(kind))
-        return held(study, replace(columns, recompute=chosen), keeping).activations_bytes
+        every = replace(columns, recompute=chosen, recompute_layers=np.zeros_like(chosen))
+        return held(study, every, keeping).activations_bytes
 
     none, some, full = (kept(x) for x in (Recompute.NONE, Recompute.SELECTIVE, Recompute.FULL))
     assert (some <= none).all()

@@ -39,6 +39,15 @@ class Calibration:
     thirty_two_bit_bytes: float
     gradient_bytes: float
     optimizer_bytes: float
+    sustained: float
+    sustained_eight_bit: float
+    sustained_block: float
+    sustained_four_bit: float
+    grouped_fraction: float
+    expert_rows: float
+    attention_sustained: float
+    attention_backward_share: float
+    attention_portable: float
     gemm_fraction: float
     gemm_fraction_eight_bit: float
     gemm_fraction_four_bit: float
@@ -55,10 +64,17 @@ class Calibration:
     eager_passes: float
     kernel_gap_s: float
     host_kernel_s: float
+    launch_exponent: float
+    fused_kernels: float
+    eager_kernels: float
+    expert_kernels: float
+    layer_launches: float
+    overlap_launches: float
     scaleup_fraction: float
     scaleup_latency_s: float
     host_network_latency_s: float
     all_to_all_fraction: float
+    all_to_all_net_fraction: float
     tree_fraction: float
     hidden_tp: float
     hidden_ep: float
@@ -69,7 +85,17 @@ class Calibration:
     expert_imbalance: float
     generation_gain_per_year: float
     generation_reference_year: float
+    ripening: float
+    ripening_years: float
     jitter_per_doubling: float
+    spread_any: float
+    spread_compute: float
+    spread_memory: float
+    spread_host: float
+    spread_network: float
+    spread_experts: float
+    spread_idle: float
+    interval_quantile: float
     runtime_fraction: float
     fragmentation: float
     usable_memory: float

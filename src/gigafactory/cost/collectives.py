@@ -40,7 +40,9 @@ class Network:
     network_latency_s: float
     hop_latency_s: float
     all_to_all_fraction: float
+    all_to_all_net_fraction: float
     tree_fraction: float
+    link_bytes_per_s: float
 
 
 def network(cluster: Cluster, *, constants: Calibration) -> Network:
@@ -58,6 +60,8 @@ def network(cluster: Cluster, *, constants: Calibration) -> Network:
         network_latency_s=c.host_network_latency_s,
         hop_latency_s=fabric.hop_latency_s,
         all_to_all_fraction=c.all_to_all_fraction,
+        all_to_all_net_fraction=c.all_to_all_net_fraction,
+        link_bytes_per_s=host.gpu.scaleup_bandwidth_bytes_per_s,
         tree_fraction=c.tree_fraction,
     )
 
@@ -122,11 +126,13 @@ def all_to_all_s(
     sent = np.asarray(sent_bytes, np.float64)
     spread = 1 - (1 - 1 / domains) ** copies
     outside_share = (domains - 1) * (spread / copies if sparse else 1 / domains)
-    outside = sent * outside_share / _nic_bytes_per_s(members, net)
-    inside = sent * (1 - 1 / n) / net.scaleup_bytes_per_s
+    outside = sent * outside_share / (_nic_bytes_per_s(members, net) * net.all_to_all_net_fraction)
+    # a dispatch kernel sends a token once to a rank, however many of its experts live there
+    others = (1 - (1 - 1 / n) ** copies) * n / copies if sparse else 1.0
+    inside = sent * others * (1 - 1 / n) / (net.link_bytes_per_s * net.all_to_all_fraction)
     latency = np.log2(np.maximum(n, 1)) * net.scaleup_latency_s
     latency = latency + np.where(inter, _step_s(members, net), 0.0)
-    return np.asarray(np.maximum(inside, outside) / net.all_to_all_fraction + latency)
+    return np.asarray(np.maximum(inside, outside) + latency)
 
 
 def send_s(sent_bytes: ArrayLike, *, stride: ArrayLike, net: Network) -> Floats:

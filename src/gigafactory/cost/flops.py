@@ -43,6 +43,8 @@ class LayerGemms:
     """The linear layers of a transformer by part; each a list over kernels, forward only."""
 
     attention: list[Gemm]
+    latent: list[Gemm]
+    """Up from the latent vectors of latent attention; engines may compute these twice."""
     dense_ffn: list[Gemm]
     """Of a layer without experts."""
     beside_experts: list[Gemm]
@@ -61,6 +63,7 @@ def layer_gemms(model: Model, columns: Columns, *, seq_len: int, imbalance: floa
     has_dense = model.num_layers > model.num_moe_layers
     return LayerGemms(
         attention=_attention(model, t, tp),
+        latent=_latent(model, t, tp),
         dense_ffn=_ffn(model, t, model.ffn, tp) if has_dense else [],
         beside_experts=beside if model.num_moe_layers else [],
         experts=_experts(model, columns, t, imbalance) if model.num_moe_layers else [],
@@ -93,15 +96,23 @@ def _attention(model: Model, t: Floats, tp: Floats) -> list[Gemm]:
             _gemm(t, q / tp + 2 * np.maximum(kv / tp, d), h),
             _gemm(t, h, q / tp),
         ]
-    mla, heads = model.mla, model.num_heads / tp
-    qk = mla.qk_nope_head_dim + mla.qk_rope_head_dim
+    mla = model.mla
     down = [mla.q_lora_rank, mla.kv_lora_rank + mla.qk_rope_head_dim]
     return [
         # the projections down to the latent vectors are not split: each rank does its tokens
         *(_gemm(t / tp, width, h) for width in down if width),
-        _gemm(t, heads * qk, mla.q_lora_rank or h),
+        _gemm(t, h, model.num_heads / tp * mla.v_head_dim),
+    ]
+
+
+def _latent(model: Model, t: Floats, tp: Floats) -> list[Gemm]:
+    if model.mla is None:
+        return []
+    mla, heads = model.mla, model.num_heads / tp
+    qk = mla.qk_nope_head_dim + mla.qk_rope_head_dim
+    return [
+        _gemm(t, heads * qk, mla.q_lora_rank or model.hidden),
         _gemm(t, heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank),
-        _gemm(t, h, heads * mla.v_head_dim),
     ]
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from gigafactory.cost.calibration import Calibration
 from gigafactory.cost.columns import Floats
 from gigafactory.cost.flops import Gemm
+from gigafactory.cost.surfaces import Surface, attention_share, gemm_ratio, surface
 from gigafactory.describe.cluster import Gpu, Precision
 
 #: Output tiles a library chooses from, rows by columns, and the reach of each beside the largest.
@@ -42,9 +43,23 @@ class Device:
     """One number of a linear layer's input."""
     casts_inputs: bool
     """Inputs are quantised on the way into a linear layer."""
+    surface: Surface | None
+    """Measured kernels of this GPU or the nearest relative; None: tiles and waves alone."""
+    format: str
+    """Table of the surface for linear layers in the job's precision."""
+    peak_flops_per_s: float
+    half_peak_flops_per_s: float
+    sustained: float
+    half_sustained: float
+    grouped: float
+    expert_rows: float
+    raw_memory_bytes_per_s: float
+    attention_sustained: float
 
 
-def device(gpu: Gpu, precision: Precision, *, constants: Calibration) -> Device:
+_SURFACE={'a100':'a100_sxm','h100':'h100_sxm','h200':'h200_sxm','b200':'b200_sxm','b300':'b300_sxm','gb200':'gb200','gb300':'gb300'}
+
+def device(gpu: Gpu, precision: Precision, *, constants: Calibration, block: bool=False, native: bool=True) -> Device:
     """Rates of ``gpu`` computing in ``precision``; ValueError where it has no such peak."""
     c = constants
     half = _half_precision(gpu, precision)
@@ -63,6 +78,16 @@ def device(gpu: Gpu, precision: Precision, *, constants: Calibration) -> Device:
         num_sms=gpu.num_sms,
         input_bytes=c.eight_bit_bytes if narrow else width,
         casts_inputs=narrow,
+        surface=surface(_SURFACE[gpu.name.split('-')[0]]) if gpu.name.split('-')[0] in _SURFACE else None,
+        format={Precision.FP8: 'fp8_block' if block else 'fp8', Precision.NVFP4:'nvfp4'}.get(precision,'bf16'),
+        peak_flops_per_s=gpu.peak(precision),
+        half_peak_flops_per_s=gpu.peak(half),
+        sustained={Precision.FP8: c.sustained_block if block else c.sustained_eight_bit, Precision.NVFP4: c.sustained_four_bit}.get(precision,clock*c.sustained),
+        half_sustained=clock*c.sustained,
+        attention_sustained=c.attention_sustained*(1.0 if native else c.attention_portable),
+        grouped=c.grouped_fraction,
+        expert_rows=c.expert_rows,
+        raw_memory_bytes_per_s=gpu.memory_bandwidth_bytes_per_s,
     )
 
 
@@ -78,6 +103,8 @@ def gemm_s(
 ) -> Floats:
     """Time of one kernel; shape (num_layouts,). ``half_precision``: stays in 16 bits."""
     c = constants
+    if dev.surface is not None:
+        return _measured_s(gemm, dev, half_precision)
     rate = dev.half_flops_per_s if half_precision else dev.gemm_flops_per_s
     fill = gemm.k / (gemm.k + c.small_k)
     best = np.min([_tiled(gemm, dev, tile, lost=c.wave_tail) for tile in _TILES], axis=0)
@@ -86,7 +113,21 @@ def gemm_s(
     written = gemm.groups * gemm.m * gemm.n * c.sixteen_bit_bytes
     width = c.sixteen_bit_bytes if half_precision else dev.input_bytes
     memory = (numbers * width + written) / dev.memory_bytes_per_s
-    return np.asarray(np.maximum(compute, memory) + c.kernel_gap_s, dtype=np.float64)
+    return np.asarray(np.maximum(compute, memory), dtype=np.float64)
+
+
+def _measured_s(gemm, dev, half):
+    table = dev.surface.gemm['bf16' if half else dev.format]
+    peak = dev.half_peak_flops_per_s if half else dev.peak_flops_per_s
+    w = 2.0 if half or dev.format=='bf16' else (1.0 if dev.format!='nvfp4' else 0.5625)
+    many = gemm.groups > 1
+    rows = gemm.m*gemm.groups
+    ratio = gemm_ratio(table, rows, gemm.n, gemm.k)
+    flops = 2*rows*gemm.n*gemm.k
+    lost = np.where(many, (gemm.m+dev.expert_rows)/gemm.m/dev.grouped, 1.0)
+    bytes_ = (gemm.groups*(gemm.m*gemm.k+gemm.k*gemm.n))*w+2*rows*gemm.n
+    ideal = np.maximum(flops*lost/peak, bytes_/dev.raw_memory_bytes_per_s)
+    return np.asarray(ideal*ratio/(dev.half_sustained if half else dev.sustained))
 
 
 def _tiled(gemm: Gemm, dev: Device, tile: tuple[float, float, float], *, lost: float) -> Floats:
@@ -107,13 +148,14 @@ def attention_s(
     query sees in one kernel.
     """
     c = constants
+    if dev.surface is not None:
+        share = attention_share(dev.surface, seq_len=2*keys, head_dim=head_dim)
+        f = c.multiply_add_flops * products / (dev.half_peak_flops_per_s * share * dev.attention_sustained)
+        return f, 2.5 * f / c.attention_backward_share
     reach = keys / (keys + c.attention_half_seq) * _head_reach(head_dim, c)
     forward = c.multiply_add_flops * products / (dev.attention_flops_per_s * reach)
     backward = 2.5 * c.multiply_add_flops * products
-    return (
-        forward + c.kernel_gap_s,
-        backward / (dev.attention_backward_flops_per_s * reach) + c.kernel_gap_s,
-    )
+    return forward, backward / (dev.attention_backward_flops_per_s * reach)
 
 
 def _head_reach(head_dim: float, c: Calibration) -> float:

@@ -2,10 +2,14 @@
 
 Legend
     t     tokens of a microbatch on a rank before tp;  h hidden;  f width of a feed-forward
-    w     share of the layers that are dense, with experts
+    D H   time of the device and of the host for one layer and direction
 
 A mean layer is the average over dense layers and layers with experts, weighted by their number, so
 that stages of a pipeline can be composed of it.
+
+The host launches one kernel after the other and runs ahead of the device while kernels are long;
+where they are short the device waits for it. A layer has stretches of both kinds, so it takes
+(D^q + H^q)^(1/q): the longer of the two for large q, their sum for q = 1.
 """
 
 from __future__ import annotations
@@ -14,16 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gigafactory.cost.calibration import Calibration
-from gigafactory.cost.collectives import (
-    Network,
-    all_gather_s,
-    all_to_all_s,
-    group,
-    send_s,
-)
 from gigafactory.cost.columns import Columns, Floats
-from gigafactory.cost.engine import Engine
+from gigafactory.cost.engine import Graphs
+from gigafactory.cost.exposed import Exposed, exposed_s
 from gigafactory.cost.flops import (
     Gemm,
     LayerGemms,
@@ -34,29 +31,8 @@ from gigafactory.cost.flops import (
     routed_tokens,
     tokens_per_rank,
 )
-from gigafactory.cost.kernels import (
-    Device,
-    attention_s,
-    gemm_s,
-    score_matrix_s,
-    streaming_s,
-)
-from gigafactory.describe.model import Model
-
-#: Kernels of one layer in forward beside its GEMMs and attention: norms, rotary, residual, ...
-_POINTWISE_KERNELS, _EAGER_KERNELS, _EXPERT_KERNELS = 8, 20, 40
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Everything about one study that does not depend on the layout."""
-
-    model: Model
-    seq_len: int
-    dev: Device
-    net: Network
-    engine: Engine
-    constants: Calibration
+from gigafactory.cost.kernels import attention_s, gemm_s, score_matrix_s, streaming_s
+from gigafactory.cost.setting import Setting
 
 
 @dataclass(frozen=True)
@@ -67,7 +43,7 @@ class Pass:
     attention_s: Floats
     kernels_s: Floats
     host_s: Floats
-    """Waiting for the host to launch, where it is slower than the device."""
+    """Waiting for the host to launch."""
     tp_comm_s: Floats
     cp_comm_s: Floats
     ep_comm_s: Floats
@@ -97,16 +73,20 @@ def mean_layer(setting: Setting, columns: Columns) -> Layer:
     x, c = setting, setting.constants
     imbalance = c.expert_imbalance if x.model.num_moe_layers else 1.0
     gemms = layer_gemms(x.model, columns, seq_len=x.seq_len, imbalance=imbalance)
-    gemm = _gemm_times(x, gemms)
+    products = gemm_times(x, gemms)
     attention = _attention_times(x, columns)
-    kernels, selective = _streaming_times(x, columns, gemms)
-    comm = _communication(x, columns, attention)
+    kernels, pointwise = _streaming_times(x, columns, gemms)
+    comm = exposed_s(x, columns, attention)
+    multiply = [sum(p[i] for p in products.values()) for i in (0, 1)]
     forward, back = (
-        _pass(x, gemm[i], attention[i], kernels[i], comm[i], launches=gemms, is_backward=i == 1)
+        _pass(x, multiply[i], attention[i], kernels[i], comm[i], columns, gemms, is_backward=i == 1)
         for i in (0, 1)
     )
-    repeated = selective if x.engine.flash_attention else selective + attention[0]
-    return Layer(forward=forward, backward=back, selective_s=repeated)
+    return Layer(
+        forward=forward,
+        backward=back,
+        selective_s=_repeated_s(x, products, attention[0], pointwise),
+    )
 
 
 def head_s(setting: Setting, columns: Columns) -> Floats:
@@ -121,11 +101,6 @@ def head_s(setting: Setting, columns: Columns) -> Floats:
     return multiply + streaming_s(moved, dev=x.dev)
 
 
-def _weights(model: Model) -> tuple[float, float]:
-    moe = model.num_moe_layers / model.num_layers
-    return 1 - moe, moe
-
-
 def _sum_s(x: Setting, gemms: list[Gemm], *, half_precision: bool = False) -> Floats:
     times = [
         gemm_s(g, dev=x.dev, constants=x.constants, half_precision=half_precision) for g in gemms
@@ -133,20 +108,44 @@ def _sum_s(x: Setting, gemms: list[Gemm], *, half_precision: bool = False) -> Fl
     return np.asarray(np.sum(times, axis=0) if times else 0.0)
 
 
-def _gemm_times(x: Setting, gemms: LayerGemms) -> tuple[Floats, Floats]:
-    dense, moe = _weights(x.model)
-    parts = (
-        (1.0, gemms.attention, False),
-        (dense, gemms.dense_ffn, False),
-        (moe, gemms.beside_experts + gemms.experts, False),
-        (moe, gemms.router, True),
-    )
+def gemm_times(x: Setting, gemms: LayerGemms) -> dict[str, tuple[Floats, Floats]]:
+    """(forward, backward) of the linear parts of a mean layer, by part."""
+    dense, moe = x.dense_share, x.expert_share
+    # every second product of a feed-forward leads back to the hidden size
+    into, out = slice(0, None, 2), slice(1, None, 2)
+    parts: dict[str, list[tuple[float, list[Gemm], bool]]] = {
+        "attention": [(1.0, gemms.attention, False)],
+        "latent": [(1.0, gemms.latent, False)],
+        "ffn_in": [(dense, gemms.dense_ffn[into], False), (moe, gemms.beside_experts[into], False)],
+        "ffn_out": [(dense, gemms.dense_ffn[out], False), (moe, gemms.beside_experts[out], False)],
+        "experts": [(moe, gemms.experts, False)],
+        "router": [(moe, gemms.router, True)],
+    }
 
     def total(chosen: list[tuple[float, list[Gemm], bool]]) -> Floats:
         return np.asarray(sum(w * _sum_s(x, g, half_precision=half) for w, g, half in chosen))
 
-    back = [(w, [b for g in kernels for b in backward(g)], half) for w, kernels, half in parts]
-    return total(list(parts)), total(back)
+    def back(chosen: list[tuple[float, list[Gemm], bool]]) -> list[tuple[float, list[Gemm], bool]]:
+        return [(w, [b for g in kernels for b in backward(g)], half) for w, kernels, half in chosen]
+
+    return {name: (total(chosen), total(back(chosen))) for name, chosen in parts.items()}
+
+
+def _repeated_s(
+    x: Setting, products: dict[str, tuple[Floats, Floats]], attention: Floats, pointwise: Floats
+) -> Floats:
+    """What selective recompute adds to backward."""
+    again = x.engine.repeats
+    # without flash attention the score matrix is what selective recompute throws away
+    core = again.core_attention if x.engine.flash_attention else 1.0
+    return np.asarray(
+        again.pointwise * pointwise
+        + core * attention
+        + again.attention_gemms * products["attention"][0]
+        + again.latent_gemms * products["latent"][0]
+        + again.ffn_in * products["ffn_in"][0]
+        + again.ffn_out * products["ffn_out"][0]
+    )
 
 
 def _attention_times(x: Setting, columns: Columns) -> tuple[Floats, Floats]:
@@ -172,31 +171,30 @@ def _unfused(x: Setting) -> float:
 def _streaming_times(
     x: Setting, columns: Columns, gemms: LayerGemms
 ) -> tuple[tuple[Floats, Floats], Floats]:
-    """((forward, backward), what selective recompute repeats) of kernels that move bytes."""
+    """((forward, backward), norms and activations forward) of kernels that move bytes."""
     model, c = x.model, x.constants
     t = tokens_per_rank(columns, seq_len=x.seq_len)
     whole = t / columns.tp if x.engine.sequence_parallel else t
     norms = 8 * model.hidden * whole
     q_kv = (model.num_heads + model.num_kv_heads) * model.head_dim
     rotary = 2 * q_kv * t / columns.tp
-    activation = (3 if model.gated_ffn else 2) * _ffn_width(model) * t / columns.tp
+    activation = (3 if model.gated_ffn else 2) * _ffn_width(x) * t / columns.tp
     width = c.sixteen_bit_bytes * _unfused(x)
     plain = (norms + rotary + activation) * width
     routed = routed_tokens(model, columns, seq_len=x.seq_len) if model.num_moe_layers else 0 * t
     permuted = 2 * c.expert_kernel_passes * routed * model.hidden * c.sixteen_bit_bytes
-    permuted = permuted * _weights(model)[1]
+    permuted = permuted * x.expert_share
     cast_in, cast_out = _casts(x, gemms)
     forward = streaming_s(plain + permuted + cast_in, dev=x.dev)
     back = streaming_s(2 * plain + permuted + cast_out, dev=x.dev)
-    selective = streaming_s((norms + activation) * width, dev=x.dev)
-    return (forward, back), selective
+    return (forward, back), streaming_s((norms + activation) * width, dev=x.dev)
 
 
-def _ffn_width(model: Model) -> float:
+def _ffn_width(x: Setting) -> float:
     """Hidden units that one token passes in a mean layer."""
-    dense, moe = _weights(model)
+    model = x.model
     beside = model.num_shared_experts * model.moe_ffn + model.dense_residual * model.ffn
-    return dense * model.ffn + moe * (model.topk * model.moe_ffn + beside)
+    return x.dense_share * model.ffn + x.expert_share * (model.topk * model.moe_ffn + beside)
 
 
 def _casts(x: Setting, gemms: LayerGemms) -> tuple[Floats, Floats]:
@@ -204,80 +202,16 @@ def _casts(x: Setting, gemms: LayerGemms) -> tuple[Floats, Floats]:
     c = x.constants
     if not x.dev.casts_inputs:
         return np.asarray(0.0), np.asarray(0.0)
-    dense, moe = _weights(x.model)
     # read in 16 bits, written twice: as it is, and transposed for the other product
     moved = c.sixteen_bit_bytes + 2 * c.eight_bit_bytes
     parts = (
-        (1.0, gemms.attention),
-        (dense, gemms.dense_ffn),
-        (moe, gemms.beside_experts + gemms.experts),
+        (1.0, gemms.attention + gemms.latent),
+        (x.dense_share, gemms.dense_ffn),
+        (x.expert_share, gemms.beside_experts + gemms.experts),
     )
     inputs = sum(w * g.groups * g.m * g.k for w, kernels in parts for g in kernels)
     outputs = sum(w * g.groups * g.m * g.n for w, kernels in parts for g in kernels)
     return np.asarray(inputs * moved), np.asarray(outputs * moved)
-
-
-def _communication(
-    x: Setting, columns: Columns, attention: tuple[Floats, Floats]
-) -> tuple[tuple[Floats, Floats, Floats], tuple[Floats, Floats, Floats]]:
-    """Exposed (tp, cp, ep) seconds of a layer, forward and backward."""
-    c, engine = x.constants, x.engine
-    tp = _tensor_parallel_s(x, columns)
-    ring = _ring_s(x, columns)
-    ep = _expert_parallel_s(x, columns)
-    tp_shown = 1 - c.hidden_tp * engine.overlap_tp
-    ep_shown = 1 - c.hidden_ep * engine.overlap_ep
-    ways = []
-    for passes, beside in ((1, attention[0]), (2, attention[1])):
-        hidden = np.minimum(passes * ring, beside)
-        cp = passes * ring - hidden * (1 - c.overlap_contention)
-        ways.append((tp * tp_shown, cp, ep * ep_shown))
-    return ways[0], ways[1]
-
-
-def _tensor_parallel_s(x: Setting, columns: Columns) -> Floats:
-    """all_gather before and reduce_scatter after each half of a layer."""
-    model, c = x.model, x.constants
-    dense, moe = _weights(model)
-    t = tokens_per_rank(columns, seq_len=x.seq_len)
-    members = group(columns.tp, stride=1, net=x.net)
-    tokens_bytes = t * model.hidden * c.sixteen_bit_bytes
-    once = 2 * all_gather_s(tokens_bytes, members=members, net=x.net)
-    beside = bool(model.num_shared_experts or model.dense_residual)
-    total = once * (1 + dense + moe * beside) * (columns.tp > 1)
-    if model.num_moe_layers:
-        copies = routed_tokens(model, columns, seq_len=x.seq_len) * columns.etp
-        cut = group(columns.etp, stride=1, net=x.net)
-        gathered = copies * model.hidden * c.sixteen_bit_bytes
-        spread = 2 * all_gather_s(gathered, members=cut, net=x.net)
-        total = total + moe * spread * (columns.etp > 1)
-    return np.asarray(total)
-
-
-def _ring_s(x: Setting, columns: Columns) -> Floats:
-    """Keys and values going round the context-parallel ranks once."""
-    model, c = x.model, x.constants
-    t = tokens_per_rank(columns, seq_len=x.seq_len)
-    heads = np.maximum(model.num_kv_heads / columns.tp, 1.0)
-    width = 2.0 * model.head_dim
-    if model.mla is not None:
-        width = attention_width(model) / model.num_heads
-    block = t * heads * width * c.sixteen_bit_bytes
-    return np.asarray((columns.cp - 1) * send_s(block, stride=columns.tp, net=x.net))
-
-
-def _expert_parallel_s(x: Setting, columns: Columns) -> Floats:
-    """Dispatch and combine of a mean layer, one direction."""
-    model, c = x.model, x.constants
-    if not model.num_moe_layers:
-        return np.zeros(len(columns))
-    routed = routed_tokens(model, columns, seq_len=x.seq_len)
-    members = group(columns.ep, stride=columns.etp, net=x.net)
-    sent = routed * model.hidden * c.sixteen_bit_bytes * c.expert_imbalance
-    one_way = all_to_all_s(
-        sent, members=members, net=x.net, copies=model.topk, sparse=x.engine.sparse_dispatch
-    )
-    return np.asarray(_weights(model)[1] * 2 * one_way * (columns.ep > 1))
 
 
 def _pass(
@@ -285,33 +219,45 @@ def _pass(
     gemm: Floats,
     attention: Floats,
     kernels: Floats,
-    comm: tuple[Floats, Floats, Floats],
-    *,
+    comm: Exposed,
+    columns: Columns,
     launches: LayerGemms,
+    *,
     is_backward: bool,
 ) -> Pass:
     c = x.constants
-    products = _num_kernels(x, launches) * (2 if is_backward else 1)
-    pointwise = kernels + products * c.kernel_gap_s
+    single, routing, in_experts = _num_kernels(x, columns, launches)
+    direction = 2.0 if is_backward else 1.0
+    pointwise = kernels + direction * single * c.kernel_gap_s
     device = gemm + attention + pointwise
-    launch = 0.0 if x.engine.cuda_graphs else products * c.host_kernel_s
+    launched = {
+        Graphs.NONE: c.layer_launches + routing + in_experts,
+        Graphs.OUTSIDE_EXPERTS: in_experts,
+        Graphs.WHOLE: 0.0 * in_experts,
+    }[x.engine.graphs]
+    twice = c.overlap_launches if x.engine.overlap_ep and x.model.num_moe_layers else 1.0
+    host = direction * launched * twice * c.host_kernel_s
+    q = c.launch_exponent
     tp, cp, ep = comm
     return Pass(
         gemm_s=gemm,
         attention_s=attention,
         kernels_s=pointwise,
-        host_s=np.maximum(launch - device, 0.0),
+        host_s=np.asarray((device**q + host**q) ** (1 / q) - device),
         tp_comm_s=tp,
         cp_comm_s=cp,
         ep_comm_s=ep,
     )
 
 
-def _num_kernels(x: Setting, gemms: LayerGemms) -> float:
-    """Launches of a mean layer in forward."""
-    dense, moe = _weights(x.model)
-    pointwise = _POINTWISE_KERNELS if x.engine.fused_kernels else _EAGER_KERNELS
-    linear = len(gemms.attention) + dense * len(gemms.dense_ffn)
-    linear += moe * (len(gemms.beside_experts) + len(gemms.experts))
-    casts = linear if x.dev.casts_inputs else 0
-    return linear + casts + pointwise + 1 + moe * _EXPERT_KERNELS
+def _num_kernels(x: Setting, columns: Columns, gemms: LayerGemms) -> tuple[float, float, Floats]:
+    """Launches of a mean layer in forward: outside its experts, and for them."""
+    c, moe = x.constants, x.expert_share
+    linear = len(gemms.attention) + len(gemms.latent) + x.dense_share * len(gemms.dense_ffn)
+    linear += moe * len(gemms.beside_experts)
+    pointwise = c.fused_kernels if x.engine.fused_kernels else c.eager_kernels
+    casts = 2.0 if x.dev.casts_inputs else 1.0
+    # an expert's two products are kernels of their own on the way to the device
+    here = np.maximum(x.model.num_experts / columns.ep, 1.0) if moe else np.zeros(len(columns))
+    routing = moe * c.expert_kernels * (1.0 if x.engine.dropless else 0.3)
+    return linear * casts + pointwise + 1, routing, np.asarray(moe * (2 * casts * here + 10))

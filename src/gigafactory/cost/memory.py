@@ -21,9 +21,10 @@ from gigafactory.cost.columns import Columns, Floats, num_microbatches
 from gigafactory.cost.engine import MODERN, Engine
 from gigafactory.cost.flops import tokens_per_rank
 from gigafactory.cost.memory_keeping import USUAL, Keeping
-from gigafactory.cost.memory_layer import kept_bytes, layer_bytes
+from gigafactory.cost.memory_layer import kept_bytes, layer_bytes, left_bytes
 from gigafactory.cost.memory_stage import Stage, first_stage, last_stage, second_stage
 from gigafactory.cost.parameters import count_parameters
+from gigafactory.cost.sharding import expert_sharers
 from gigafactory.describe.cluster import Cluster, Precision
 from gigafactory.describe.job import Job
 from gigafactory.describe.layout import Sharding
@@ -93,9 +94,10 @@ def memory(
     if not by_cost and np.any(model.num_layers % (columns.pp * columns.vpp)):
         # where the first rank has fewer layers than the second, that one may be fuller
         stages.append(second_stage(model, columns, microbatches=count))
+    layers = _layers(model, job, columns, engine=engine, keeping=keeping, c=c)
     parts: dict[str, Floats] = {}
     for stage in stages:
-        rank = _rank(model, job, columns, stage, engine=engine, keeping=keeping, c=c)
+        rank = _rank(model, job, columns, stage, layers, keeping=keeping, c=c)
         fuller = sum(rank.values()) > sum(parts.values())
         parts = {name: np.where(fuller, rank[name], parts.get(name, 0.0)) for name in rank}
     moving = parts["activations_bytes"] + parts["logits_bytes"] + parts["working_bytes"]
@@ -111,14 +113,14 @@ def _rank(
     job: Job,
     columns: Columns,
     stage: Stage,
+    layers: tuple[_Layer, _Layer],
     *,
-    engine: Engine,
     keeping: Keeping,
     c: Calibration,
 ) -> dict[str, Floats]:
     state = _state(model, job, columns, stage, keeping=keeping, c=c)
-    kept, working = _activations(model, job, columns, stage, engine=engine, keeping=keeping, c=c)
-    kept_logits, moment = _logits(model, job, columns, stage, engine=engine, keeping=keeping, c=c)
+    kept, working = _activations(stage, layers, keeping=keeping)
+    kept_logits, moment = _logits(model, job, columns, stage, keeping=keeping, c=c)
     if not keeping.fused_weight_gradients:
         copies = c.weight_gradient_copies * c.sixteen_bit_bytes
         working = working + copies * _largest_matrix(model, columns)
@@ -143,18 +145,11 @@ def _rank(
 
 
 def _has_head(columns: Columns, stage: Stage) -> Floats:
-    return np.where(stage.has_head | (columns.pp == 1), 1.0, 0.0)
+    return np.where(stage.has_head, 1.0, 0.0)
 
 
 def _logits(
-    model: Model,
-    job: Job,
-    columns: Columns,
-    stage: Stage,
-    *,
-    engine: Engine,
-    keeping: Keeping,
-    c: Calibration,
+    model: Model, job: Job, columns: Columns, stage: Stage, *, keeping: Keeping, c: Calibration
 ) -> tuple[Floats, Floats]:
     """(kept until backward, there for a moment) of the loss of one microbatch."""
     t = tokens_per_rank(columns, seq_len=job.seq_len)
@@ -172,11 +167,10 @@ def _state(
     model: Model, job: Job, columns: Columns, stage: Stage, *, keeping: Keeping, c: Calibration
 ) -> dict[str, Floats]:
     dense, experts = stage_parameters(model, columns, stage)
-    replicas = (columns.dp * columns.cp).astype(np.float64)
-    alike = np.maximum(columns.tp * replicas / (columns.ep * columns.etp), 1.0)
-    whole, shared = dense + experts, dense / replicas + experts / alike
-    fsdp, none = columns.shards(Sharding.FSDP), columns.shards(Sharding.NONE)
+    whole, shared = dense + experts, dense / columns.sharing + experts / expert_sharers(columns)
+    fsdp, none = columns.shards(Sharding.FSDP, Sharding.HSDP), columns.shards(Sharding.NONE)
     held = np.where(fsdp, shared, whole)
+    summed = np.where(columns.shards(Sharding.ZERO2), shared, held)
     gradient = c.sixteen_bit_bytes if keeping.gradients_in_16_bits else c.gradient_bytes
     gradient = gradient * (1 + keeping.gradient_buckets)
     layers = np.maximum(stage.layers, 1.0)
@@ -187,10 +181,11 @@ def _state(
     gathered = 2 * (whole - tables) / layers * moved + tables * c.sixteen_bit_bytes
     gathered = np.where(fsdp, gathered, 0.0)
     copies = np.where(fsdp & keeping.sharded_master, 0.0, held)
+    owned, adam = np.where(none, whole, shared), _adam_bytes(job.precision, keeping, c)
     return {
         "parameters_bytes": copies * _parameter_bytes(job.precision, keeping, c),
-        "gradients_bytes": held * gradient,
-        "optimizer_bytes": np.where(none, whole, shared) * _adam_bytes(job.precision, keeping, c),
+        "gradients_bytes": summed * gradient,
+        "optimizer_bytes": np.where(columns.offload, 0.0, owned * adam),
         "gathered_bytes": gathered,
     }
 
@@ -235,29 +230,42 @@ def _largest_matrix(model: Model, columns: Columns) -> Floats:
     return np.asarray(np.maximum(np.maximum(ffn, expert), attention) * model.hidden)
 
 
-def _activations(
-    model: Model,
-    job: Job,
-    columns: Columns,
-    stage: Stage,
-    *,
-    engine: Engine,
-    keeping: Keeping,
-    c: Calibration,
-) -> tuple[Floats, Floats]:
-    """(kept from forward to backward, there while one layer is in backward) of a rank."""
-    kept, working = np.zeros(len(columns)), np.zeros(len(columns))
-    for has_experts, layers in ((False, stage.dense_layers), (True, stage.moe_layers)):
-        if not np.any(layers):
-            continue
+@dataclass(frozen=True)
+class _Layer:
+    """Bytes of one layer and microbatch; shapes (num_layouts,)."""
+
+    kept: Floats
+    """From forward to backward, of a mean layer."""
+    again: Floats
+    """While the layer is in backward: what is computed again, and gradients of its products."""
+
+
+def _layers(
+    model: Model, job: Job, columns: Columns, *, engine: Engine, keeping: Keeping, c: Calibration
+) -> tuple[_Layer, _Layer]:
+    """A dense layer and one with experts; nothing of a kind that the model lacks."""
+
+    def layer(*, has_experts: bool) -> _Layer:
         whole = layer_bytes(
             model, columns, seq_len=job.seq_len, precision=job.precision, engine=engine,
             keeping=keeping, has_experts=has_experts, constants=c,
         )  # fmt: skip
-        stored = kept_bytes(whole, columns, keeping=keeping, has_experts=has_experts)
-        kept = kept + layers * stored
-        # while a recomputed layer is in backward, all its activations exist
-        again = np.where(layers > 0, whole.all_bytes - stored + whole.products, 0.0)
-        working = np.maximum(working, again)
-    on_gpu = 1 - keeping.activations_on_host
-    return kept * stage.in_flight * on_gpu, working
+        left = left_bytes(whole, columns, keeping=keeping, has_experts=has_experts)
+        kept = kept_bytes(whole, left, columns, num_layers=model.num_layers)
+        return _Layer(kept=kept, again=whole.all_bytes - left + whole.products)
+
+    nothing = _Layer(kept=np.zeros(1), again=np.zeros(1))
+    moe = model.num_moe_layers
+    dense = layer(has_experts=False) if moe < model.num_layers else nothing
+    return dense, layer(has_experts=True) if moe else nothing
+
+
+def _activations(
+    stage: Stage, layers: tuple[_Layer, _Layer], *, keeping: Keeping
+) -> tuple[Floats, Floats]:
+    """(kept from forward to backward, there while one layer is in backward) of a rank."""
+    dense, experts = layers
+    kept = stage.dense_layers * dense.kept + stage.moe_layers * experts.kept
+    working = np.where(stage.dense_layers > 0, dense.again, 0.0)
+    working = np.maximum(working, np.where(stage.moe_layers > 0, experts.again, 0.0))
+    return kept * stage.in_flight * (1 - keeping.activations_on_host), working

@@ -22,6 +22,7 @@ from gigafactory.cost.columns import Columns, Floats
 from gigafactory.cost.engine import Engine
 from gigafactory.cost.flops import tokens_per_rank
 from gigafactory.cost.memory_keeping import Keeping, Part
+from gigafactory.cost.pipeline import recomputed_share
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.layout import Recompute
 from gigafactory.describe.model import Model
@@ -121,11 +122,21 @@ def layer_bytes(
     )
 
 
-def kept_bytes(whole: Kept, columns: Columns, *, keeping: Keeping, has_experts: bool) -> Floats:
-    """What the layout's recompute leaves of ``whole`` from forward to backward."""
+def left_bytes(whole: Kept, columns: Columns, *, keeping: Keeping, has_experts: bool) -> Floats:
+    """What the layout's recompute leaves of a layer that it treats."""
     some = whole.without(frozenset(keeping.selective), has_experts=has_experts)
-    kept = np.where(columns.recomputes(Recompute.SELECTIVE), some, whole.all_bytes)
-    return np.where(columns.recomputes(Recompute.FULL), whole.inputs / 2, kept)
+    left = np.where(columns.recomputes(Recompute.SELECTIVE), some, whole.all_bytes)
+    return np.where(columns.recomputes(Recompute.FULL), whole.inputs / 2, left)
+
+
+def kept_bytes(whole: Kept, left: Floats, columns: Columns, *, num_layers: int) -> Floats:
+    """A mean layer of a rank, from forward to backward: ``left`` of those that are treated.
+
+    Full recompute may treat some layers of a virtual stage only (``recompute_layers``).
+    """
+    full = columns.recomputes(Recompute.FULL)
+    share = np.where(full, recomputed_share(columns, num_layers=num_layers), 1.0)
+    return share * left + (1 - share) * whole.all_bytes
 
 
 def _attention_bytes(model: Model, w: Width) -> tuple[float, float, float]:

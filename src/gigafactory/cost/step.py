@@ -5,36 +5,54 @@ Legend
     F B   time of a microbatch on a mean stage, forward and backward, exposed communication included
     N     parameters on a rank
 
-step = M*(F+B) + imbalance + bubble (p-1)/v*(F+B) + exposed gradient and parameter traffic +
-optimizer + jitter. Everything before jitter is scaled by the software generation.
+step = M*(F+B) + imbalance + bubble + exposed gradient and parameter traffic + optimizer + jitter.
+The bubble is that of the schedule, see cost.pipeline. Everything before jitter is scaled by the
+software generation.
 
-Data-parallel traffic: gradients are reduce_scattered beside the last backward, parameters
-all_gathered beside the first forward (ZeRO-1, arXiv:1910.02054; DDP moves as much). FSDP gathers
-every layer's parameters twice and scatters its gradients once, for each microbatch.
+Data-parallel traffic is in cost.sharding. A layer depends on few columns, the traffic on a few
+others: both are priced once for each distinct combination, then gathered, and the rest runs over
+chunks that stay in the processor's cache. The result is that of evaluating every row by itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from gigafactory.cost.calibration import Calibration, published
-from gigafactory.cost.collectives import all_gather_s, group, network, send_s
-from gigafactory.cost.columns import Columns, Floats, num_microbatches
+from gigafactory.cost.collectives import network, send_s
+from gigafactory.cost.columns import Columns, Floats, Ints, distinct, num_microbatches
 from gigafactory.cost.engine import MODERN, Engine
 from gigafactory.cost.flops import model_flops_per_token, tokens_per_rank
 from gigafactory.cost.kernels import device, streaming_s
-from gigafactory.cost.layer import Layer, Setting, head_s, mean_layer
-from gigafactory.cost.parameters import count_parameters
-from gigafactory.cost.pipeline import bubble_s, slowest_stage_s
-from gigafactory.describe.cluster import Cluster
+from gigafactory.cost.layer import Layer, Pass, head_s, mean_layer
+from gigafactory.cost.offload import offload_s
+from gigafactory.cost.pipeline import (
+    Passes,
+    bubble_s,
+    chunks_a_rank,
+    recomputed_share,
+    slowest_stage_s,
+)
+from gigafactory.cost.setting import Setting
+from gigafactory.cost.sharding import Traffic, dp_exposed_s, rank_parameters, traffic
+from gigafactory.describe.cluster import Cluster, Gpu
 from gigafactory.describe.job import Job
-from gigafactory.describe.layout import Recompute, Sharding
+from gigafactory.describe.layout import Recompute, Schedule
 from gigafactory.describe.model import Model
+
+__all__ = ["Breakdown", "mfu", "rank_parameters", "step_seconds", "step_time"]
 
 #: Software years outside these are not known to the fit.
 _YEARS = (2020.0, 2027.0)
+#: What a layer and the output projection depend on.
+_LAYER_AXES = ("tp", "cp", "ep", "etp", "micro_batch")
+#: What the traffic between data-parallel ranks depends on.
+_MESH_AXES = ("tp", "pp", "cp", "dp", "ep", "etp", "shard", "sharding")
+#: Layouts evaluated at a time; their columns stay in the processor's cache.
+_CHUNK = 8192
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,7 @@ class Breakdown:
     """Kernels that only move bytes, and the gaps between kernels."""
     host_s: Floats
     head_s: Floats
-    """Output projection and loss, shared out over the stages."""
+    """Output projection, loss and input table, shared out over the stages."""
     recompute_s: Floats
     tp_comm_s: Floats
     cp_comm_s: Floats
@@ -71,6 +89,18 @@ class Breakdown:
         return np.asarray(np.sum(list(self.parts().values()), axis=0), dtype=np.float64)
 
 
+@dataclass(frozen=True)
+class _Prices:
+    """What was evaluated on distinct rows only, and which of them each layout is."""
+
+    layer: Layer
+    head_s: Floats
+    embedding_s: Floats
+    of_layer: Ints
+    traffic: Traffic
+    of_mesh: Ints
+
+
 def step_time(
     model: Model,
     job: Job,
@@ -84,21 +114,92 @@ def step_time(
 
     Legality and memory are not asked here: see plan.candidates and cost.memory.
     """
-    c = constants or published()
-    setting = Setting(
+    x = _setting(model, job, cluster, engine, constants or published())
+    told = np.empty((len(fields(Breakdown)), len(columns)))
+    for place, parts in _in_chunks(x, job, cluster, columns):
+        for row, name in zip(told, (f.name for f in fields(Breakdown)), strict=True):
+            row[place] = parts[name]
+    return Breakdown(*told)
+
+
+def step_seconds(
+    model: Model,
+    job: Job,
+    cluster: Cluster,
+    columns: Columns,
+    *,
+    engine: Engine = MODERN,
+    constants: Calibration | None = None,
+) -> Floats:
+    """``step_time(...).step_s`` without keeping the parts; shape (num_layouts,)."""
+    x = _setting(model, job, cluster, engine, constants or published())
+    told = np.empty(len(columns))
+    for place, parts in _in_chunks(x, job, cluster, columns):
+        told[place] = sum(parts.values())
+    return told
+
+
+def _setting(model: Model, job: Job, cluster: Cluster, engine: Engine, c: Calibration) -> Setting:
+    return Setting(
         model=model,
         seq_len=job.seq_len,
-        dev=device(cluster.host.gpu, job.precision, constants=c),
+        dev=device(cluster.host.gpu, job.precision, constants=c, block=engine.block_scaling, native=engine.native_attention),
         net=network(cluster, constants=c),
         engine=engine,
         constants=c,
     )
-    parts = _stage_parts(setting, columns, global_batch=job.global_batch)
-    slowdown = _generation(engine, c)
-    parts = {name: np.broadcast_to(value, len(columns)) * slowdown for name, value in parts.items()}
-    hosts = np.maximum(columns.num_gpus / cluster.host.num_gpus, 1.0)
-    total = np.sum(list(parts.values()), axis=0)
-    return Breakdown(**parts, jitter_s=total * c.jitter_per_doubling * np.log2(hosts))
+
+
+def _in_chunks(
+    x: Setting, job: Job, cluster: Cluster, columns: Columns
+) -> Iterator[tuple[slice, dict[str, Floats]]]:
+    """(which layouts, their parts with jitter), a chunk at a time."""
+    prices = _priced(x, columns)
+    slowdown = _generation(x.engine, cluster.host.gpu, x.constants)
+    for begin in range(0, len(columns), _CHUNK):
+        place = slice(begin, begin + _CHUNK)
+        chunk = columns.take(place)
+        here = replace(prices, of_layer=prices.of_layer[place], of_mesh=prices.of_mesh[place])
+        parts = _stage_parts(x, chunk, here, cluster=cluster, global_batch=job.global_batch)
+        parts = {name: value * slowdown for name, value in parts.items()}
+        hosts = np.maximum(chunk.num_gpus / cluster.host.num_gpus, 1.0)
+        total = sum(parts.values())
+        yield place, parts | {"jitter_s": total * x.constants.jitter_per_doubling * np.log2(hosts)}
+
+
+def _priced(x: Setting, columns: Columns) -> _Prices:
+    rows, of_layer = distinct(columns, names=_LAYER_AXES)
+    # DualPipe alone changes what a rank of one mesh holds
+    held = ("schedule",) if columns.runs(Schedule.DUAL).any() else ()
+    meshes, of_mesh = distinct(columns, names=(*_MESH_AXES, *held))
+    return _Prices(
+        layer=_whole(mean_layer(x, rows), len(rows)),
+        head_s=np.broadcast_to(head_s(x, rows), len(rows)),
+        embedding_s=_embedding_s(x, rows),
+        of_layer=of_layer,
+        traffic=traffic(x.model, meshes, net=x.net, constants=x.constants),
+        of_mesh=of_mesh,
+    )
+
+
+def _whole(layer: Layer, rows: int) -> Layer:
+    """Every part with one number a row, also where it is the same for all."""
+    return _each_part(layer, lambda part: np.broadcast_to(np.asarray(part, np.float64), rows))
+
+
+def _taken(layer: Layer, which: Ints) -> Layer:
+    return _each_part(layer, lambda part: part[which])
+
+
+def _each_part(layer: Layer, change: Callable[[Floats], Floats]) -> Layer:
+    def changed(one: Pass) -> Pass:
+        return Pass(**{f.name: change(getattr(one, f.name)) for f in fields(Pass)})
+
+    return Layer(
+        forward=changed(layer.forward),
+        backward=changed(layer.backward),
+        selective_s=change(layer.selective_s),
+    )
 
 
 def mfu(
@@ -117,40 +218,69 @@ def mfu(
     return np.asarray(per_token * job.tokens_per_step / (step_s * columns.num_gpus * peak))
 
 
-def _generation(engine: Engine, c: Calibration) -> float:
+def _generation(engine: Engine, gpu: Gpu, c: Calibration) -> float:
+    """Time over that of ripe software of the reference year."""
     year = min(max(engine.year, _YEARS[0]), _YEARS[1])
-    return float(np.exp(-c.generation_gain_per_year * (year - c.generation_reference_year)))
+    drift = c.generation_gain_per_year * (year - c.generation_reference_year)
+    age = max(year - gpu.released, 0.0)
+    return float(np.exp(c.ripening * np.exp(-age / c.ripening_years) - drift))
 
 
-def _stage_parts(x: Setting, columns: Columns, *, global_batch: int) -> dict[str, Floats]:
+def _stage_parts(
+    x: Setting, columns: Columns, prices: _Prices, *, cluster: Cluster, global_batch: int
+) -> dict[str, Floats]:
     """All parts but jitter."""
-    layer = mean_layer(x, columns)
+    layer, model = _taken(prices.layer, prices.of_layer), x.model
     count = num_microbatches(columns, global_batch=global_batch)
-    on_stage = x.model.num_layers / columns.pp
-    times = _microbatch_parts(x, layer, columns)
-    stage = {name: value * on_stage for name, value in times.items()}
-    head = head_s(x, columns)
-    stage["head_s"] = head / columns.pp
+    on_stage = model.num_layers / columns.pp
+    share = recomputed_share(columns, num_layers=model.num_layers)
+    share = share * columns.recomputes(Recompute.FULL)
+    stage = {
+        k: value * on_stage for k, value in _microbatch_parts(layer, columns, share, x).items()
+    }
+    head, embedding = prices.head_s[prices.of_layer], prices.embedding_s[prices.of_layer]
+    layers_s = sum(stage.values())
+    stage["head_s"] = (head + embedding) / columns.pp
     stage["pp_comm_s"] = _transfer_s(x, columns)
-    mean = np.sum(list(stage.values()), axis=0)
+    mean = layers_s + stage["head_s"] + stage["pp_comm_s"]
     slowest = slowest_stage_s(
-        (mean - stage["head_s"]) / on_stage,
+        (layers_s + stage["pp_comm_s"]) / on_stage,
         head_s=head,
+        embedding_s=embedding,
         columns=columns,
-        num_layers=x.model.num_layers,
+        num_layers=model.num_layers,
     )
+    passes = _passes(layer, mean, stage, on_stage)
+    moved = prices.traffic.take(prices.of_mesh)
     parts = {name: value * count for name, value in stage.items()}
+    parts["pp_comm_s"] = parts["pp_comm_s"] + moved.tied_s
     parts["imbalance_s"] = (slowest - mean) * count
-    parts["bubble_s"] = bubble_s(mean, columns=columns)
-    parts["dp_comm_s"] = _data_parallel_s(x, columns, layer, count)
-    parts["optimizer_s"] = _optimizer_s(x, columns)
+    parts["bubble_s"] = bubble_s(passes, columns=columns)
+    parts["dp_comm_s"] = dp_exposed_s(
+        moved,
+        columns=columns,
+        count=count,
+        forward_s=layer.forward.all_s * on_stage,
+        backward_s=layer.backward.all_s * on_stage,
+        engine=x.engine,
+        constants=x.constants,
+    )
+    parts["optimizer_s"] = _optimizer_s(x, columns, moved.own_parameters, cluster=cluster)
     return parts
 
 
-def _microbatch_parts(x: Setting, layer: Layer, columns: Columns) -> dict[str, Floats]:
-    """One mean layer and microbatch, both directions, by part."""
-    again = columns.recomputes(Recompute.FULL).astype(np.float64)
-    some = columns.recomputes(Recompute.SELECTIVE).astype(np.float64)
+def _passes(layer: Layer, mean: Floats, stage: dict[str, Floats], on_stage: Floats) -> Passes:
+    """Forward, backward and weight gradients of a mean stage; the first two are the whole."""
+    forward = layer.forward.all_s * on_stage + stage["pp_comm_s"] / 2 + stage["head_s"] / 3
+    # of the two products of a linear layer's backward, one is the gradient of the weight
+    return Passes(forward, mean - forward, layer.backward.gemm_s * on_stage / 2)
+
+
+def _microbatch_parts(
+    layer: Layer, columns: Columns, again: Floats, x: Setting
+) -> dict[str, Floats]:
+    """One mean layer and microbatch, both directions, by part; ``again``: share recomputed."""
+    some = columns.recomputes(Recompute.SELECTIVE)
     f, b = layer.forward, layer.backward
     return {
         "gemm_s": f.gemm_s + b.gemm_s,
@@ -160,69 +290,38 @@ def _microbatch_parts(x: Setting, layer: Layer, columns: Columns) -> dict[str, F
         "recompute_s": again * f.compute_s + some * layer.selective_s,
         "tp_comm_s": (1 + again) * f.tp_comm_s + b.tp_comm_s,
         "cp_comm_s": (1 + again) * f.cp_comm_s + b.cp_comm_s,
-        "ep_comm_s": (1 + again) * f.ep_comm_s + b.ep_comm_s,
+        "ep_comm_s": ((1 + again) * f.ep_comm_s + b.ep_comm_s) * _shown_by_schedule(x, columns),
     }
 
 
+def _shown_by_schedule(x: Setting, columns: Columns) -> Floats:
+    """Share of expert traffic that stays visible: a dual schedule hides it as overlap_ep does."""
+    dual = columns.runs(Schedule.DUAL, Schedule.DUAL_V)
+    return np.where(dual & (not x.engine.overlap_ep), 1 - x.constants.hidden_ep, 1.0)
+
+
 def _transfer_s(x: Setting, columns: Columns) -> Floats:
-    """Exposed sends between stages of one microbatch: v forward and v backward."""
+    """Exposed sends between stages of one microbatch: one forward and one backward a piece."""
     c = x.constants
     tokens = tokens_per_rank(columns, seq_len=x.seq_len) / columns.tp
     stride = columns.tp * columns.cp * columns.dp
     one = send_s(tokens * x.model.hidden * c.sixteen_bit_bytes, stride=stride, net=x.net)
     shown = 1 - c.hidden_pp * x.engine.overlap_pp
-    return np.asarray(2 * columns.vpp * one * shown * (columns.pp > 1))
+    pieces = np.where(columns.runs(Schedule.DUAL), 1.0, chunks_a_rank(columns))
+    return np.asarray(2 * pieces * one * shown * (columns.pp > 1))
 
 
-def rank_parameters(model: Model, columns: Columns) -> tuple[Floats, Floats]:
-    """(dense, expert) parameters on a rank of the first stage, which holds the embedding."""
-    p = count_parameters(model)
-    layers = p.dense_total - p.embedding - p.head - p.final_norm
-    # with one stage, embedding and head share a rank
-    tables = np.where(columns.pp == 1, p.embedding + p.head, p.embedding) + p.final_norm
-    dense = (layers / columns.pp + tables) / columns.tp
-    experts = p.expert_total / (columns.pp * columns.ep * columns.etp)
-    return dense, np.asarray(experts, dtype=np.float64)
+def _embedding_s(x: Setting, columns: Columns) -> Floats:
+    """Input table of one microbatch: rows read and written, gradients read and added."""
+    numbers = 4 * tokens_per_rank(columns, seq_len=x.seq_len) * x.model.hidden
+    return streaming_s(numbers * x.constants.sixteen_bit_bytes, dev=x.dev)
 
 
-def _exposed(comm: Floats, *, beside: Floats, x: Setting) -> Floats:
-    """What is left of ``comm`` when it runs beside ``beside`` seconds of computing."""
-    c = x.constants
-    if not x.engine.overlap_dp:
-        return comm
-    hidden = np.minimum(comm, c.overlap_window * beside)
-    return comm - hidden * (1 - c.overlap_contention)
-
-
-def _data_parallel_s(x: Setting, columns: Columns, layer: Layer, count: Floats) -> Floats:
-    c, net = x.constants, x.net
-    on_stage = x.model.num_layers / columns.pp
-    dense, experts = rank_parameters(x.model, columns)
-    replicas = columns.dp * columns.cp
-    everyone = group(replicas, stride=columns.tp, net=net)
-    expert_replicas = columns.tp * replicas / (columns.ep * columns.etp)
-    alike = group(expert_replicas, stride=columns.ep * columns.etp, net=net)
-
-    def moved_s(number_bytes: float) -> Floats:
-        of_dense = all_gather_s(dense * number_bytes, members=everyone, net=net)
-        of_experts = all_gather_s(experts * number_bytes, members=alike, net=net)
-        return np.asarray(of_dense * (replicas > 1) + of_experts * (expert_replicas > 1))
-
-    gather, scatter = moved_s(c.sixteen_bit_bytes), moved_s(c.gradient_bytes)
-    forward, back = layer.forward.all_s * on_stage, layer.backward.all_s * on_stage
-    once = _exposed(scatter, beside=back, x=x) + _exposed(gather, beside=forward, x=x)
-    each = _exposed(gather, beside=forward, x=x)
-    each = each + _exposed(gather + moved_s(c.sixteen_bit_bytes), beside=back, x=x)
-    return np.where(columns.shards(Sharding.FSDP), count * each, once)
-
-
-def _optimizer_s(x: Setting, columns: Columns) -> Floats:
+def _optimizer_s(x: Setting, columns: Columns, own: Floats, *, cluster: Cluster) -> Floats:
     """Reading and writing the state, reading gradients, writing parameters."""
     c = x.constants
-    dense, experts = rank_parameters(x.model, columns)
-    shared = ~columns.shards(Sharding.NONE)
-    replicas = columns.dp * columns.cp
-    alike = np.maximum(columns.tp * replicas / (columns.ep * columns.etp), 1.0)
-    own = np.where(shared, dense / replicas + experts / alike, dense + experts)
     per_number = 2 * c.optimizer_bytes + c.gradient_bytes + c.sixteen_bit_bytes
-    return streaming_s(own * per_number, dev=x.dev)
+    here = streaming_s(own * per_number, dev=x.dev)
+    if not columns.offload.any():
+        return here
+    return np.where(columns.offload > 0, offload_s(own, host=cluster.host, constants=c), here)

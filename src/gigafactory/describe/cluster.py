@@ -43,6 +43,8 @@ class Gpu(Spec):
     scaleup_bandwidth_bytes_per_s: BytesPerS = Field(gt=0)
     """Per direction, inside the scale-up (NVLink) domain."""
     num_sms: PositiveInt = 132
+    released: float = Field(default=2020.0, ge=2000.0, le=2100.0)
+    """When the first hosts were delivered, as a decimal year; software for it ripens from then."""
     source: str
 
     def peak(self, precision: Precision) -> float:
@@ -66,6 +68,10 @@ class Host(Spec):
     scaleup_gpus: PositiveInt | None = None
     """GPUs in one NVLink domain where that is larger than the host (NVL72); default: the host."""
     dram_bytes: Bytes = Field(gt=0)
+    dram_bandwidth_bytes_per_s: BytesPerS = Field(default=400e9, gt=0)
+    """Of the whole host; two sockets with 8 channels of DDR5-4800 have 614 GB/s at the pins."""
+    host_link_bandwidth_bytes_per_s: BytesPerS = Field(default=50e9, gt=0)
+    """Between a GPU and its host, per direction; PCIe 5.0 x16 measures 47 to 52 GB/s."""
     nvme_bytes: Bytes = 0.0
     nvme_write_bandwidth_bytes_per_s: BytesPerS = 0.0
     rated_w: Watts = Field(gt=0)

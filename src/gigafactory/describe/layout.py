@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import PositiveInt, model_validator
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.spec import Spec
@@ -25,8 +25,25 @@ class Sharding(StrEnum):
     """Plain DDP: every rank holds everything."""
     ZERO1 = "zero1"
     """Optimizer state."""
+    ZERO2 = "zero2"
+    """Gradients and optimizer state."""
     FSDP = "fsdp"
     """Parameters, gradients and optimizer state (ZeRO-3)."""
+    HSDP = "hsdp"
+    """As FSDP inside groups of ``shard`` ranks; the groups are copies of each other."""
+
+
+class Schedule(StrEnum):
+    """In which order a pipeline works on its microbatches."""
+
+    ONE_F_ONE_B = "1f1b"
+    """One forward, one backward; interleaved where vpp is above 1 (arXiv:2104.04473)."""
+    ZERO_BUBBLE = "zero_bubble"
+    """ZB-H1: gradients of weights fill the bubble (arXiv:2401.10241)."""
+    DUAL = "dual"
+    """DualPipe: microbatches enter at both ends, parameters twice (arXiv:2412.19437)."""
+    DUAL_V = "dual_v"
+    """DualPipeV: the same on half the ranks, each with both ends of a V of 2 x pp stages."""
 
 
 class Layout(Spec):
@@ -39,7 +56,8 @@ class Layout(Spec):
     tp: PositiveInt = 1
     pp: PositiveInt = 1
     vpp: PositiveInt = 1
-    """Virtual stages a rank (interleaved schedule); 1 = plain 1F1B."""
+    """Virtual stages a rank (interleaved schedule); 1 = plain."""
+    schedule: Schedule = Schedule.ONE_F_ONE_B
     cp: PositiveInt = 1
     dp: PositiveInt = 1
     ep: PositiveInt = 1
@@ -47,7 +65,13 @@ class Layout(Spec):
     micro_batch: PositiveInt = 1
     """Sequences in a microbatch of one data-parallel rank."""
     recompute: Recompute = Recompute.NONE
+    recompute_layers: NonNegativeInt = 0
+    """With recompute full: so many layers of each virtual stage; 0 = all of them."""
     sharding: Sharding = Sharding.ZERO1
+    shard: NonNegativeInt = 0
+    """With sharding zero1 or hsdp: ranks of dp x cp that share one copy; 0 = all of them."""
+    offload: bool = False
+    """Optimizer state and step live on the host, behind PCIe."""
     precision: Precision = Precision.BF16
 
     @property
@@ -56,12 +80,28 @@ class Layout(Spec):
         return self.tp * self.pp * self.cp * self.dp
 
     @model_validator(mode="after")
-    def _experts_fit_the_mesh(self) -> Layout:
-        inner = self.tp * self.cp * self.dp
-        if inner % (self.ep * self.etp):
-            raise ValueError(
-                f"ep {self.ep} x etp {self.etp} does not divide tp x cp x dp = {inner}"
-            )
-        if self.vpp > 1 and self.pp == 1:
-            raise ValueError(f"vpp {self.vpp} needs pp above 1")
+    def _axes_fit_the_mesh(self) -> Layout:
+        wrong = self._mesh_faults()
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
+
+    def _mesh_faults(self) -> list[str]:
+        inner, replicas = self.tp * self.cp * self.dp, self.cp * self.dp
+        grouped = self.sharding in (Sharding.ZERO1, Sharding.HSDP)
+        full = self.recompute is Recompute.FULL
+        rules = (
+            (inner % (self.ep * self.etp) == 0,
+             f"ep {self.ep} x etp {self.etp} does not divide tp x cp x dp = {inner}"),
+            (self.vpp == 1 or self.pp > 1, f"vpp {self.vpp} needs pp above 1"),
+            (self.pp > 1 or self.schedule is Schedule.ONE_F_ONE_B,
+             f"schedule {self.schedule} needs pp above 1"),
+            (self.schedule not in (Schedule.DUAL, Schedule.DUAL_V) or self.vpp == 1,
+             f"schedule {self.schedule} has its own two stages a rank; vpp must be 1"),
+            (not self.shard or grouped, f"shard {self.shard} needs sharding zero1 or hsdp"),
+            (replicas % max(self.shard, 1) == 0,
+             f"shard {self.shard} does not divide dp x cp = {replicas}"),
+            (not self.recompute_layers or full,
+             f"recompute_layers {self.recompute_layers} needs recompute full"),
+        )  # fmt: skip
+        return [text for holds, text in rules if not holds]

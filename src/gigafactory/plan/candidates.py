@@ -113,7 +113,8 @@ def _experts_fit(columns: Columns) -> Bools:
 
 def _with_choices(columns: Columns) -> Columns:
     """Each mesh with every way to recompute and to share state."""
-    choices = list(itertools.product(range(len(RECOMPUTES)), range(len(SHARDINGS))))
+    tried = [SHARDINGS.index(kind) for kind in (Sharding.NONE, Sharding.ZERO1, Sharding.FSDP)]
+    choices = list(itertools.product(range(len(RECOMPUTES)), tried))
     parts = [_choice(columns, recompute, sharding) for recompute, sharding in choices]
     names = list(Columns.__dataclass_fields__)
     return Columns(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})

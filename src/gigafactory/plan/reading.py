@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from gigafactory.cost.engine import Engine
+from gigafactory.cost.engine import Engine, Graphs, Repeats
 from gigafactory.describe.cluster import (
     Cluster,
     Fabric,
@@ -189,7 +189,9 @@ def layout_of(row: Row, *, precision: Precision) -> Layout:
         etp=int(_optional(row, "ETP") or 1) if experts else 1,
         micro_batch=_micro_batch(row, dp=dp, pp=pp),
         recompute=_recompute(row),
-        sharding=_sharding(row),
+        recompute_layers=_recompute_layers(row),
+        sharding=_sharding(row, replicas=dp * cp),
+        shard=_shard(row, replicas=dp * cp),
         precision=precision,
     )
 
@@ -215,7 +217,16 @@ def _recompute(row: Row) -> Recompute:
     return Recompute.NONE if text.startswith("none") else Recompute.SELECTIVE
 
 
-def _sharding(row: Row) -> Sharding:
+def _recompute_layers(row: Row) -> int:
+    """Layers of a virtual stage, where a row names a number; else 0, all of them."""
+    match = re.search(r"full.*?(\d+) layers", row.get("act_recompute", "").lower())
+    if not match:
+        return 0
+    stages = int(_optional(row, "PP") or 1) * int(_optional(row, "VPP") or 1)
+    return min(int(match[1]), max(int(number(row, "layers")) // stages, 1))
+
+
+def _sharding(row: Row, *, replicas: int) -> Sharding:
     text = row.get("dp_sharding", "").lower()
     rules = (
         (("zero1", "zero-1", "zero2", "zero-2", "distributed optimizer"), Sharding.ZERO1),
@@ -224,8 +235,16 @@ def _sharding(row: Row) -> Sharding:
     )
     for words, sharding in rules:
         if any(word in text for word in words):
-            return sharding
+            some = sharding is Sharding.FSDP and 0 < _shard(row, replicas=replicas) < replicas
+            return Sharding.HSDP if some else sharding
     return Sharding.ZERO1 if year_of(row) >= _OVERLAP_YEAR else Sharding.NONE
+
+
+def _shard(row: Row, *, replicas: int) -> int:
+    """Ranks that share one copy of the state, where the row names fewer than all; else 0."""
+    match = re.search(r"fsdp=(\d+)|over (\d+) gpus", row.get("dp_sharding", "").lower())
+    named = int(match[1] or match[2]) if match else 0
+    return named if 1 < named < replicas and replicas % named == 0 else 0
 
 
 def year_of(row: Row) -> float:
@@ -246,15 +265,57 @@ def engine_of(row: Row) -> Engine:
     return Engine(
         sequence_parallel=row.get("seq_parallel", "") != "no",
         flash_attention=year >= _FLASH_YEAR,
+        native_attention=_native_attention(row, year, vendor=compiled or megatron),
         fused_kernels=compiled or megatron,
         overlap_tp=_flag(overlap, ("ub_tp_comm", "tp/pp/dp"), default=tuned),
-        overlap_dp="no dp overlap" not in overlap and year >= _OVERLAP_YEAR,
+        overlap_dp=not re.search("no dp overlap|overlap disabled", overlap) and year >= _OVERLAP_YEAR,
         overlap_pp=_flag(overlap, ("overlap_p2p", "tp/pp/dp"), default=tuned),
         overlap_ep="moe_a2a_overlap=true" in flags,
         sparse_dispatch=year >= _SPARSE_YEAR or "hybridep" in flags or "deepep" in flags,
-        cuda_graphs="cuda_graph_scope" in flags and "cuda_graph_impl=none" not in flags,
+        graphs=_graphs(flags, compiled=compiled),
+        dropless="token-drop" not in row.get("notes", "").lower(),
+        block_scaling=bool(re.search(r"mxfp8|block|subchannel", row.get("precision", "").lower())),
+        repeats=_repeats(row.get("act_recompute", "").lower(), compiled=compiled),
         year=year,
     )
+
+
+def _native_attention(row: Row, year: float, *, vendor: bool) -> bool:
+    """Kernels for a new generation came to the vendor's libraries first, then to the open ones."""
+    if gpu_name_of(row).startswith("a100"):
+        return year >= 2023.55
+    return year >= (2024.0 if vendor else 2024.9)
+
+
+def _graphs(flags: str, *, compiled: bool) -> Graphs:
+    """What the host launches as graphs; XLA hands over whole programs."""
+    if compiled or ("full_iteration" in flags and "impl=none" not in flags):
+        return Graphs.WHOLE
+    captures = re.search(r"cuda_graph_scope=\[[^]]", flags) and "impl=none" not in flags
+    return Graphs.OUTSIDE_EXPERTS if captures else Graphs.NONE
+
+
+def _repeats(text: str, *, compiled: bool) -> Repeats:
+    """What a policy of selective recompute computes again."""
+    if "selective:" in text or "recomputemodule" in text:
+        return Repeats(
+            pointwise=float(bool(re.search("layernorm|moe_act|mlp", text))),
+            core_attention=float("core_attn" in text),
+            latent_gemms=float("up_proj" in text),
+            ffn_in=float(bool(re.search(r"[:+ ]mlp\b", text))),
+            ffn_out=0.0,
+        )
+    if "core_attn" in text:
+        return Repeats(pointwise=0.0, core_attention=1.0)
+    if "(op)" in text:
+        # torchtitan keeps every second product and attention
+        return Repeats(attention_gemms=0.5, latent_gemms=0.5, ffn_in=0.5, ffn_out=0.5)
+    if compiled:
+        # policies name what is kept; a fused attention is never among it
+        kept_all = "dot_only" in text or "dots" in text and "except" not in text
+        feeds = 0.0 if kept_all else 1.0
+        return Repeats(core_attention=1.0, ffn_in=feeds, ffn_out=float("qkv_out" in text))
+    return Repeats()
 
 
 def _flag(text: str, words: tuple[str, ...], *, default: bool) -> bool:

@@ -19,6 +19,7 @@ from gigafactory.cost.calibration import (
 from gigafactory.cost.columns import columns_of
 from gigafactory.cost.engine import Engine
 from gigafactory.cost.memory import memory
+from gigafactory.cost.memory_keeping import USUAL, Keeping
 from gigafactory.cost.step import step_time
 from gigafactory.cost.uncertainty import interval_s
 from gigafactory.describe.errors import InputError
@@ -38,6 +39,10 @@ ENGINES = (
         fused_kernels=False, flash_attention=False, sparse_dispatch=False, year=2024.0,
         attention_lag=1, block_scaling=True, fused_weight_gradients=False,
     ),  # fmt: skip
+)
+KEEPINGS = (
+    USUAL,
+    Keeping(fused_weight_gradients=False, flat_buckets=True, early_allocator=True),
 )
 
 
@@ -71,11 +76,15 @@ def everything(constants):
     told = []
     for study in studies():
         where = (study.model, study.job, study.cluster, LAYOUTS)
-        for engine in ENGINES:
+        for engine, keeping in zip(ENGINES, KEEPINGS, strict=True):
             given = {"engine": engine, "constants": constants}
             steps = step_time(*where, **given)
-            told += [steps.step_s, memory(*where, **given).total_bytes]
-            told += interval_s(steps, constants=constants)
+            told += [
+                steps.step_s,
+                memory(*where, **given, keeping=keeping).total_bytes,
+                memory(*where, **given).fragmentation_bytes,
+                *interval_s(steps, constants=constants),
+            ]
     return np.concatenate(told)
 
 
@@ -83,7 +92,7 @@ def everything(constants):
 def test_every_constant_is_read_by_the_equations(name):
     if name == "usable_memory":
         study = load_study("studies/grok-1-512.yaml")
-        assert usable_bytes(study) == pytest.approx(published().usable_memory * 80e9)
+        assert usable_bytes(study) == pytest.approx(published().usable_memory * 81559 * 2**20)
         return
     base = published()
     moved = replace(base, **{name: getattr(base, name) * 1.01 + 1e-12})

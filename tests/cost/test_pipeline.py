@@ -66,9 +66,10 @@ def test_a_part_of_the_layers_is_recomputed():
     columns = columns_of(
         *(Layout(pp=4, vpp=2, recompute="full", recompute_layers=n) for n in (0, 1, 3, 9)),
         Layout(pp=4, schedule="dual_v", recompute="full", recompute_layers=1),
+        Layout(pp=4, schedule="dual", recompute="full", recompute_layers=3),
     )
     told = recomputed_share(columns, num_layers=24)
-    assert told == pytest.approx([1, 1 / 3, 1, 1, 1 / 3])
+    assert told == pytest.approx([1, 1 / 3, 1, 1, 1 / 3, 1 / 2])
 
 
 def test_uneven_layers_leave_the_last_stage_one_less():

@@ -26,6 +26,7 @@ from gigafactory.cost.collectives import (
 )
 from gigafactory.cost.columns import columns_of, num_microbatches
 from gigafactory.cost.memory import Memory, memory
+from gigafactory.cost.memory_keeping import Keeping
 from gigafactory.cost.offload import offload_s, offloaded_bytes
 from gigafactory.cost.sharding import own_parameters, rank_parameters
 from gigafactory.cost.step import Breakdown, mfu, step_time
@@ -331,6 +332,17 @@ def activations_on_a_rank() -> float:
 @problem("memory", "GB")
 def total_on_a_rank() -> float:
     return float(held().total_bytes[0]) / 1e9
+
+
+@problem("memory", "GiB")
+def cut_model_allocated() -> float:
+    asked = study("grok-1-512", "model=llama-3-70b", "job.global_batch=16", "job.seq_len=4096")
+    shallow = asked.model.model_copy(update={"num_layers": 12})
+    parts = memory(
+        shallow, asked.job, asked.cluster, columns_of(Layout(tp=2, dp=4)),
+        keeping=Keeping(fused_weight_gradients=False),
+    )  # fmt: skip
+    return float(parts.allocated_bytes[0]) / 2**30
 
 
 #: Llama 3 405B on 16,384 GPUs (arXiv:2407.21783 table 4); one layer a virtual stage is our guess.

@@ -22,7 +22,7 @@ def scored():
 
 
 def test_the_document_keeps_the_contract(scored):
-    assert scored.keys() == {"rows", "summary", "by"}
+    assert scored.keys() == {"rows", "summary", "by", "memory", "fits"}
     assert scored["by"].keys() == {"gpu", "kind", "source"}
     for row in scored["rows"]:
         assert row.keys() == {"row_id", "measured", "predicted", "error", "skipped"}

@@ -160,6 +160,20 @@ def show_score(document: dict[str, Any]) -> None:
     for name, groups in document["by"].items():
         rows = (_score(key, {"summary": group}) for key, group in sorted(groups.items()))
         _print(_table(f"by {name}", header, rows))
+    if "memory" in document:
+        _show_memory(document["memory"], document["fits"], header)
+
+
+def _show_memory(scored: dict[str, Any], fits: dict[str, Any], header: tuple[str, ...]) -> None:
+    """Errors of the memory where rows state it, and the runs that would not fit."""
+    rows = [_score("all", scored)]
+    sources = sorted(scored["by"]["source"].items())
+    rows += [_score(key, {"summary": group}) for key, group in sources]
+    _print(_table("Predicted against measured memory", header, rows))
+    click.echo(
+        f"{fits['num_called_out_of_memory']} of {fits['num_rows']:,} runs that happened are called "
+        f"out of memory ({fits['num_over_as_usual']} if what they leave open is read as usual)"
+    )
 
 
 def layout_text(layout: dict[str, Any]) -> str:

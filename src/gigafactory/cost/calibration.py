@@ -101,6 +101,10 @@ class Calibration:
     runtime_fraction: float
     fragmentation: float
     usable_memory: float
+    weight_gradient_copies: float
+    bucket_numbers: float
+    fragmentation_early: float
+    runtime_most_bytes: float
 
 
 def read_constants(text: str, *, name: str = "calibration.yaml") -> dict[str, Constant]:

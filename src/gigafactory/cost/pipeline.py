@@ -82,7 +82,9 @@ def layers_of_last_stage(columns: Columns, *, num_layers: int) -> Floats:
 
 def recomputed_share(columns: Columns, *, num_layers: int) -> Floats:
     """Share of a rank's layers that full recompute repeats, where it is chosen."""
-    here = np.ceil(num_layers / (columns.pp * chunks_a_rank(columns)))
+    # each of DualPipe's two stages on a rank has L/p layers
+    pieces = np.where(columns.runs(Schedule.DUAL), 1.0, chunks_a_rank(columns))
+    here = np.ceil(num_layers / (columns.pp * pieces))
     layers = np.where(columns.recompute_layers > 0, columns.recompute_layers, here)
     return np.asarray(np.minimum(layers / here, 1.0), dtype=np.float64)
 

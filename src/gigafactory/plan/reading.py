@@ -145,10 +145,19 @@ def model_of(row: Row) -> Model:
             "topk": int(number(row, "topk")),
             "moe_ffn": moe_ffn,
             "num_shared_experts": _shared_experts(row, moe_ffn),
-            "num_dense_layers": int(_optional(row, "dense_layers") or 0),
+            "num_dense_layers": _dense_layers(row),
         }
     block = Block.LLAMA if gated else Block.GPT
     return Model(name="row", block=block, source=_NOWHERE, **shape)
+
+
+def _dense_layers(row: Row) -> int:
+    """Leading dense layers; a run cut to a few layers keeps one of them, where the model has any.
+
+    The column is that of the whole model. Three of 61 would be three of four.
+    """
+    stated = int(_optional(row, "dense_layers") or 0)
+    return min(stated, 1) if row.get("proxy_layers", "") else stated
 
 
 def _shared_experts(row: Row, moe_ffn: int) -> int:

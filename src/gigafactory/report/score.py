@@ -5,14 +5,26 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from gigafactory.plan.memory_table import (
+    FitPrediction,
+    MemoryPrediction,
+    predict_fits,
+    predict_memory,
+)
 from gigafactory.plan.table import RowPrediction, TrainingTable, predict_rows
+
+Predicted = TypeVar("Predicted", RowPrediction, MemoryPrediction)
 
 
 def score(table: TrainingTable) -> dict[str, Any]:
     """The document of `giga validate --json`; errors are predicted over measured, minus 1."""
-    return score_training(predict_rows(table.rows, table.gpus))
+    return {
+        **score_training(predict_rows(table.rows, table.gpus)),
+        "memory": score_memory(predict_memory(table.rows, table.gpus)),
+        "fits": score_fits(predict_fits(table.rows, table.gpus)),
+    }
 
 
 def score_training(predictions: Sequence[RowPrediction]) -> dict[str, Any]:
@@ -29,7 +41,36 @@ def score_training(predictions: Sequence[RowPrediction]) -> dict[str, Any]:
     }
 
 
-def summary(predictions: Sequence[RowPrediction]) -> dict[str, Any]:
+def score_memory(predictions: Sequence[MemoryPrediction]) -> dict[str, Any]:
+    """Rows that state their memory, summary, and that by GPU, source and what was counted."""
+    groupings: dict[str, Callable[[MemoryPrediction], str]] = {
+        "gpu": lambda row: row.gpu,
+        "source": lambda row: row.source,
+        "counted": lambda row: row.counted.value,
+    }
+    return {
+        "rows": [_memory_row(row) for row in predictions],
+        "summary": summary(predictions),
+        "by": {name: _by(predictions, key) for name, key in groupings.items()},
+    }
+
+
+def score_fits(predictions: Sequence[FitPrediction]) -> dict[str, Any]:
+    """Runs that happened, and which of them the equations call out of memory.
+
+    ``num_called_out_of_memory`` counts the leanest reading of what a row leaves open,
+    ``num_over_as_usual`` the usual one; the rows listed are those over in either.
+    """
+    over = [row for row in predictions if not (row.fits and row.fits_as_usual)]
+    return {
+        "num_rows": len(predictions),
+        "num_called_out_of_memory": sum(not row.fits for row in predictions),
+        "num_over_as_usual": sum(not row.fits_as_usual for row in predictions),
+        "rows": [_fit_row(row) for row in over],
+    }
+
+
+def summary(predictions: Sequence[RowPrediction | MemoryPrediction]) -> dict[str, Any]:
     """Counts, median and 90th percentile of the absolute error, and the median error (bias).
 
     The three are None where no row was scored. ``num_rows`` counts the skipped ones too.
@@ -45,10 +86,8 @@ def summary(predictions: Sequence[RowPrediction]) -> dict[str, Any]:
     }
 
 
-def _by(
-    predictions: Sequence[RowPrediction], key: Callable[[RowPrediction], str]
-) -> dict[str, dict[str, Any]]:
-    groups: dict[str, list[RowPrediction]] = defaultdict(list)
+def _by(predictions: Sequence[Predicted], key: Callable[[Predicted], str]) -> dict[str, Any]:
+    groups: dict[str, list[Predicted]] = defaultdict(list)
     for row in predictions:
         groups[key(row)].append(row)
     return {name: summary(rows) for name, rows in sorted(groups.items())}
@@ -61,4 +100,26 @@ def _row(row: RowPrediction) -> dict[str, Any]:
         "predicted": row.predicted_s,
         "error": row.error,
         "skipped": row.skipped,
+    }
+
+
+def _memory_row(row: MemoryPrediction) -> dict[str, Any]:
+    return {
+        "row_id": row.row_id,
+        "counted": row.counted.value,
+        "measured_bytes": row.measured_bytes,
+        "predicted_bytes": row.predicted_bytes,
+        "error": row.error,
+        "skipped": row.skipped,
+    }
+
+
+def _fit_row(row: FitPrediction) -> dict[str, Any]:
+    return {
+        "row_id": row.row_id,
+        "predicted_bytes": row.predicted_bytes,
+        "usual_bytes": row.usual_bytes,
+        "usable_bytes": row.usable_bytes,
+        "called_out_of_memory": not row.fits,
+        "assumed": list(row.assumed),
     }

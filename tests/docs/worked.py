@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from gigafactory.catalog.studies import load_study
-from gigafactory.cost import energy, flops, kernels, money, parameters, pipeline
+from gigafactory.cost import (
+    energy,
+    flops,
+    kernels,
+    money,
+    parameters,
+    pipeline,
+    token_kernels,
+    token_memory,
+)
 from gigafactory.cost import reliability as rel
 from gigafactory.cost.bill import bill
 from gigafactory.cost.calibration import published, published_constants
@@ -18,10 +27,12 @@ from gigafactory.cost.collectives import Network, all_gather_s, all_to_all_s, gr
 from gigafactory.cost.columns import columns_of, num_microbatches
 from gigafactory.cost.memory import Memory, memory
 from gigafactory.cost.step import Breakdown, mfu, rank_parameters, step_time
+from gigafactory.cost.token_constants import published_serving
 from gigafactory.cost.watts import Power, power_of
 from gigafactory.describe.cluster import Gpu, Precision
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.model import Model
+from gigafactory.describe.serving import Replica, Traffic
 from gigafactory.describe.study import Study
 from gigafactory.units import DAY_S, HOUR_S, KWH_J, YEAR_S
 
@@ -452,3 +463,24 @@ def h100_published_rate() -> float:
 @problem("calibration", "%")
 def one_year_of_software() -> float:
     return (1 - float(np.exp(-published().generation_gain_per_year))) * 100
+
+
+@problem("token", "experts")
+def touched_experts() -> float:
+    return float(token_kernels.distinct_experts(64.0, num_experts=256, topk=8))
+
+
+@problem("token", "kB")
+def llama_70b_kept() -> float:
+    one = Replica(kv_precision=Precision.FP8)
+    kept = token_memory.kept_bytes(
+        model("llama-3-70b"), one, tokens=1.0, constants=published_serving()
+    )
+    return float(kept) / 1e3
+
+
+@problem("token", "tokens")
+def drafted_tokens() -> float:
+    return Traffic(
+        input_tokens=1, output_tokens=100, num_draft_tokens=3, acceptance=0.8
+    ).tokens_per_step

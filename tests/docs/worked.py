@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,6 +18,7 @@ from gigafactory.cost import (
     money,
     parameters,
     pipeline,
+    surfaces,
     token_kernels,
     token_memory,
 )
@@ -484,3 +486,45 @@ def drafted_tokens() -> float:
     return Traffic(
         input_tokens=1, output_tokens=100, num_draft_tokens=3, acceptance=0.8
     ).tokens_per_step
+
+
+#: One GPU as the page "surfaces" has it.
+MEASURED = {"part": "h100-sxm", "peak_flops_per_s": 989.4e12, "memory_bytes_per_s": 3.35e12}
+
+
+@problem("surfaces", "us")
+def roofline_without_corner() -> float:
+    moved = 2 * (4096 * 8192 + 8192 * 8192 + 4096 * 8192)
+    return math.hypot(2 * 4096 * 8192**2 / 989.4e12, moved / 3.35e12) * 1e6
+
+
+@problem("surfaces", "us")
+def measured_multiplication() -> float:
+    form = surfaces.Format.BF16
+    return float(surfaces.gemm_s(4096, n=8192, k=8192, form=form, **MEASURED)) * 1e6
+
+
+@problem("surfaces", "us")
+def half_the_gpu() -> float:
+    half = {"part": "h100-sxm", "peak_flops_per_s": 494.7e12, "memory_bytes_per_s": 1.675e12}
+    form = surfaces.Format.BF16
+    return float(surfaces.gemm_s(4096, n=8192, k=8192, form=form, **half)) * 1e6
+
+
+@problem("surfaces", "%")
+def attention_share() -> float:
+    time_s = surfaces.attention_s(1, seq=8192, heads=32, kv_heads=8, head_dim=128, **MEASURED)
+    return float(2 * 32 * 8192**2 * 128 / time_s / 989.4e12) * 100
+
+
+@problem("surfaces", "us")
+def eight_rank_sum() -> float:
+    return 1e6 * float(
+        surfaces.nvlink_collective_s(
+            2.0**28,
+            op=surfaces.Collective.ALL_REDUCE,
+            num_ranks=8,
+            part="h100-sxm",
+            link_bytes_per_s=450e9,
+        )
+    )

@@ -29,7 +29,9 @@ from gigafactory.cost.collectives import Network, all_gather_s, all_to_all_s, gr
 from gigafactory.cost.columns import columns_of, num_microbatches
 from gigafactory.cost.memory import Memory, memory
 from gigafactory.cost.step import Breakdown, mfu, rank_parameters, step_time
+from gigafactory.cost.token_batching import ServingPoint
 from gigafactory.cost.token_constants import published_serving
+from gigafactory.cost.token_slo import usd_per_million_tokens
 from gigafactory.cost.watts import Power, power_of
 from gigafactory.describe.cluster import Gpu, Precision
 from gigafactory.describe.layout import Layout
@@ -528,3 +530,26 @@ def eight_rank_sum() -> float:
             link_bytes_per_s=450e9,
         )
     )
+
+
+@problem("token", "us")
+def rounded_corner() -> float:
+    return float(token_kernels.roofline_s(30.0, 40.0, sharpness=2.0))
+
+
+@problem("token", "$")
+def million_tokens() -> float:
+    one = np.ones(1)
+    point = ServingPoint(
+        num_gpus=2,
+        decoding=one,
+        concurrency=one,
+        step_s=one,
+        ttft_s=one,
+        tpot_s=one,
+        e2e_s=one,
+        requests_per_s=one,
+        input_tokens_per_s=one,
+        output_tokens_per_s=4000 * one,
+    )
+    return float(usd_per_million_tokens(point, gpu_usd_per_s=3 / HOUR_S)[0])

@@ -98,12 +98,13 @@ def serving_points(at: Deployment, traffic: Traffic, *, decoding: ArrayLike) -> 
     fresh, steps, v = _fresh(traffic), _num_steps(traffic), traffic.tokens_per_step
     wanted = b * fresh / steps
     space = np.maximum(_budget(at, traffic) - b * _verified(traffic), 1.0)
-    chunk = np.minimum(np.maximum(fresh, wanted), space)
-    share = np.minimum(wanted / chunk, 1.0)
+    # a prompt lies on one dp group; the chunk counts the tokens of all of them
+    chunk = np.minimum(np.maximum(fresh * at.replica.dp, wanted), space)
+    share = _waiting_share(at, np.minimum(wanted / chunk, 1.0))
     plain, mixed = _step_pair_s(at, traffic, b, chunk)
     step = (1 - share) * plain + share * mixed
     rate = b / (steps * step)
-    ttft = _ttft_s(at, fresh / chunk, share=share, mixed=mixed, step=step)
+    ttft = _ttft_s(at, fresh * at.replica.dp / chunk, share=share, mixed=mixed, step=step)
     tpot = step / v
     e2e = ttft + tpot * (traffic.output_tokens - 1)
     return ServingPoint(
@@ -118,6 +119,15 @@ def serving_points(at: Deployment, traffic: Traffic, *, decoding: ArrayLike) -> 
         input_tokens_per_s=rate * traffic.input_tokens,
         output_tokens_per_s=rate * traffic.output_tokens,
     )
+
+
+def _waiting_share(at: Deployment, share: Floats) -> Floats:
+    """Share of the steps that take as long as one with prompts.
+
+    dp groups step together: where prompts come to them at different times, all wait for each.
+    """
+    apart = 1 - (1 - share) ** at.replica.dp
+    return np.asarray(share + at.constants.dp_stall * (apart - share))
 
 
 def _step_pair_s(

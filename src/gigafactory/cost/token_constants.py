@@ -19,6 +19,10 @@ FILE = "calibration_serving.yaml"
 class ServingCalibration:
     """The values; what each means stands in calibration_serving.yaml, in the same order."""
 
+    multiply_add_flops: float
+    eight_bit_bytes: float
+    sixteen_bit_bytes: float
+    thirty_two_bit_bytes: float
     four_bit_bytes: float
     serving_gemm_sixteen_bit: float
     serving_gemm_eight_bit: float
@@ -32,6 +36,8 @@ class ServingCalibration:
     layer_latency_s: float
     expert_latency_s: float
     serving_pointwise_passes: float
+    four_bit_passes: float
+    expert_passes: float
     all_reduce_latency_s: float
     serving_scaleup_fraction: float
     host_step_s: float
@@ -45,6 +51,7 @@ class ServingCalibration:
     kv_memory_share: float
     reserved_output: float
     batch_fill: float
+    dp_stall: float
     server_fraction: float
     ttft_tail: float
     tpot_tail: float

@@ -22,8 +22,6 @@ from gigafactory.cost.token_constants import ServingCalibration
 from gigafactory.describe.cluster import Gpu, Precision
 from gigafactory.describe.serving import Replica, Runtime
 
-_MULTIPLY_ADD, _TWO_BYTES = 2.0, 2.0
-
 
 @dataclass(frozen=True)
 class Chip:
@@ -40,6 +38,10 @@ class Chip:
     """One weight of a quantised layer."""
     kv_bytes: float
     """One number of the KV cache."""
+    input_bytes: float
+    """One number of a quantised layer's input, which takes 8 bits or more."""
+    half_bytes: float
+    multiply_add_flops: float
     sharpness: float
     expert_rows: float
     all_reduce_latency_s: float
@@ -64,6 +66,9 @@ def chip(gpu: Gpu, replica: Replica, *, constants: ServingCalibration) -> Chip:
         scaleup_bytes_per_s=gpu.scaleup_bandwidth_bytes_per_s * c.serving_scaleup_fraction,
         weight_bytes=number_bytes(replica.precision, constants=c),
         kv_bytes=number_bytes(replica.kv_precision, constants=c),
+        input_bytes=max(number_bytes(replica.precision, constants=c), c.eight_bit_bytes),
+        half_bytes=c.sixteen_bit_bytes,
+        multiply_add_flops=c.multiply_add_flops,
         sharpness=c.roofline_sharpness,
         expert_rows=c.expert_rows,
         all_reduce_latency_s=c.all_reduce_latency_s,
@@ -73,8 +78,13 @@ def chip(gpu: Gpu, replica: Replica, *, constants: ServingCalibration) -> Chip:
 
 def number_bytes(precision: Precision, *, constants: ServingCalibration) -> float:
     """Bytes of one stored number, scales of its block included."""
-    known = {Precision.FP32: 4.0, Precision.FP8: 1.0, Precision.NVFP4: constants.four_bit_bytes}
-    return known.get(precision, _TWO_BYTES)
+    c = constants
+    known = {
+        Precision.FP32: c.thirty_two_bit_bytes,
+        Precision.FP8: c.eight_bit_bytes,
+        Precision.NVFP4: c.four_bit_bytes,
+    }
+    return known.get(precision, c.sixteen_bit_bytes)
 
 
 def roofline_s(compute_s: ArrayLike, memory_s: ArrayLike, *, sharpness: float) -> Floats:
@@ -89,10 +99,9 @@ def linear_s(m: ArrayLike, *, n: float, k: float, on: Chip, half: bool = False) 
     """One linear layer of n x k weights on m tokens. ``half``: it stays in 16 bits."""
     rows = np.asarray(m, np.float64)
     rate = on.half_flops_per_s if half else on.gemm_flops_per_s
-    width = _TWO_BYTES if half else on.weight_bytes
-    # inputs are quantised to no less than 8 bits on the way, outputs stay in 16
-    moved = n * k * width + rows * (k * max(width, 1.0) + n * _TWO_BYTES)
-    compute = _MULTIPLY_ADD * rows * n * k / rate
+    width, read = (on.half_bytes, on.half_bytes) if half else (on.weight_bytes, on.input_bytes)
+    moved = n * k * width + rows * (k * read + n * on.half_bytes)
+    compute = on.multiply_add_flops * rows * n * k / rate
     return roofline_s(compute, moved / on.weights_bytes_per_s, sharpness=on.sharpness)
 
 
@@ -106,9 +115,9 @@ def grouped_s(copies: ArrayLike, *, experts: ArrayLike, n: float, k: float, on: 
     """One grouped multiplication: ``copies`` token rows over ``experts`` matrices of n x k."""
     rows, groups = np.asarray(copies, np.float64), np.asarray(experts, np.float64)
     padded = rows + groups * on.expert_rows
-    compute = _MULTIPLY_ADD * padded * n * k / on.gemm_flops_per_s
+    compute = on.multiply_add_flops * padded * n * k / on.gemm_flops_per_s
     moved = groups * n * k * on.weight_bytes
-    moved = moved + rows * (k * max(on.weight_bytes, 1.0) + n * _TWO_BYTES)
+    moved = moved + rows * (k * on.input_bytes + n * on.half_bytes)
     memory = moved / on.weights_bytes_per_s
     return roofline_s(compute, memory, sharpness=on.sharpness) * on.expert_slowdown
 
@@ -118,13 +127,13 @@ def cache_attention_s(
 ) -> Floats:  # fmt: skip
     """Attention of decoding: ``read_bytes`` of the KV cache and ``products`` multiply-adds."""
     memory = np.asarray(read_bytes, np.float64) / on.kv_bytes_per_s
-    compute = _MULTIPLY_ADD * np.asarray(products, np.float64) / on.attention_flops_per_s
+    compute = on.multiply_add_flops * np.asarray(products, np.float64) / on.attention_flops_per_s
     return roofline_s(compute, memory, sharpness=on.sharpness)
 
 
 def prompt_attention_s(products: ArrayLike, *, on: Chip) -> Floats:
     """Flash attention of a prompt."""
-    return np.asarray(_MULTIPLY_ADD * np.asarray(products) / on.attention_flops_per_s)
+    return np.asarray(on.multiply_add_flops * np.asarray(products) / on.attention_flops_per_s)
 
 
 def all_reduce_s(whole_bytes: ArrayLike, *, ranks: int, on: Chip) -> Floats:

@@ -21,8 +21,6 @@ from gigafactory.describe.cluster import Gpu, Precision
 from gigafactory.describe.model import Model
 from gigafactory.describe.serving import Replica, Traffic
 
-_TWO_BYTES = 2.0
-
 
 def attention_is_quantised(model: Model, precision: Precision) -> bool:
     """Latent attention is left in 16 bits where experts go to 4."""
@@ -34,10 +32,12 @@ def weight_bytes(model: Model, replica: Replica, *, constants: ServingCalibratio
     p = count_parameters(model)
     width = number_bytes(replica.precision, constants=constants)
     attention = p.attention * model.num_layers
-    narrow = width if attention_is_quantised(model, replica.precision) else _TWO_BYTES
+    narrow = (
+        width if attention_is_quantised(model, replica.precision) else constants.sixteen_bit_bytes
+    )
     tables = p.embedding + p.head
     rest = p.dense_total - attention - tables
-    shared = attention * narrow + rest * width + tables * _TWO_BYTES
+    shared = attention * narrow + rest * width + tables * constants.sixteen_bit_bytes
     return replica.dp * shared + p.expert_total * width
 
 

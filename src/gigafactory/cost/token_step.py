@@ -37,12 +37,13 @@ from gigafactory.cost.token_memory import (
     attention_is_quantised,
     kept_bytes,
 )
-from gigafactory.describe.cluster import Gpu
+from gigafactory.describe.cluster import Gpu, Precision
 from gigafactory.describe.model import Model
 from gigafactory.describe.serving import Replica, Runtime
 
-_TWO_BYTES = 2.0
 _YEAR = 2026.0
+#: Two norms with their residuals: read both, write both.
+_WHOLE_PASSES = 8.0
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,11 @@ def _seen(model: Model, keys: ArrayLike) -> Floats:
 def _kernels_s(at: Deployment, m: Floats) -> Floats:
     model, c = at.model, at.constants
     routed = model.topk * model.num_moe_layers / model.num_layers
-    moved = m * model.hidden * c.serving_pointwise_passes * _TWO_BYTES * (1 + routed / 2)
+    narrow = at.replica.precision is Precision.NVFP4
+    inner = c.serving_pointwise_passes + c.four_bit_passes * narrow
+    # every rank norms and adds whole vectors; rotary, activation, casts are on its own share
+    passes = _WHOLE_PASSES + inner / at.replica.tp + c.expert_passes * routed / at.replica.tp
+    moved = m * model.hidden * passes * at.on.half_bytes
     gaps = c.layer_latency_s * model.num_layers + c.expert_latency_s * model.num_moe_layers
     return np.asarray(moved / at.on.weights_bytes_per_s * model.num_layers + gaps)
 
@@ -229,14 +234,14 @@ def _kernels_s(at: Deployment, m: Floats) -> Floats:
 def _comm_s(at: Deployment, m: Floats) -> Floats:
     """Two all_reduces a layer over tp; with dp groups, tokens go to experts and back."""
     model, replica, on = at.model, at.replica, at.on
-    one = all_reduce_s(m * model.hidden * _TWO_BYTES, ranks=replica.tp, on=on)
+    one = all_reduce_s(m * model.hidden * on.half_bytes, ranks=replica.tp, on=on)
     if not model.num_moe_layers or replica.dp == 1:
         return np.asarray(2 * model.num_layers * one)
     reach = min(model.topk, replica.ep)
     out = m / replica.tp * model.hidden * reach
     ranks = replica.tp * replica.dp
-    sent = exchange_s(out * max(on.weight_bytes, 1.0), ranks=ranks, on=on)
-    back = exchange_s(out * _TWO_BYTES, ranks=ranks, on=on)
+    sent = exchange_s(out * on.input_bytes, ranks=ranks, on=on)
+    back = exchange_s(out * on.half_bytes, ranks=ranks, on=on)
     dense = model.num_layers - model.num_moe_layers
     return np.asarray((model.num_layers + dense) * one + model.num_moe_layers * (sent + back))
 
@@ -245,7 +250,7 @@ def _head_s(at: Deployment, rows: Floats) -> Floats:
     """Output projection in 16 bits, and reading the logits once more to choose."""
     n = at.model.vocab / at.replica.tp
     product = linear_s(rows, n=n, k=at.model.hidden, on=at.on, half=True)
-    return np.asarray(product + rows * n * 2 * _TWO_BYTES / at.on.weights_bytes_per_s)
+    return np.asarray(product + rows * n * 2 * at.on.half_bytes / at.on.weights_bytes_per_s)
 
 
 def _host_s(at: Deployment, work: Work, device: Floats) -> Floats:

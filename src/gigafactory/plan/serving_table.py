@@ -212,15 +212,19 @@ def answer_s(asked: ServingQuestion, *, constants: ServingCalibration) -> dict[Q
 
 
 def _served(at: Deployment, asked: ServingQuestion) -> dict[Quantity, float]:
-    """Throughput of the best point under the limits; latencies at the load that was put on."""
+    """The best point under the limits; TTFT at the load that was put on, where it is stated.
+
+    A service whose load was turned up to its limits decodes as fast as limit or capacity let
+    it. Near that point TPOT as a function of the load is too steep to be of use: the load enters
+    only into the time to the first token.
+    """
     best = best_under(at, asked.traffic, asked.slo)
     if best is None:
         raise UnscorableError("no load keeps the limits on latency, by these equations")
-    if asked.requests_per_s is None:
-        return _latencies(at, best)
-    loaded = at_rate(at, asked.traffic, requests_per_s=asked.requests_per_s)
-    found = _latencies(at, loaded)
-    found[Quantity.THROUGHPUT] = _per_token(best, best.output_tokens_per_s)
+    found = _latencies(at, best)
+    if asked.requests_per_s is not None:
+        loaded = _latencies(at, at_rate(at, asked.traffic, requests_per_s=asked.requests_per_s))
+        found |= {name: loaded[name] for name in (Quantity.TTFT, Quantity.TTFT_P99)}
     return found
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from gigafactory.cost.calibration import Calibration
+from gigafactory.cost.token_constants import ServingCalibration
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "cost"
@@ -109,7 +110,8 @@ def test_the_index_leads_to_every_page_and_every_file_of_equations() -> None:
 
 def test_every_constant_is_named_on_a_page() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    constants = {field.name for field in fields(Calibration)}
+    kinds = (Calibration, ServingCalibration)
+    constants = {field.name for kind in kinds for field in fields(kind)}
     assert {name for name in constants if f"`{name}`" not in text} == set()
 
 

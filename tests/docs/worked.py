@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from gigafactory.catalog.studies import load_study
-from gigafactory.cost import energy, flops, kernels, money, parameters, pipeline, surfaces
+from gigafactory.cost import (
+    energy,
+    flops,
+    kernels,
+    money,
+    parameters,
+    pipeline,
+    surfaces,
+    token_kernels,
+    token_memory,
+)
 from gigafactory.cost import reliability as rel
 from gigafactory.cost.bill import bill
 from gigafactory.cost.calibration import published, published_constants
@@ -30,10 +40,14 @@ from gigafactory.cost.memory_keeping import Keeping
 from gigafactory.cost.offload import offload_s, offloaded_bytes
 from gigafactory.cost.sharding import own_parameters, rank_parameters
 from gigafactory.cost.step import Breakdown, mfu, step_time
+from gigafactory.cost.token_batching import ServingPoint
+from gigafactory.cost.token_constants import published_serving
+from gigafactory.cost.token_slo import usd_per_million_tokens
 from gigafactory.cost.watts import Power, power_of
 from gigafactory.describe.cluster import Gpu, Precision
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.model import Model
+from gigafactory.describe.serving import Replica, Traffic
 from gigafactory.describe.study import Study
 from gigafactory.units import DAY_S, HOUR_S, KWH_J, YEAR_S
 
@@ -525,6 +539,27 @@ def one_year_of_software() -> float:
     return (1 - float(np.exp(-published().generation_gain_per_year))) * 100
 
 
+@problem("token", "experts")
+def touched_experts() -> float:
+    return float(token_kernels.distinct_experts(64.0, num_experts=256, topk=8))
+
+
+@problem("token", "kB")
+def llama_70b_kept() -> float:
+    one = Replica(kv_precision=Precision.FP8)
+    kept = token_memory.kept_bytes(
+        model("llama-3-70b"), one, tokens=1.0, constants=published_serving()
+    )
+    return float(kept) / 1e3
+
+
+@problem("token", "tokens")
+def drafted_tokens() -> float:
+    return Traffic(
+        input_tokens=1, output_tokens=100, num_draft_tokens=3, acceptance=0.8
+    ).tokens_per_step
+
+
 #: One GPU as the page "surfaces" has it.
 MEASURED = {"part": "h100-sxm", "peak_flops_per_s": 989.4e12, "memory_bytes_per_s": 3.35e12}
 
@@ -565,3 +600,26 @@ def eight_rank_sum() -> float:
             link_bytes_per_s=450e9,
         )
     )
+
+
+@problem("token", "us")
+def rounded_corner() -> float:
+    return float(token_kernels.roofline_s(30.0, 40.0, sharpness=2.0))
+
+
+@problem("token", "$")
+def million_tokens() -> float:
+    one = np.ones(1)
+    point = ServingPoint(
+        num_gpus=2,
+        decoding=one,
+        concurrency=one,
+        step_s=one,
+        ttft_s=one,
+        tpot_s=one,
+        e2e_s=one,
+        requests_per_s=one,
+        input_tokens_per_s=one,
+        output_tokens_per_s=4000 * one,
+    )
+    return float(usd_per_million_tokens(point, gpu_usd_per_s=3 / HOUR_S)[0])

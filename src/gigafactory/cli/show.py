@@ -156,7 +156,7 @@ def show_run(document: dict[str, Any]) -> None:
 def show_score(document: dict[str, Any]) -> None:
     """The errors in all and by GPU, kind and source."""
     header = ("", "rows", "skipped", "median |error|", "p90 |error|", "bias")
-    _print(_table("Predicted against measured step time", header, [_score("all", document)]))
+    _print(_table("Predicted against measured time", header, [_score("all", document)]))
     for name, groups in document["by"].items():
         rows = (_score(key, {"summary": group}) for key, group in sorted(groups.items()))
         _print(_table(f"by {name}", header, rows))

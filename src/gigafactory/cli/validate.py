@@ -13,9 +13,9 @@ from gigafactory.cli.common import json_option, print_json, working
 @click.argument("table", type=click.Path(path_type=Path))
 @json_option
 def command(table: Path, as_json: bool) -> None:
-    """Predict every run in TABLE (a CSV of measured training runs) and show the errors.
+    """Predict every run in TABLE (a CSV of measured training or serving runs) and show the errors.
 
-    The error is predicted over measured step time, minus 1; never MFU, whose conventions differ.
+    The error is predicted over measured time, minus 1; never MFU, whose conventions differ.
 
     Example: giga validate shared/data/training_runs.csv
     """

@@ -107,10 +107,15 @@ class Calibration:
     runtime_most_bytes: float
 
 
-def read_constants(text: str, *, name: str = "calibration.yaml") -> dict[str, Constant]:
-    """The entries of a calibration file; InputError names what is missing, unknown or off range."""
+def read_constants(
+    text: str, *, name: str = "calibration.yaml", kind: type[Any] = Calibration
+) -> dict[str, Constant]:
+    """The entries of a calibration file; InputError names what is missing, unknown or off range.
+
+    ``kind``: the dataclass whose fields the file must hold.
+    """
     entries = YAML(typ="safe", pure=True).load(text)
-    wanted = {field.name for field in fields(Calibration)}
+    wanted = {field.name for field in fields(kind)}
     if not isinstance(entries, dict) or entries.keys() != wanted:
         differing = sorted(set(entries or ()) ^ wanted)
         raise InputError(f"{name}: constants missing or unknown: {', '.join(differing)}")

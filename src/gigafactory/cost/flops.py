@@ -147,10 +147,11 @@ def backward(gemm: Gemm) -> tuple[Gemm, Gemm]:
 
 
 def attended_keys(model: Model, *, seq_len: int) -> float:
-    """Mean number of keys that a query of a causal (windowed) attention sees."""
+    """Mean number of keys that a query of a causal (windowed) attention sees, over the layers."""
     s = float(seq_len)
     w = min(model.window or s, s)
-    return w - w * (w - 1) / (2 * s)
+    share = model.window_share
+    return share * (w - w * (w - 1) / (2 * s)) + (1 - share) * (s + 1) / 2
 
 
 def attention_width(model: Model) -> float:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
+from gigafactory.describe.cluster import Precision
 from gigafactory.describe.spec import Spec
 
 
@@ -58,7 +59,11 @@ class Model(Spec):
     """A dense MLP beside the experts in every layer (Grok-2)."""
     mla: Mla | None = None
     window: NonNegativeInt = 0
-    """Sliding window of the attention, 0 = full."""
+    """Sliding window (or chunk) of the attention, 0 = full."""
+    num_window_layers: NonNegativeInt | None = None
+    """Layers with the window, the others attend to everything; default: all."""
+    released_precision: Precision | None = None
+    """Number format of the published weights, where it is not 16 bits."""
     context: PositiveInt = 8192
     assumption: str = ""
     """Said wherever the model is printed, when its architecture is not public."""
@@ -79,7 +84,17 @@ class Model(Spec):
             raise ValueError("a dense model needs ffn above 0")
         if self.num_dense_layers > self.num_layers:
             raise ValueError(f"{self.num_dense_layers} dense layers of {self.num_layers}")
+        if (self.num_window_layers or 0) > self.num_layers:
+            raise ValueError(f"{self.num_window_layers} window layers of {self.num_layers}")
         return self
+
+    @property
+    def window_share(self) -> float:
+        """Share of the layers whose attention has a window."""
+        if not self.window:
+            return 0.0
+        layers = self.num_window_layers
+        return (self.num_layers if layers is None else layers) / self.num_layers
 
     @property
     def num_moe_layers(self) -> int:

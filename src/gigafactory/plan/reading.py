@@ -83,6 +83,10 @@ def _optional(row: Row, key: str) -> float | None:
     return found
 
 
+#: For the readers of other tables.
+optional = _optional
+
+
 def measured_step_s(row: Row) -> float:
     """The stated step time, else the one derived from tokens per second."""
     if row.get("trust", "").strip() == "C":

@@ -7,8 +7,9 @@ Nothing here looks at who published a row, its number, or what its model is call
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -16,6 +17,7 @@ from gigafactory.cost.calibration import Calibration
 from gigafactory.cost.columns import columns_of
 from gigafactory.cost.engine import Engine
 from gigafactory.cost.step import Breakdown, step_time
+from gigafactory.cost.uncertainty import interval_s
 from gigafactory.describe.cluster import Cluster, Gpu, Precision
 from gigafactory.describe.job import Job
 from gigafactory.describe.layout import Layout
@@ -33,6 +35,9 @@ from gigafactory.plan.reading import (
 )
 
 Row = Mapping[str, str]
+#: What rows of one sweep have in common; they differ in their layout.
+_SWEEP = ("source_id", "model_id", "layers", "gpu_class", "n_gpus", "seq_len", "global_batch",
+          "precision")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,25 @@ class RowPrediction:
     kind: str
     """Dense or experts, and the number format."""
     source: str
+    framework: str = ""
+    """Without its version."""
+    scale: str = ""
+    """GPUs of the run, in powers of four."""
+    sweep: str = ""
+    """What it shares with rows that differ in their layout alone."""
     measured_s: float | None = None
     predicted_s: float | None = None
+    low_s: float | None = None
+    high_s: float | None = None
+    """Four of five measured steps are expected between the two."""
     skipped: str | None = None
+
+    @property
+    def inside(self) -> bool:
+        """Whether the interval holds the measured step; False where the row was skipped."""
+        if self.measured_s is None or self.low_s is None or self.high_s is None:
+            return False
+        return self.low_s <= self.measured_s <= self.high_s
 
     @property
     def error(self) -> float | None:
@@ -125,25 +146,43 @@ def _predict(row: Row, gpus: Mapping[str, Gpu], constants: Calibration | None) -
         gpu=row.get("gpu_class", ""),
         kind=_kind(row),
         source=row.get("source_id", ""),
+        framework=re.split(r"[\d(,]", row.get("framework", ""))[0].strip(" -/"),
+        scale=_scale(row),
+        sweep=" ".join(row.get(key, "") for key in _SWEEP),
     )
     try:
         asked, measured_s = question(row, gpus)
-        predicted_s = answer_s(asked, constants=constants)
+        parts = answer(asked, constants=constants)
     except UnscorableError as reason:
-        return _with(told, skipped=str(reason))
+        return replace(told, skipped=str(reason))
     except ValueError as error:
-        return _with(told, skipped=f"not a possible run: {_first_message(error)}")
-    return _with(told, measured_s=measured_s, predicted_s=predicted_s)
+        return replace(told, skipped=f"not a possible run: {_first_message(error)}")
+    low, high = interval_s(parts, constants=constants)
+    return replace(
+        told,
+        measured_s=measured_s,
+        predicted_s=float(parts.step_s[0]),
+        low_s=float(low[0]),
+        high_s=float(high[0]),
+    )
+
+
+def _scale(row: Row) -> str:
+    """``64 to 255 GPUs``; empty where the number is not stated."""
+    try:
+        gpus = int(float(row.get("n_gpus", "")))
+    except ValueError:
+        return ""
+    least = 1
+    while 4 * least <= gpus:
+        least *= 4
+    return f"{least} to {4 * least - 1} GPUs"
 
 
 def _first_message(error: ValueError) -> str:
     if isinstance(error, ValidationError):
         return str(error.errors(include_url=False)[0]["msg"])
     return str(error)
-
-
-def _with(told: RowPrediction, **known: float | str) -> RowPrediction:
-    return RowPrediction(told.row_id, told.gpu, told.kind, told.source, **known)  # type: ignore[arg-type]
 
 
 def _kind(row: Row) -> str:

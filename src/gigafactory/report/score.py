@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from gigafactory.plan.memory_table import (
     FitPrediction,
@@ -13,13 +13,26 @@ from gigafactory.plan.memory_table import (
     predict_fits,
     predict_memory,
 )
+from gigafactory.plan.serving_table import ServingPrediction, ServingTable, predict_serving
 from gigafactory.plan.table import RowPrediction, TrainingTable, predict_rows
+from gigafactory.report.sweeps import orders
 
-Predicted = TypeVar("Predicted", RowPrediction, MemoryPrediction)
+
+class Scored(Protocol):
+    """A prediction beside what was measured."""
+
+    @property
+    def error(self) -> float | None:
+        """predicted / measured - 1; None where it was skipped."""
 
 
-def score(table: TrainingTable) -> dict[str, Any]:
+Told = TypeVar("Told", bound=Scored)
+
+
+def score(table: TrainingTable | ServingTable) -> dict[str, Any]:
     """The document of `giga validate --json`; errors are predicted over measured, minus 1."""
+    if isinstance(table, ServingTable):
+        return score_serving(predict_serving(table))
     return {
         **score_training(predict_rows(table.rows, table.gpus)),
         "memory": score_memory(predict_memory(table.rows, table.gpus)),
@@ -28,16 +41,39 @@ def score(table: TrainingTable) -> dict[str, Any]:
 
 
 def score_training(predictions: Sequence[RowPrediction]) -> dict[str, Any]:
-    """Rows, summary, and the summary by GPU, by kind and by source."""
+    """Rows, summary, the summary by GPU, kind, source, framework and scale; order in sweeps."""
     groupings: dict[str, Callable[[RowPrediction], str]] = {
         "gpu": lambda row: row.gpu,
         "kind": lambda row: row.kind,
         "source": lambda row: row.source,
+        "framework": lambda row: row.framework,
+        "scale": lambda row: row.scale,
+    }
+    scored = [row for row in predictions if row.error is not None]
+    held = sum(row.inside for row in scored)
+    return {
+        "rows": [_training_row(row) for row in predictions],
+        "summary": summary(predictions)
+        | {"interval_coverage": held / len(scored) if scored else None},
+        "by": _grouped(predictions, groupings),
+        "sweeps": orders(predictions),
+    }
+
+
+def score_serving(predictions: Sequence[ServingPrediction]) -> dict[str, Any]:
+    """The same for serving runs, one entry a measured quantity; times in seconds."""
+    groupings: dict[str, Callable[[ServingPrediction], str]] = {
+        "quantity": lambda row: row.quantity,
+        "gpu": lambda row: row.gpu,
+        "kind": lambda row: row.kind,
+        "source": lambda row: row.source,
+        "framework": lambda row: row.framework,
+        "scale": lambda row: row.scale,
     }
     return {
-        "rows": [_row(row) for row in predictions],
+        "rows": [{**_row(row), "quantity": row.quantity or None} for row in predictions],
         "summary": summary(predictions),
-        "by": {name: _by(predictions, key) for name, key in groupings.items()},
+        "by": _grouped(predictions, groupings),
     }
 
 
@@ -51,7 +87,7 @@ def score_memory(predictions: Sequence[MemoryPrediction]) -> dict[str, Any]:
     return {
         "rows": [_memory_row(row) for row in predictions],
         "summary": summary(predictions),
-        "by": {name: _by(predictions, key) for name, key in groupings.items()},
+        "by": _grouped(predictions, groupings),
     }
 
 
@@ -70,7 +106,7 @@ def score_fits(predictions: Sequence[FitPrediction]) -> dict[str, Any]:
     }
 
 
-def summary(predictions: Sequence[RowPrediction | MemoryPrediction]) -> dict[str, Any]:
+def summary(predictions: Sequence[Scored]) -> dict[str, Any]:
     """Counts, median and 90th percentile of the absolute error, and the median error (bias).
 
     The three are None where no row was scored. ``num_rows`` counts the skipped ones too.
@@ -86,14 +122,20 @@ def summary(predictions: Sequence[RowPrediction | MemoryPrediction]) -> dict[str
     }
 
 
-def _by(predictions: Sequence[Predicted], key: Callable[[Predicted], str]) -> dict[str, Any]:
-    groups: dict[str, list[Predicted]] = defaultdict(list)
+def _grouped(
+    predictions: Sequence[Told], groupings: Mapping[str, Callable[[Told], str]]
+) -> dict[str, dict[str, Any]]:
+    return {name: _by(predictions, key) for name, key in groupings.items()}
+
+
+def _by(predictions: Sequence[Told], key: Callable[[Told], str]) -> dict[str, Any]:
+    groups: dict[str, list[Told]] = defaultdict(list)
     for row in predictions:
         groups[key(row)].append(row)
     return {name: summary(rows) for name, rows in sorted(groups.items())}
 
 
-def _row(row: RowPrediction) -> dict[str, Any]:
+def _row(row: RowPrediction | ServingPrediction) -> dict[str, Any]:
     return {
         "row_id": row.row_id,
         "measured": row.measured_s,
@@ -101,6 +143,10 @@ def _row(row: RowPrediction) -> dict[str, Any]:
         "error": row.error,
         "skipped": row.skipped,
     }
+
+
+def _training_row(row: RowPrediction) -> dict[str, Any]:
+    return {**_row(row), "low": row.low_s, "high": row.high_s}
 
 
 def _memory_row(row: MemoryPrediction) -> dict[str, Any]:

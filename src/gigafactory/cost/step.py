@@ -26,11 +26,13 @@ from gigafactory.cost.engine import MODERN, Engine
 from gigafactory.cost.flops import model_flops_per_token, tokens_per_rank
 from gigafactory.cost.kernels import device, streaming_s
 from gigafactory.cost.layer import Layer, Setting, head_s, mean_layer
+from gigafactory.cost.measured import measured_constants, measured_device, measured_network
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.cost.pipeline import bubble_s, slowest_stage_s
 from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.job import Job
 from gigafactory.describe.layout import Recompute, Sharding
+from gigafactory.describe.measured import Measured
 from gigafactory.describe.model import Model
 
 #: Software years outside these are not known to the fit.
@@ -79,17 +81,25 @@ def step_time(
     *,
     engine: Engine = MODERN,
     constants: Calibration | None = None,
+    measured: Measured | None = None,
 ) -> Breakdown:
     """Predict the step of every layout in ``columns``; ValueError where the GPU lacks the format.
 
+    ``measured``: rates of the machine itself, in place of shares of the peaks in the catalog.
     Legality and memory are not asked here: see plan.candidates and cost.memory.
     """
     c = constants or published()
+    dev = device(cluster.host.gpu, job.precision, constants=c)
+    net = network(cluster, constants=c)
+    if measured:
+        dev = measured_device(dev, measured, precision=job.precision)
+        net = measured_network(net, measured)
+        c = measured_constants(c, measured)
     setting = Setting(
         model=model,
         seq_len=job.seq_len,
-        dev=device(cluster.host.gpu, job.precision, constants=c),
-        net=network(cluster, constants=c),
+        dev=dev,
+        net=net,
         engine=engine,
         constants=c,
     )

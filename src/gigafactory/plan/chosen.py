@@ -57,6 +57,8 @@ class Plan:
     """Why this layout wins."""
     limits: tuple[str, ...] = field(default=())
     """What would make it faster, by evaluating it again."""
+    calibration: str = ""
+    """Which machine was measured for it; empty: the published constants."""
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `giga plan --json`, without the time of the search."""
@@ -67,6 +69,7 @@ class Plan:
             "num_feasible": self.num_feasible,
             "explanation": list(self.explanation),
             "limits": list(self.limits),
+            "calibration": self.calibration,
         }
 
     @classmethod
@@ -80,6 +83,7 @@ class Plan:
                 num_feasible=int(document["num_feasible"]),
                 explanation=tuple(document.get("explanation", ())),
                 limits=tuple(document.get("limits", ())),
+                calibration=str(document.get("calibration", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a plan of `giga plan --json`: {error}") from None

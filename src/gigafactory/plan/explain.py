@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gigafactory.cost.columns import columns_of
-from gigafactory.cost.step import step_time
 from gigafactory.describe.cluster import FabricKind, Precision
 from gigafactory.describe.study import Study
 from gigafactory.plan.chosen import Candidate, Plan
+from gigafactory.plan.predicted import composes, step_of
 from gigafactory.units import show, show_time
 
 #: How the parts of a step are called in a sentence.
@@ -79,8 +79,9 @@ def _changes(study: Study, best: Candidate) -> Iterator[str]:
     if study.cluster.fabric.kind is not FabricKind.LOOPBACK:
         share = best.step_s / _step_s(_wider_nics(study), best) - 1
         yield f"NICs faster by 10 %: {share:+.1%} tokens per second."
-    share = best.step_s / _step_s(_wider_scaleup(study), best) - 1
-    yield f"Scale-up links faster by 10 %: {share:+.1%} tokens per second."
+    if not composes(study):
+        share = best.step_s / _step_s(_wider_scaleup(study), best) - 1
+        yield f"Scale-up links faster by 10 %: {share:+.1%} tokens per second."
     if study.job.precision is Precision.BF16:
         narrow = study.model_copy(
             update={"job": study.job.model_copy(update={"precision": Precision.FP8})}
@@ -95,7 +96,7 @@ def _changes(study: Study, best: Candidate) -> Iterator[str]:
 
 def _step_s(study: Study, best: Candidate) -> float:
     columns = columns_of(best.layout)
-    return float(step_time(study.model, study.job, study.cluster, columns).step_s[0])
+    return float(step_of(study, columns).step_s[0])
 
 
 def _wider_nics(study: Study) -> Study:

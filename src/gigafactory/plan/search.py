@@ -10,13 +10,14 @@ from gigafactory.cost.calibration import published
 from gigafactory.cost.columns import Columns, Floats, Ints, columns_of
 from gigafactory.cost.flops import model_flops_per_token
 from gigafactory.cost.memory import memory
-from gigafactory.cost.step import mfu, step_time
+from gigafactory.cost.step import mfu
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.study import Study
 from gigafactory.plan.candidates import candidates, complaints
 from gigafactory.plan.chosen import Candidate, Plan
 from gigafactory.plan.explain import explain, limits
+from gigafactory.plan.predicted import runnable, step_of
 from gigafactory.units import show
 
 #: Layouts evaluated in one call; their columns stay in the processor's cache.
@@ -37,12 +38,13 @@ def plan(study: Study) -> Plan:
         num_feasible=found.num_feasible,
         explanation=explain(study, found),
         limits=limits(study, found.best),
+        calibration=study.calibration.words if study.calibration else "",
     )
 
 
 def predict(study: Study, columns: Columns) -> list[Candidate]:
     """Every layout in ``columns`` with its prediction, whether it fits or not."""
-    steps = step_time(study.model, study.job, study.cluster, columns)
+    steps = step_of(study, columns)
     bytes_held = memory(study.model, study.job, study.cluster, columns)
     shares = mfu(
         steps.step_s, model=study.model, job=study.job, cluster=study.cluster, columns=columns
@@ -75,16 +77,14 @@ def usable_bytes(study: Study) -> float:
 
 
 def _searched(study: Study) -> Plan:
-    legal = candidates(study)
+    legal = runnable(study, candidates(study))
     if not len(legal):
         raise InputError(_nothing_legal(study))
     held = np.concatenate([_bytes(study, part) for part in _chunks(legal)])
     fitting = legal.take(held <= usable_bytes(study))
     if not len(fitting):
         raise InputError(_nothing_fits(study, legal, held))
-    times = np.concatenate(
-        [step_time(study.model, study.job, study.cluster, p).step_s for p in _chunks(fitting)]
-    )
+    times = np.concatenate([step_of(study, part).step_s for part in _chunks(fitting)])
     # ties go to the layout that was listed first, so that the same study gives the same plan
     order = np.argsort(times, kind="stable")[: 64 * _NUM_ALTERNATIVES]
     chosen = predict(study, fitting.take(_distinct(fitting.take(order), order)))
@@ -116,7 +116,13 @@ def _fixed(study: Study, layout: Layout) -> Plan:
     wrong = complaints(study, layout)
     if wrong:
         raise InputError("layout: " + "; ".join(wrong))
-    (only,) = predict(study, columns_of(layout))
+    asked = columns_of(layout)
+    if not len(runnable(study, asked)):
+        raise InputError(
+            "layout: the training program that this study's calibration measured is data parallel "
+            "only; set tp, pp, vpp, cp, ep and etp to 1 and recompute to none"
+        )
+    (only,) = predict(study, asked)
     if only.memory_bytes_per_gpu > usable_bytes(study):
         raise InputError(
             f"layout: it needs {show(only.memory_bytes_per_gpu, 'B')} of memory a GPU, and "

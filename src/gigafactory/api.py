@@ -149,9 +149,10 @@ def calibrate(
     if out.is_dir():
         raise InputError(f"{out} is a directory; name the file to write")
     wish = Wish(duration_s=QUICK_S if quick else THOROUGH_S, num_ranks=num_ranks, device=device)
-    measured = measure(wish, date=datetime.date.today().isoformat(), watch=watch)
     with _whole(out) as draft:
         assert draft
+        draft.touch()  # where it cannot be written, say so before measuring
+        measured = measure(wish, date=datetime.date.today().isoformat(), watch=watch)
         draft.write_text(write_calibration(measured), encoding="utf-8")
     return measured
 

@@ -56,6 +56,12 @@ def test_an_override_names_it_relative_to_here(file, machine, tmp_path, monkeypa
     assert study.calibration == machine()
 
 
+def test_our_program_is_not_planned_with_the_rates_of_a_gpu(file):
+    changed(file, lambda t: t.update(device="cuda"))
+    with pytest.raises(InputError, match="giga calibrate --device cpu"):
+        load_study(FIRST_LIGHT, overrides=(f"calibration={file}",))
+
+
 def test_a_searched_study_of_our_program_gets_a_layout_it_can_run(file):
     study = load_study(FIRST_LIGHT, overrides=(f"calibration={file}", "layout=null"))
     best = plan(study).best.layout

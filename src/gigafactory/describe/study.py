@@ -8,7 +8,7 @@ from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.faults import Faults
 from gigafactory.describe.job import Drill, Job, Policy, Train
 from gigafactory.describe.layout import Layout
-from gigafactory.describe.measured import Measured
+from gigafactory.describe.measured import DeviceKind, Measured
 from gigafactory.describe.model import Model
 from gigafactory.describe.money import Money
 from gigafactory.describe.spec import Spec
@@ -63,6 +63,11 @@ class Study(Spec):
         if self.calibration is None or self.train is None:
             return
         measured, threads = self.calibration, self.train.threads_per_worker
+        if measured.device is not DeviceKind.CPU:
+            raise ValueError(
+                f"calibration was measured on {measured.device}, and the training program runs on "
+                "the processor; measure again with giga calibrate --device cpu"
+            )
         ranks = self.layout.num_gpus if self.layout else self.cluster.num_training_gpus
         if ranks > measured.num_ranks:
             raise ValueError(

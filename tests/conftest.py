@@ -30,7 +30,7 @@ class MadeUp:
 
     seconds: ClassVar = {
         Unit.CALL: 1e-4, Unit.FLOP: 5e-12, Unit.BYTE: 1e-10, Unit.ELEMENT: 4e-9,
-        Unit.WEIGHT: 2e-9, Unit.SCORE_WIDTH: 5e-11, Unit.HOP: 3e-4,
+        Unit.WEIGHT: 2e-9, Unit.GROUP: 1e-5, Unit.SCORE_WIDTH: 5e-11, Unit.HOP: 3e-4,
     }  # fmt: skip
 
     def __call__(self, *, num_ranks: int = 2, slower: float = 1.0) -> Measured:

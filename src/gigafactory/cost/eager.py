@@ -149,6 +149,7 @@ def _grouped(model: Model, rows: Floats) -> Work:
     n, k = model.moe_ffn, model.hidden
     return {
         Unit.CALL: 1.0,
+        Unit.GROUP: float(model.num_experts),
         Unit.FLOP: 6.0 * rows * n * k,
         Unit.WEIGHT: float(model.num_experts * n * k),
     }

@@ -42,6 +42,7 @@ from gigafactory.describe.measured import (
 #: Bounds of what any machine can do, from a crowded small processor to a GPU, and what is counted.
 _PLAUSIBLE = {
     Unit.CALL: (0.0, 0.5, "one call"),
+    Unit.GROUP: (0.0, 0.5, "one product of several"),
     Unit.FLOP: (1e-17, 1e-7, "one FLOP"),
     Unit.BYTE: (1e-14, 1e-6, "one byte moved"),
     Unit.ELEMENT: (0.0, 1e-5, "one element"),

@@ -72,6 +72,8 @@ class Unit(StrEnum):
     """What the time of a piece is counted by."""
 
     CALL = "s_per_call"
+    GROUP = "s_per_group"
+    """One of several products in a call: a processor does them one after the other."""
     FLOP = "s_per_flop"
     BYTE = "s_per_byte"
     ELEMENT = "s_per_element"
@@ -94,7 +96,7 @@ TERMS = MappingProxyType({
     Piece.FLASH: (Unit.CALL, Unit.FLOP),
     Piece.FLASH_BACKWARD: (Unit.CALL, Unit.FLOP),
     Piece.LINEAR: (Unit.CALL, Unit.FLOP, Unit.ELEMENT, Unit.WEIGHT),
-    Piece.GROUPED: (Unit.CALL, Unit.FLOP, Unit.WEIGHT),
+    Piece.GROUPED: (Unit.CALL, Unit.GROUP, Unit.FLOP, Unit.WEIGHT),
     Piece.NORMS: (Unit.CALL, Unit.ELEMENT),
     Piece.ROTARY: (Unit.CALL, Unit.ELEMENT),
     Piece.ATTENTION: (Unit.CALL, Unit.ELEMENT, Unit.SCORE_WIDTH),

@@ -29,6 +29,9 @@ class Bench:
     device: torch.device
     dtype: torch.dtype
     """Of products; the rest of the network stays in float32."""
+    depth: int = 1
+    """Forward passes before the first backward: as many layers, so that what backward reads has
+    left the caches of a processor, as it has in a network."""
 
     def of(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """A leaf with a gradient, normally distributed."""
@@ -42,16 +45,22 @@ class Bench:
 
 
 def both_ways(bench: Bench, compute: Callable[[], Tensor], *leaves: Tensor) -> Callable[[], None]:
-    """Forward, and backward from a gradient of ones."""
+    """Forward ``bench.depth`` times, then backward as often from a gradient of ones."""
     with bench.cast():
         seed = torch.ones_like(compute())
 
     def run() -> None:
         with bench.cast():
-            out = compute()
-        torch.autograd.grad(out, leaves, seed)
+            outs = [compute() for _ in range(bench.depth)]
+        while outs:
+            torch.autograd.grad(outs.pop(), leaves, seed)
 
     return run
+
+
+def in_depth(bench: Bench, piece: Piece, work: dict[Unit, float], run: Callable[[], None]) -> Case:
+    """A case whose call does the work of one ``bench.depth`` times."""
+    return Case(piece, {unit: bench.depth * amount for unit, amount in work.items()}, run)
 
 
 def launches(bench: Bench) -> Iterator[Case]:
@@ -133,7 +142,7 @@ def linears(bench: Bench, shapes: tuple[tuple[int, int, int], ...]) -> Iterator[
             Unit.ELEMENT: float(m * (k + n)),
             Unit.WEIGHT: float(n * k),
         }
-        yield Case(Piece.LINEAR, work, run)
+        yield in_depth(bench, Piece.LINEAR, work, run)
 
 
 def grouped(bench: Bench, shapes: tuple[tuple[int, int, int, int], ...]) -> Iterator[Case]:
@@ -147,8 +156,13 @@ def grouped(bench: Bench, shapes: tuple[tuple[int, int, int, int], ...]) -> Iter
             return grouped_matmul(rows, w.to(rows.dtype).transpose(1, 2), counts)
 
         run = both_ways(bench, compute, rows, w)
-        work = {Unit.CALL: 1.0, Unit.FLOP: 6.0 * E * m * n * k, Unit.WEIGHT: float(E * n * k)}
-        yield Case(Piece.GROUPED, work, run)
+        work = {
+            Unit.CALL: 1.0,
+            Unit.GROUP: float(E),
+            Unit.FLOP: 6.0 * E * m * n * k,
+            Unit.WEIGHT: float(E * n * k),
+        }
+        yield in_depth(bench, Piece.GROUPED, work, run)
 
 
 def norms(bench: Bench, shapes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
@@ -162,7 +176,7 @@ def norms(bench: Bench, shapes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
             return added
 
         run = both_ways(bench, compute, x, first.weight, second.weight)
-        yield Case(Piece.NORMS, {Unit.CALL: 1.0, Unit.ELEMENT: float(t * h)}, run)
+        yield in_depth(bench, Piece.NORMS, {Unit.CALL: 1.0, Unit.ELEMENT: float(t * h)}, run)
 
 
 def rotaries(bench: Bench, shapes: tuple[tuple[int, int, int, int], ...]) -> Iterator[Case]:
@@ -176,7 +190,7 @@ def rotaries(bench: Bench, shapes: tuple[tuple[int, int, int, int], ...]) -> Ite
 
         run = both_ways(bench, compute, x)
         work = {Unit.CALL: 1.0, Unit.ELEMENT: float(B * heads * T * d)}
-        yield Case(Piece.ROTARY, work, run)
+        yield in_depth(bench, Piece.ROTARY, work, run)
 
 
 def attentions(bench: Bench, shapes: tuple[tuple[int, int, int, int], ...]) -> Iterator[Case]:
@@ -191,7 +205,7 @@ def attentions(bench: Bench, shapes: tuple[tuple[int, int, int, int], ...]) -> I
         run = both_ways(bench, compute, q, k, v)
         scores = float(B * h * T * T)
         work = {Unit.CALL: 1.0, Unit.ELEMENT: scores, Unit.SCORE_WIDTH: scores * 2 * d}
-        yield Case(Piece.ATTENTION, work, run)
+        yield in_depth(bench, Piece.ATTENTION, work, run)
 
 
 def gates(bench: Bench, shapes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
@@ -203,14 +217,18 @@ def gates(bench: Bench, shapes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
             return nn.functional.gelu(a, approximate="tanh") * b
 
         run = both_ways(bench, compute, a, b)
-        yield Case(Piece.GATE, {Unit.CALL: 1.0, Unit.ELEMENT: float(rows * width)}, run)
+        work = {Unit.CALL: 1.0, Unit.ELEMENT: float(rows * width)}
+        yield in_depth(bench, Piece.GATE, work, run)
 
 
 class _RoutingOnly(Experts):
-    """Rows go to their experts and come back as they are."""
+    """Rows go to their experts, are cast as for a product, and come back as they are."""
 
     def _feed(self, rows: Tensor, counts: Tensor) -> Tensor:
-        return rows
+        device = rows.device.type
+        if not torch.is_autocast_enabled(device):
+            return rows
+        return rows.to(torch.get_autocast_dtype(device))
 
 
 def routes(bench: Bench, models: Iterable[tuple[Model, int, int]]) -> Iterator[Case]:
@@ -227,7 +245,7 @@ def routes(bench: Bench, models: Iterable[tuple[Model, int, int]]) -> Iterator[C
 
         run = both_ways(bench, compute, x, experts.gate.weight)
         copied = float(B * T * model.topk * model.hidden)
-        yield Case(Piece.ROUTE, {Unit.CALL: 1.0, Unit.ELEMENT: copied}, run)
+        yield in_depth(bench, Piece.ROUTE, {Unit.CALL: 1.0, Unit.ELEMENT: copied}, run)
 
 
 def embeddings(bench: Bench, shapes: tuple[tuple[int, int, int], ...]) -> Iterator[Case]:

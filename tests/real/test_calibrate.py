@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -62,6 +63,7 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     from gigafactory.run import measuring
 
     monkeypatch.setattr(measuring, "QUICK_S", 0.5)
+    monkeypatch.setattr(measuring, "Wish", functools.partial(Wish, is_tiny=True))
     out = tmp_path / "quick.yaml"
     assert status(["calibrate", "--quick", "--ranks", "1", "--out", str(out), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -108,11 +108,15 @@ def _fit_one(piece: Piece, samples: Sequence[Sampled], *, source: str, date: str
             value=float(f"{value:.4g}"),
             low=low,
             high=high,
-            source=f"{source}; {len(samples)} sizes, median error {missed:.1%}",
+            source=f"{source}; {_sizes(len(samples))}, median error {missed:.1%}",
             date=date,
             meaning=f"seconds for {what} of {piece}",
         )
     return entries
+
+
+def _sizes(count: int) -> str:
+    return "1 size" if count == 1 else f"{count} sizes"
 
 
 def piece_s(pieces: Pieces, piece: Piece, work: Mapping[Unit, Floats | float]) -> Floats:

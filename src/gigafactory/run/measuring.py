@@ -33,8 +33,8 @@ from gigafactory.run.engines.ours import rank_environment
 from gigafactory.run.launchers.launcher import Ended, Line, RankCommand
 from gigafactory.run.launchers.local import LocalLauncher
 
-#: Beyond the rounds: importing torch, setting up, telling.
-_PATIENCE_S = 180.0
+#: Beyond the rounds: importing torch, setting up, telling, and three rounds on a crowded machine.
+_PATIENCE_S = 600.0
 _DEFAULT_CPU_RANKS = 2
 _MOST_RANKS = 64
 #: Seconds of rounds; starting and setting up takes some ten more.

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gigafactory.describe.errors import InputError
 from gigafactory.describe.study import Study
 
 if TYPE_CHECKING:
     from gigafactory.describe.aim import EngineKind
     from gigafactory.describe.figures import Description
+    from gigafactory.describe.measured import DeviceKind, Measured
     from gigafactory.ledger.replay import ReplayResult
     from gigafactory.plan.chosen import Plan
     from gigafactory.run.driver import Progress, RunResult
@@ -160,6 +162,35 @@ def validate(table: str | Path) -> dict[str, Any]:
     from gigafactory.report.score import score
 
     return score(read_table(Path(table)))
+
+
+def calibrate(
+    out: Path,
+    *,
+    num_ranks: int | None = None,
+    device: DeviceKind | None = None,
+    quick: bool = False,
+    watch: Callable[[float], None] | None = None,
+) -> Measured:
+    """Measure this machine and write the calibration file ``out``, which studies can name.
+
+    As many ranks as will train must measure at once. ``quick``: a third of the time, a little less
+    certain. ``watch`` gets the share that is done.
+    """
+    import datetime
+
+    from gigafactory.catalog.calibrations import write_calibration
+    from gigafactory.run.measuring import QUICK_S, THOROUGH_S, Wish, measure
+
+    if out.is_dir():
+        raise InputError(f"{out} is a directory; name the file to write")
+    wish = Wish(duration_s=QUICK_S if quick else THOROUGH_S, num_ranks=num_ranks, device=device)
+    with _whole(out) as draft:
+        assert draft
+        draft.touch()  # where it cannot be written, say so before measuring
+        measured = measure(wish, date=datetime.date.today().isoformat(), watch=watch)
+        draft.write_text(write_calibration(measured), encoding="utf-8")
+    return measured
 
 
 def replay(ledger: str | Path) -> ReplayResult:

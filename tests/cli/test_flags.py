@@ -17,6 +17,7 @@ FLAGS = {
     "run": ["study", "--set", "--fresh", "--json", "--dir"],
     "report": ["folders", "--out"],
     "validate": ["table", "--json"],
+    "calibrate": ["--out", "--ranks", "--device", "--quick", "--json"],
     "replay": ["ledger", "--json"],
     "chat": ["folder", "--port", "--ask"],
 }

@@ -16,6 +16,7 @@ from gigafactory.cost import (
     energy,
     flops,
     kernels,
+    measured,
     money,
     parameters,
     pipeline,
@@ -46,6 +47,7 @@ from gigafactory.cost.token_slo import usd_per_million_tokens
 from gigafactory.cost.watts import Power, power_of
 from gigafactory.describe.cluster import Gpu, Precision
 from gigafactory.describe.layout import Layout
+from gigafactory.describe.measured import Entry, Piece, Unit
 from gigafactory.describe.model import Model
 from gigafactory.describe.serving import Replica, Traffic
 from gigafactory.describe.study import Study
@@ -623,3 +625,32 @@ def million_tokens() -> float:
         output_tokens_per_s=4000 * one,
     )
     return float(usd_per_million_tokens(point, gpu_usd_per_s=3 / HOUR_S)[0])
+@problem("measured", "GFLOP/s")
+def product_rate() -> float:
+    work = np.array([[1.0, 2.0 * 1024 * 256 * 256], [1.0, 2.0 * 64**3]])
+    _, flop_s = measured.solve(work, np.array([640e-6, 17.44e-6]))
+    return float(1e-9 / flop_s)
+
+
+@problem("measured", "GFLOP/s")
+def small_product_rate() -> float:
+    return 2.0 * 64**3 / 17.5e-6 / 1e9
+
+
+@problem("measured")
+def half_depth() -> float:
+    def rate(k: float) -> float:
+        return k / (2e-15 * 2 * k + 1e-12)
+
+    depths = np.arange(1, 1000)
+    return float(depths[np.argmin(np.abs(rate(depths) / rate(1e12) - 0.5))])
+
+
+@problem("measured", "ms")
+def attention_of_a_layer() -> float:
+    terms = {Unit.CALL: 0.5e-3, Unit.ELEMENT: 8e-9, Unit.SCORE_WIDTH: 50e-12}
+    pieces = {Piece.ATTENTION: {u: Entry(value=v, low=0, high=1, source="", date="", meaning="")
+                                for u, v in terms.items()}}  # fmt: skip
+    scores = 1024.0 * 4 * 128
+    work = {Unit.CALL: 1.0, Unit.ELEMENT: scores, Unit.SCORE_WIDTH: scores * 96}
+    return float(measured.piece_s(pieces, Piece.ATTENTION, work)) * 1e3

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from gigafactory.ledger.fold import fold
 from gigafactory.ledger.reader import read_ledger
+from gigafactory.report.chapters.comparison import comparison
+from gigafactory.report.chapters.plan import plan as plan_chapter
 from gigafactory.report.compare import compare, ratio_of
 from gigafactory.report.documents import read_plan
+from gigafactory.report.folder import read_folder
 
 
 def lines(folder, *, plan=True, twin=True, real=True):
@@ -50,3 +55,18 @@ def test_only_lines_that_somebody_knows(folder):
 )
 def test_a_ratio_needs_both(value, reference, wanted):
     assert ratio_of(value, reference) == wanted
+
+
+@pytest.mark.parametrize("calibration", ["", "a small machine, 2 ranks on cpu"])
+def test_the_page_says_how_wrong_the_planned_step_was_and_by_what_it_was_planned(
+    folder, calibration
+):
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["best"]["step_s"] = 2.1
+    plan["calibration"] = calibration
+    (folder / "plan.json").write_text(json.dumps(plan))
+    read = read_folder(folder)
+    chapter = comparison(read.plan, {"reality": read.reality})
+    assert "planned to take 2.10 s and took 2.00 s: an error of +5.0%" in chapter.intro
+    assert (calibration or "the published constants") in chapter.intro
+    assert ("Calibration:" in plan_chapter(read.plan).intro) is bool(calibration)

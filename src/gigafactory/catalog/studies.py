@@ -9,14 +9,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gigafactory.catalog.calibrations import read_calibration
 from gigafactory.catalog.complaints import spoken
 from gigafactory.catalog.merge import merge, nest
 from gigafactory.catalog.resolve import Problem, Resolver, prefixes
 from gigafactory.catalog.text import parse, read_mapping
 from gigafactory.describe.errors import InputError
+from gigafactory.describe.measured import Measured
 from gigafactory.describe.study import Study
 
 _SET = "--set"
+_CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,10 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
     """
     draft = _with_overrides(_with_parents(Path(path), ()), overrides)
     resolver = Resolver(str(path))
+    measured = _calibration(draft, Path(path))
     tree = resolver.resolve(Study, draft.tree)
+    if measured is not None:
+        tree[_CALIBRATION] = measured
     try:
         study = Study.model_validate(tree, context={"file": str(path)})
     except ValidationError as error:
@@ -81,6 +87,23 @@ def _with_overrides(draft: _Draft, overrides: Sequence[str]) -> _Draft:
         tree = merge(tree, nest(path, value))
         origins[path] = _SET
     return _Draft(tree, origins)
+
+
+def _calibration(draft: _Draft, study: Path) -> Measured | None:
+    """What the named file holds; the name is relative to the file that says it, or to here."""
+    name = draft.tree.pop(_CALIBRATION, None)
+    if name is None:
+        return None
+    origin = _origin((_CALIBRATION,), draft.origins) or str(study)
+    if not isinstance(name, str):
+        raise InputError(
+            f"{origin}: {_CALIBRATION}: must be the path of a file that giga calibrate wrote"
+        )
+    folder = Path() if origin == _SET else Path(origin).parent
+    try:
+        return read_calibration(folder / name)
+    except InputError as error:
+        raise InputError(f"{origin}: {_CALIBRATION}: {error}") from None
 
 
 def _leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -16,16 +16,20 @@ QUESTION = "What is the capital of France?"
 
 def commands(runs: Path) -> list[tuple[str, str]]:
     """(what it shows, the command) in order; the studies lie beside the Makefile."""
-    big, small = runs / "colossus", runs / "first-light"
+    big, small, measured = runs / "colossus", runs / "first-light", runs / "calibration.yaml"
     return [
         ("What is a 100,000-GPU factory?", f"describe studies/colossus.yaml --dir {big}"),
         ("How should the next Grok lie on it?", f"plan studies/colossus.yaml --dir {big}"),
         ("How would 90 days go?", f"simulate studies/colossus.yaml --dir {big}"),
         ("The same for this machine", f"describe studies/first-light.yaml --dir {small}"),
-        ("The twin of the real run", f"simulate studies/first-light.yaml --dir {small}"),
+        ("How fast is it?", f"calibrate --quick --device cpu --ranks 2 --out {measured}"),
+        (
+            "The twin of the real run",
+            f"simulate studies/first-light.yaml --set calibration={measured} --dir {small}",
+        ),
         (
             "Really train; one worker is killed on the way",
-            f"run studies/first-light.yaml --dir {small} --fresh",
+            f"run studies/first-light.yaml --set calibration={measured} --dir {small} --fresh",
         ),
         ("The recorded run, fed to the same brain again", f"replay {small}/ledger.jsonl"),
         ("A word with the models", f"chat {small} --ask {shlex.quote(QUESTION)}"),

@@ -18,6 +18,7 @@ VERBS = {
     "run": "Really train on this machine, and survive failures.",
     "report": "Lay plan, twin and reality side by side on one page.",
     "validate": "Score the equations on a table of measured runs.",
+    "calibrate": "Measure this machine, so that plans for it are right.",
     "replay": "Feed a recorded ledger back to the controller.",
     "chat": "Serve the trained model and a pretrained one to talk to.",
 }

@@ -6,7 +6,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.progress import Progress as Bar
 
 from gigafactory.units import show
@@ -61,6 +68,45 @@ class Screen:
     @staticmethod
     def _tenth(seen: Progress) -> int:
         return 10 * seen.step // max(1, seen.num_steps)
+
+
+class Measuring:
+    """The share of a measurement that is done; a line every quarter where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Bar(
+            TextColumn("measuring"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=1.0)
+        self._told = -1
+
+    def __enter__(self) -> Measuring:
+        self._bar.start()
+        if not self._console.is_terminal:
+            self._console.print("measuring this machine ...", style="dim")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, share: float) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=share)
+        quarter = int(4 * share)
+        if not self._console.is_terminal and quarter > max(self._told, 0):
+            self._told = quarter
+            self._console.print(f"{quarter / 4:.0%} of the rounds", style="dim")
 
 
 def _words(seen: Progress) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from gigafactory.units import show, show_time
 
 if TYPE_CHECKING:
     from gigafactory.describe.figures import Description, Figure
+    from gigafactory.describe.measured import Measured
 
 #: how many alternatives a person wants to see
 _TOP = 5
@@ -88,6 +90,8 @@ def show_plan(document: dict[str, Any]) -> None:
         f"memory, searched in {document['search_s']:.2f} s"
     )
     facts = {k: v for k, v in best.items() if isinstance(v, (int, float))}
+    if document["calibration"]:
+        click.echo(f"Calibration: {document['calibration']}.")
     _print(_table("Best layout", ("", ""), [("layout", layout_text(best["layout"]))]))
     _print(_table("", ("", ""), ((_words(k), quantity(k, v)) for k, v in facts.items())))
     parts = sorted(best["breakdown_s"].items(), key=lambda part: -part[1])
@@ -174,6 +178,34 @@ def _show_memory(scored: dict[str, Any], fits: dict[str, Any], header: tuple[str
         f"{fits['num_called_out_of_memory']} of {fits['num_rows']:,} runs that happened are called "
         f"out of memory ({fits['num_over_as_usual']} if what they leave open is read as usual)"
     )
+
+
+def show_calibration(measured: Measured, out: Path) -> None:
+    """Rates that people know, then how to use the file."""
+    facts = [
+        ("machine", measured.machine),
+        ("ranks at once", f"{measured.num_ranks}"),
+        ("took", show_time(measured.duration_s)),
+        *((name, value) for name, value in _rates(measured)),
+    ]
+    _print(_table(f"Calibration of this machine, {measured.date}", ("", ""), facts))
+    click.echo(f"{out} is written; use it with: --set calibration={out}")
+
+
+def _rates(measured: Measured) -> Iterator[tuple[str, str]]:
+    from gigafactory.describe.measured import Piece, Unit
+
+    for name, pieces in measured.formats.items():
+        yield f"{name} products", show(1 / pieces[Piece.GEMM][Unit.FLOP].value, "FLOP/s")
+        if Piece.FLASH in pieces:
+            flash = pieces[Piece.FLASH][Unit.FLOP].value
+            yield f"{name} causal attention", show(1 / flash, "FLOP/s")
+    alone, together = measured.alone, measured.together
+    yield "memory", show(1 / alone[Piece.STREAM][Unit.BYTE].value, "B/s")
+    yield "launching a kernel", show_time(alone[Piece.LAUNCH][Unit.CALL].value)
+    if together:
+        yield "all_reduce", show(1 / together[Piece.ALL_REDUCE][Unit.BYTE].value, "B/s")
+        yield "one message", show_time(together[Piece.ALL_REDUCE][Unit.HOP].value)
 
 
 def layout_text(layout: dict[str, Any]) -> str:

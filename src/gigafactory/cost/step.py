@@ -28,6 +28,7 @@ from gigafactory.cost.engine import MODERN, Engine
 from gigafactory.cost.flops import model_flops_per_token, tokens_per_rank
 from gigafactory.cost.kernels import device, streaming_s
 from gigafactory.cost.layer import Layer, Pass, head_s, mean_layer, weight_gradients_s
+from gigafactory.cost.measured import measured_constants, measured_device, measured_network
 from gigafactory.cost.offload import offload_s
 from gigafactory.cost.pipeline import (
     Passes,
@@ -41,6 +42,7 @@ from gigafactory.cost.sharding import Traffic, dp_exposed_s, rank_parameters, tr
 from gigafactory.describe.cluster import Cluster, Gpu
 from gigafactory.describe.job import Job
 from gigafactory.describe.layout import Recompute, Schedule
+from gigafactory.describe.measured import Measured
 from gigafactory.describe.model import Model
 
 __all__ = ["Breakdown", "mfu", "rank_parameters", "step_seconds", "step_time"]
@@ -111,12 +113,14 @@ def step_time(
     *,
     engine: Engine = MODERN,
     constants: Calibration | None = None,
+    measured: Measured | None = None,
 ) -> Breakdown:
     """Predict the step of every layout in ``columns``; ValueError where the GPU lacks the format.
 
+    ``measured``: rates of the machine itself, in place of shares of the peaks in the catalog.
     Legality and memory are not asked here: see plan.candidates and cost.memory.
     """
-    x = _setting(model, job, cluster, engine, constants or published())
+    x = _setting(model, job, cluster, engine, constants or published(), measured)
     told = np.empty((len(fields(Breakdown)), len(columns)))
     for place, parts in _in_chunks(x, job, cluster, columns):
         for row, name in zip(told, (f.name for f in fields(Breakdown)), strict=True):
@@ -132,23 +136,32 @@ def step_seconds(
     *,
     engine: Engine = MODERN,
     constants: Calibration | None = None,
+    measured: Measured | None = None,
 ) -> Floats:
     """``step_time(...).step_s`` without keeping the parts; shape (num_layouts,)."""
-    x = _setting(model, job, cluster, engine, constants or published())
+    x = _setting(model, job, cluster, engine, constants or published(), measured)
     told = np.empty(len(columns))
     for place, parts in _in_chunks(x, job, cluster, columns):
         told[place] = sum(parts.values())
     return told
 
 
-def _setting(model: Model, job: Job, cluster: Cluster, engine: Engine, c: Calibration) -> Setting:
+def _setting(
+    model: Model,
+    job: Job,
+    cluster: Cluster,
+    engine: Engine,
+    c: Calibration,
+    measured: Measured | None,
+) -> Setting:
+    dev = device(cluster.host.gpu, job.precision, constants=c, engine=engine)
+    net = network(cluster, constants=c)
+    if measured:
+        dev = measured_device(dev, measured, precision=job.precision)
+        net = measured_network(net, measured)
+        c = measured_constants(c, measured)
     return Setting(
-        model=model,
-        seq_len=job.seq_len,
-        dev=device(cluster.host.gpu, job.precision, constants=c, engine=engine),
-        net=network(cluster, constants=c),
-        engine=engine,
-        constants=c,
+        model=model, seq_len=job.seq_len, dev=dev, net=net, engine=engine, constants=c
     )
 
 

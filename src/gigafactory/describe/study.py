@@ -9,6 +9,7 @@ from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.faults import Faults
 from gigafactory.describe.job import Drill, Job, Policy, Train
 from gigafactory.describe.layout import Layout
+from gigafactory.describe.measured import DeviceKind, Measured
 from gigafactory.describe.model import Model
 from gigafactory.describe.money import Money
 from gigafactory.describe.spec import Spec
@@ -38,6 +39,8 @@ class Study(Spec):
     train: Train | None = None
     """Present where the study can really be run by our training program."""
     drill: Drill | None = None
+    calibration: Measured | None = None
+    """Constants measured on the machine itself by `giga calibrate`; in a file, its path."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Study:
@@ -53,8 +56,31 @@ class Study(Spec):
         asked, have = self.plan.gpus, self.cluster.num_training_gpus
         if isinstance(asked, int) and asked > have:
             raise ValueError(f"plan.gpus {asked} is more than the {have} that can train")
+        self._check_calibration()
         try:
             self.cluster.host.gpu.peak(self.job.precision)
         except ValueError as error:
             raise ValueError(f"job.precision: {error}") from None
         return self
+
+    def _check_calibration(self) -> None:
+        """What runs here must run as it was measured: as many ranks at once, as many threads."""
+        if self.calibration is None or self.train is None:
+            return
+        measured, threads = self.calibration, self.train.threads_per_worker
+        if measured.device is not DeviceKind.CPU:
+            raise ValueError(
+                f"calibration was measured on {measured.device}, and the training program runs on "
+                "the processor; measure again with giga calibrate --device cpu"
+            )
+        ranks = self.layout.num_gpus if self.layout else self.cluster.num_training_gpus
+        if ranks > measured.num_ranks:
+            raise ValueError(
+                f"calibration was measured with {measured.num_ranks} ranks at once, and {ranks} "
+                f"would run; measure again with giga calibrate --ranks {ranks}"
+            )
+        if threads != measured.num_threads:
+            raise ValueError(
+                f"calibration was measured with {measured.num_threads} threads a rank; set "
+                f"train.threads_per_worker, which is {threads}, to that"
+            )

@@ -67,6 +67,8 @@ class Plan:
     """Numbers of GPUs that nothing beats in both days and dollars, fastest first."""
     placement: Mapping[str, Any] = field(default_factory=dict)
     """Where the ranks lie and what crosses which tier, see plan.placement."""
+    calibration: str = ""
+    """Which machine was measured for it; empty: the published constants."""
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `giga plan --json`, without the time of the search."""
@@ -80,6 +82,7 @@ class Plan:
             "changes": [dict(change) for change in self.changes],
             "frontier": [dict(point) for point in self.frontier],
             "placement": dict(self.placement),
+            "calibration": self.calibration,
         }
 
     @classmethod
@@ -96,6 +99,7 @@ class Plan:
                 changes=tuple(document.get("changes", ())),
                 frontier=tuple(document.get("frontier", ())),
                 placement=document.get("placement", {}),
+                calibration=str(document.get("calibration", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a plan of `giga plan --json`: {error}") from None

@@ -9,11 +9,11 @@ from typing import Any
 from gigafactory.cost.calibration import published
 from gigafactory.cost.columns import columns_of
 from gigafactory.cost.memory import memory
-from gigafactory.cost.step import step_time
 from gigafactory.describe.aim import Goal
 from gigafactory.describe.cluster import FabricKind, Gpu, Precision
 from gigafactory.describe.study import Study
 from gigafactory.plan.chosen import Candidate, Plan
+from gigafactory.plan.predicted import step_of
 from gigafactory.units import show
 
 #: How the parts of a step are called in a sentence.
@@ -66,7 +66,7 @@ def _measured(
     study: Study, best: Candidate, name: str, other: Study, *, rate_factor: float | None
 ) -> dict[str, Any]:
     columns = columns_of(best.layout)
-    step_s = float(step_time(other.model, other.job, other.cluster, columns).step_s[0])
+    step_s = float(step_of(other, columns).step_s[0])
     held = float(memory(other.model, other.job, other.cluster, columns).total_bytes[0])
     room = other.cluster.host.gpu.memory_bytes * published().usable_memory
     more = other.job.tokens_per_step / study.job.tokens_per_step
@@ -135,6 +135,11 @@ def _share(one: Candidate, part: str) -> float:
 
 def _variants(study: Study, gpus: Mapping[str, Gpu]) -> Iterator[tuple[str, Study, float | None]]:
     """(what is changed, the changed study, factor of the rate where it is one)."""
+    if study.calibration is not None:
+        # rates were measured: those of the catalog no longer say what a change of them would do
+        job = study.job
+        yield "Twice the global batch", _with_job(study, global_batch=2 * job.global_batch), None
+        return
     host, gpu, job = study.cluster.host, study.cluster.host.gpu, study.job
     networked = study.cluster.fabric.kind is not FabricKind.LOOPBACK
     if networked:

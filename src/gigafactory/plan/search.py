@@ -17,7 +17,7 @@ from gigafactory.cost.flops import model_flops_per_token
 from gigafactory.cost.memory import memory
 from gigafactory.cost.offload import offloaded_bytes
 from gigafactory.cost.sharding import own_parameters
-from gigafactory.cost.step import mfu, step_seconds, step_time
+from gigafactory.cost.step import mfu
 from gigafactory.describe.aim import Aim, Goal
 from gigafactory.describe.cluster import Gpu
 from gigafactory.describe.errors import InputError
@@ -30,6 +30,7 @@ from gigafactory.plan.explain import changes, explain, limits
 from gigafactory.plan.frontier import Frontier
 from gigafactory.plan.outlook import Outlook, outlook
 from gigafactory.plan.placement import placement
+from gigafactory.plan.predicted import runnable, seconds_of, step_of
 from gigafactory.units import show
 
 #: Layouts whose memory is evaluated in one call; their columns stay in the processor's cache.
@@ -54,12 +55,13 @@ def plan(study: Study, *, gpus: Mapping[str, Gpu] | None = None) -> Plan:
         limits=limits(changed),
         changes=changed,
         placement=placement(study, found.best.layout),
+        calibration=study.calibration.words if study.calibration else "",
     )
 
 
 def predict(study: Study, columns: Columns) -> list[Candidate]:
     """Every layout in ``columns`` with its prediction, whether it fits or not."""
-    steps = step_time(study.model, study.job, study.cluster, columns)
+    steps = step_of(study, columns)
     bytes_held = memory(study.model, study.job, study.cluster, columns)
     shares = mfu(
         steps.step_s, model=study.model, job=study.job, cluster=study.cluster, columns=columns
@@ -121,7 +123,7 @@ class _Harvest:
         self.num_fitting += len(rows)
         if not len(rows):
             return
-        step_s = step_seconds(self.study.model, self.study.job, self.study.cluster, rows)
+        step_s = seconds_of(self.study, rows)
         told = outlook(self.study, num_gpus=rows.num_gpus, step_s=step_s)
         kept = np.flatnonzero(self.tally.keeps(told))
         self.frontier.take(rows.num_gpus, told)
@@ -168,7 +170,8 @@ def _harvest(study: Study, *, offload: bool, before: _Harvest | None = None) -> 
     found = before or _Harvest(study, Tally(bounds_of(study.plan)), Frontier())
     # where any number of GPUs will do, there are too many layouts to look at hopeless ones
     hopeful = _may_fit(study) if study.plan.gpus == "free" else None
-    for block in blocks(study, offload=offload, hopeful=hopeful):
+    for legal in blocks(study, offload=offload, hopeful=hopeful):
+        block = runnable(study, legal)
         found.take(block)
     return found
 
@@ -238,8 +241,13 @@ def _fixed(study: Study, layout: Layout) -> Plan:
     wrong = complaints(study, layout)
     if wrong:
         raise InputError("layout: " + "; ".join(wrong))
-    (only,) = predict(study, columns_of(layout))
     columns = columns_of(layout)
+    if not len(runnable(study, columns)):
+        raise InputError(
+            "layout: the training program that this study's calibration measured is data parallel "
+            "only; set tp, pp, vpp, cp, ep and etp to 1 and recompute to none"
+        )
+    (only,) = predict(study, columns)
     if not _fits(study, columns, np.array([only.memory_bytes_per_gpu]))[0]:
         raise InputError(
             f"layout: it needs {show(only.memory_bytes_per_gpu, 'B')} of memory a GPU, and "

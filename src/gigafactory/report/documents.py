@@ -55,6 +55,7 @@ class PlanDocument(_Part):
     search_s: float | None = None
     explanation: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    calibration: str = ""
 
 
 def read_description(folder: Path) -> tuple[Figure, ...] | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from gigafactory.report.blocks import Chapter, Table, TableRow
 from gigafactory.report.compare import Row, compare, ratio_of
 from gigafactory.report.documents import PlanDocument
 from gigafactory.report.folder import Campaign
-from gigafactory.report.numbers import ratio, write
+from gigafactory.report.numbers import Quantity, ratio, write
 
 _WHO = ("plan", "twin", "reality")
 _PAIRS = (("twin", "plan"), ("reality", "plan"), ("reality", "twin"))
@@ -27,13 +27,26 @@ def comparison(plan: PlanDocument | None, campaigns: Mapping[str, Campaign]) -> 
         key="comparison",
         title=_title(who),
         intro="The same quantity, computed by the same code from each source. Goodput is kept "
-        "productive time over wall time.",
+        "productive time over wall time." + _step_error(plan, lines),
         blocks=(
             Table(
                 heads=("quantity", *who, *(f"{a} / {b}" for a, b in pairs)),
                 rows=tuple(TableRow(cells=_cells(line, who, pairs)) for line in lines),
             ),
         ),
+    )
+
+
+def _step_error(plan: PlanDocument | None, lines: Iterable[Row]) -> str:
+    """Planned and measured step, the error, and by which constants it was planned."""
+    step = next((line for line in lines if line.key == "step_s"), None)
+    if plan is None or step is None or not step.plan or not step.reality:
+        return ""
+    by = plan.calibration or "the published constants, not measured on this machine"
+    return (
+        f" A step was planned to take {write(step.plan, Quantity.TIME)} and took "
+        f"{write(step.reality, Quantity.TIME)}: an error of {step.plan / step.reality - 1:+.1%}. "
+        f"Planned by: {by}."
     )
 
 

@@ -59,6 +59,12 @@ def plan(document: PlanDocument | None) -> Chapter:
 
 
 def _intro(document: PlanDocument) -> str:
+    machine = document.calibration
+    calibrated = f" Calibration: {machine}." if machine else ""
+    return _searched(document) + calibrated
+
+
+def _searched(document: PlanDocument) -> str:
     if document.num_candidates == 1:
         return "The study fixes the layout; this is what it is predicted to do."
     time = f" in {write(document.search_s, Quantity.TIME)}" if document.search_s is not None else ""

@@ -1,0 +1,1 @@
+"""Measuring the machine at hand with the pieces that the training program is made of."""

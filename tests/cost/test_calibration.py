@@ -36,8 +36,13 @@ LAYOUTS = columns_of(
 ENGINES = (
     Engine(overlap_ep=True),
     Engine(
-        fused_kernels=False, flash_attention=False, sparse_dispatch=False, year=2024.0,
-        attention_lag=1, block_scaling=True, fused_weight_gradients=False,
+        fused_kernels=False,
+        flash_attention=False,
+        sparse_dispatch=False,
+        year=2024.0,
+        attention_lag=1,
+        block_scaling=True,
+        fused_weight_gradients=False,
     ),  # fmt: skip
 )
 KEEPINGS = (

@@ -625,6 +625,8 @@ def million_tokens() -> float:
         output_tokens_per_s=4000 * one,
     )
     return float(usd_per_million_tokens(point, gpu_usd_per_s=3 / HOUR_S)[0])
+
+
 @problem("measured", "GFLOP/s")
 def product_rate() -> float:
     work = np.array([[1.0, 2.0 * 1024 * 256 * 256], [1.0, 2.0 * 64**3]])

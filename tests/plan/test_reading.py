@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gigafactory.cost.engine import Graphs
-
 from gigafactory.catalog.tables import catalog_gpus
+from gigafactory.cost.engine import Graphs
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.layout import Recompute, Sharding
 from gigafactory.plan.reading import (

@@ -160,9 +160,7 @@ def _setting(
         dev = measured_device(dev, measured, precision=job.precision)
         net = measured_network(net, measured)
         c = measured_constants(c, measured)
-    return Setting(
-        model=model, seq_len=job.seq_len, dev=dev, net=net, engine=engine, constants=c
-    )
+    return Setting(model=model, seq_len=job.seq_len, dev=dev, net=net, engine=engine, constants=c)
 
 
 def _in_chunks(

@@ -335,7 +335,7 @@ def _repeats(text: str, *, compiled: bool) -> Repeats:
         return Repeats(attention_gemms=0.5, latent_gemms=0.5, ffn_in=0.5, ffn_out=0.5)
     if compiled:
         # policies name what is kept; a fused attention is never among it
-        kept_all = "dot_only" in text or "dots" in text and "except" not in text
+        kept_all = "dot_only" in text or ("dots" in text and "except" not in text)
         feeds = 0.0 if kept_all else 1.0
         return Repeats(core_attention=1.0, ffn_in=feeds, ffn_out=float("qkv_out" in text))
     return Repeats()

@@ -172,7 +172,8 @@ def _harvest(study: Study, *, offload: bool, before: _Harvest | None = None) -> 
     hopeful = _may_fit(study) if study.plan.gpus == "free" else None
     for legal in blocks(study, offload=offload, hopeful=hopeful):
         block = runnable(study, legal)
-        found.take(block)
+        if len(block):
+            found.take(block)
     return found
 
 

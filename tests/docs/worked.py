@@ -150,9 +150,9 @@ def llama_405b_days() -> float:
 
 #: What the page "kernels" supposes instead of the fitted constants.
 ROUND = replace(
-    published(), gemm_fraction=0.7, dense_power_exponent=0.6, power_reference_flops_per_j=1e12,
-    small_k=256.0, wave_tail=0.5, kernel_gap_s=4e-6, bandwidth_fraction=0.8,
-    attention_fraction=0.5, attention_half_seq=256.0,
+    published(), sustained=0.9, dense_power_exponent=0.4, power_reference_flops_per_j=1e12,
+    expert_rows=32.0, grouped_fraction=0.8, attention_sustained=0.9, attention_backward_share=0.75,
+    gemm_fraction=0.7, small_k=256.0, wave_tail=0.5, bandwidth_fraction=0.8,
 )  # fmt: skip
 
 
@@ -160,36 +160,78 @@ def round_h100() -> kernels.Device:
     return kernels.device(h100(), Precision.BF16, constants=ROUND)
 
 
-def multiplied_s(*, rows: float) -> float:
-    one, wide = np.ones(1), np.full(1, 8192.0)
-    gemm = flops.Gemm(m=one * rows, n=wide, k=wide, groups=one)
-    return float(kernels.gemm_s(gemm, dev=round_h100(), constants=ROUND)[0])
+def unmeasured() -> kernels.Device:
+    smaller = {
+        "peak_flops_per_s": {Precision.BF16: 60e12},
+        "memory_bandwidth_bytes_per_s": 0.6e12,
+        "num_sms": 40,
+        "kernels_of": "",
+    }
+    part = h100().model_copy(update=smaller)
+    return kernels.device(part, Precision.BF16, constants=ROUND)
 
 
-@problem("kernels", "TFLOP/s")
-def h100_rate() -> float:
-    return round_h100().gemm_flops_per_s / 1e12
+def multiplied_s(dev: kernels.Device, m: float, n: float, k: float, *, groups: float = 1.0) -> float:
+    gemm = flops.Gemm(*(np.full(1, float(size)) for size in (m, n, k, groups)))
+    return float(kernels.gemm_s(gemm, dev=dev, constants=ROUND)[0])
 
 
-@problem("kernels", "ms")
-def square_gemm() -> float:
-    return multiplied_s(rows=8192.0) * 1e3
+@problem("kernels")
+def h100_eta() -> float:
+    return round_h100().job.sustained
 
 
 @problem("kernels", "us")
-def thin_gemm() -> float:
-    return multiplied_s(rows=16.0) * 1e6
+def sustained_gemm() -> float:
+    return multiplied_s(round_h100(), 4096, 8192, 8192) * 1e6
+
+
+@problem("kernels", "us")
+def grouped_gemm() -> float:
+    return multiplied_s(round_h100(), 512, 8192, 4096, groups=8) * 1e6
+
+
+@problem("kernels", "us")
+def ungrouped_gemm() -> float:
+    return multiplied_s(round_h100(), 4096, 8192, 4096) * 1e6
+
+
+def llama_70b_heads() -> dict[str, Any]:
+    """Of a rank of eight, for one sequence."""
+    keys = flops.attended_keys(model("llama-3-70b"), seq_len=8192)
+    return {"keys": np.full(1, keys), "num_heads": 8.0, "head_dim": 128.0, "queries_per_key": 8.0}
+
+
+@problem("kernels", "%")
+def share_of_peak() -> float:
+    return float(kernels.attention_share(**llama_70b_heads(), dev=round_h100())[0]) * 100
+
+
+def flash_s() -> tuple[float, float]:
+    heads = llama_70b_heads()
+    products = 8192 * heads["keys"] * 8 * 256
+    forward, back = kernels.attention_s(products, **heads, dev=round_h100(), constants=ROUND)
+    return float(forward[0]), float(back[0])
 
 
 @problem("kernels", "ms")
 def flash_forward() -> float:
-    shape = model("llama-3-70b")
-    keys = flops.attended_keys(shape, seq_len=8192)
-    products = np.full(1, 8192 / 8 * keys * flops.attention_width(shape))
-    times = kernels.attention_s(
-        products, keys=np.full(1, keys), head_dim=128.0, dev=round_h100(), constants=ROUND
-    )
-    return float(times[0][0]) * 1e3
+    return flash_s()[0] * 1e3
+
+
+@problem("kernels", "ms")
+def flash_backward() -> float:
+    return flash_s()[1] * 1e3
+
+
+@problem("kernels", "ms")
+def tiled_gemm() -> float:
+    return multiplied_s(unmeasured(), 8192, 8192, 8192) * 1e3
+
+
+@problem("kernels", "us")
+def thin_gemm() -> float:
+    return multiplied_s(unmeasured(), 16, 8192, 8192) * 1e6
 
 
 #: What the page "collectives" supposes of the network of the study colossus.

@@ -36,11 +36,14 @@ from gigafactory.cost.collectives import (
     network,
 )
 from gigafactory.cost.columns import columns_of, num_microbatches
+from gigafactory.cost.engine import MODERN
+from gigafactory.cost.layer import Pass, mean_layer
 from gigafactory.cost.memory import Memory, memory
 from gigafactory.cost.memory_keeping import Keeping
 from gigafactory.cost.offload import offload_s, offloaded_bytes
+from gigafactory.cost.setting import Setting
 from gigafactory.cost.sharding import own_parameters, rank_parameters
-from gigafactory.cost.step import Breakdown, mfu, step_time
+from gigafactory.cost.step import Breakdown, mfu, step_seconds, step_time
 from gigafactory.cost.token_batching import ServingPoint
 from gigafactory.cost.token_constants import published_serving
 from gigafactory.cost.token_slo import usd_per_million_tokens
@@ -238,7 +241,7 @@ def thin_gemm() -> float:
 def round_network() -> Network:
     constants = replace(
         published(), scaleup_fraction=0.8, scaleup_latency_s=4e-6, host_network_latency_s=8e-6,
-        all_to_all_fraction=0.7, tree_fraction=0.8,
+        all_to_all_fraction=0.8, all_to_all_net_fraction=0.7, tree_fraction=0.8,
     )  # fmt: skip
     return network(study("colossus").cluster, constants=constants)
 
@@ -264,9 +267,9 @@ def small_all_reduce_64() -> float:
     return all_reduce_s(2.0**13, size=64) * 1e6
 
 
-def dispatched_s(*, sparse: bool) -> float:
+def dispatched_s(*, sparse: bool, size: int = 64) -> float:
     net = round_network()
-    members = group(64, stride=1, net=net)
+    members = group(size, stride=1, net=net)
     return float(all_to_all_s(2.0**30, members=members, net=net, copies=8, sparse=sparse))
 
 
@@ -278,6 +281,11 @@ def plain_dispatch() -> float:
 @problem("collectives", "ms")
 def sparse_dispatch() -> float:
     return dispatched_s(sparse=True) * 1e3
+
+
+@problem("collectives", "ms")
+def dispatch_in_a_host() -> float:
+    return dispatched_s(sparse=True, size=8) * 1e3
 
 
 @problem("collectives", "ms")
@@ -401,6 +409,58 @@ def cut_model_allocated() -> float:
         keeping=Keeping(fused_weight_gradients=False),
     )  # fmt: skip
     return float(parts.allocated_bytes[0]) / 2**30
+
+
+#: What the page "step" supposes beside what "kernels" does.
+LAUNCHING = replace(
+    ROUND, kernel_gap_s=4e-6, host_kernel_s=6e-6, layer_launches=40.0, run_ahead_exponent=4.0
+)
+
+
+def forward_of_a_layer(tokens: int) -> Pass:
+    asked = study("grok-1-512", "model=llama-3-70b")
+    setting = Setting(
+        model=asked.model,
+        seq_len=tokens,
+        dev=kernels.device(h100(), Precision.BF16, constants=LAUNCHING),
+        net=network(asked.cluster, constants=LAUNCHING),
+        engine=MODERN,
+        constants=LAUNCHING,
+    )
+    return mean_layer(setting, columns_of(Layout(tp=8))).forward
+
+
+@problem("step", "us")
+def device_of_a_layer() -> float:
+    one = forward_of_a_layer(1024)
+    return float((one.compute_s - one.host_s)[0]) * 1e6
+
+
+@problem("step", "us")
+def wait_ahead() -> float:
+    return float(forward_of_a_layer(1024).host_s[0]) * 1e6
+
+
+@problem("step", "us")
+def wait_long() -> float:
+    return float(forward_of_a_layer(8192).host_s[0]) * 1e6
+
+
+@problem("step", "%")
+def first_year() -> float:
+    asked, released = study("llama-405b-16k"), h100().released
+    supposed = replace(
+        published(), ripening=0.2, ripening_years=0.8, generation_gain_per_year=0.0
+    )
+
+    def step_s(year: float) -> float:
+        engine = replace(MODERN, year=year)
+        told = step_seconds(
+            asked.model, asked.job, asked.cluster, LLAMA_405B, engine=engine, constants=supposed
+        )
+        return float(told[0])
+
+    return (step_s(released) / step_s(released + 1) - 1) * 100
 
 
 #: Llama 3 405B on 16,384 GPUs (arXiv:2407.21783 table 4); one layer a virtual stage is our guess.

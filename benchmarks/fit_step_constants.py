@@ -122,7 +122,7 @@ def _rows(path: Path) -> Rows:
 
 
 def _count(labels: np.ndarray) -> np.ndarray:
-    names, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    _, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
     return counts[which].astype(float)
 
 

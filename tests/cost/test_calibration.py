@@ -43,7 +43,7 @@ ENGINES = (
         attention_lag=1,
         block_scaling=True,
         fused_weight_gradients=False,
-    ),  # fmt: skip
+    ),
 )
 KEEPINGS = (
     USUAL,

@@ -41,8 +41,8 @@ def test_which_gpus_stand_on_measured_kernels():
 
 
 def test_an_unknown_relative_is_refused_with_the_known_ones():
+    odd = H100.model_copy(update={"kernels_of": "v100"})
     with pytest.raises(InputError, match="kernels_of 'v100' is none of a100-80gb-sxm"):
-        odd = H100.model_copy(update={"kernels_of": "v100"})
         device(odd, Precision.BF16, constants=C)
 
 

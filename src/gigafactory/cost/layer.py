@@ -78,11 +78,14 @@ def mean_layer(setting: Setting, columns: Columns) -> Layer:
     attention = _attention_times(x, columns)
     kernels, pointwise = _streaming_times(x, columns, gemms)
     comm = exposed_s(x, columns, attention)
-    multiply = [sum(p[i] for p in products.values()) for i in (0, 1)]
+    multiply = [np.asarray(sum(p[i] for p in products.values())) for i in (0, 1)]
     forward, back = (
-        _pass(x, multiply[i], attention[i], kernels[i], comm[i], columns, gemms, is_backward=i == 1)
+        _pass(
+            x, multiply[i], attention[i], kernels[i], comm[i],
+            launches=_num_kernels(x, columns, gemms), is_backward=i == 1,
+        )
         for i in (0, 1)
-    )
+    )  # fmt: skip
     return Layer(
         forward=forward,
         backward=back,
@@ -263,13 +266,12 @@ def _pass(
     attention: Floats,
     kernels: Floats,
     comm: Exposed,
-    columns: Columns,
-    launches: LayerGemms,
     *,
+    launches: tuple[float, float, Floats],
     is_backward: bool,
 ) -> Pass:
     c = x.constants
-    single, routing, in_experts = _num_kernels(x, columns, launches)
+    single, routing, in_experts = launches
     direction = 2.0 if is_backward else 1.0
     pointwise = kernels + direction * single * c.kernel_gap_s
     device = gemm + attention + pointwise

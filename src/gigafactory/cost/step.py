@@ -120,7 +120,7 @@ def step_time(
     ``measured``: rates of the machine itself, in place of shares of the peaks in the catalog.
     Legality and memory are not asked here: see plan.candidates and cost.memory.
     """
-    x = _setting(model, job, cluster, engine, constants or published(), measured)
+    x = _setting(model, job, cluster, engine, constants=constants, measured=measured)
     told = np.empty((len(fields(Breakdown)), len(columns)))
     for place, parts in _in_chunks(x, job, cluster, columns):
         for row, name in zip(told, (f.name for f in fields(Breakdown)), strict=True):
@@ -139,7 +139,7 @@ def step_seconds(
     measured: Measured | None = None,
 ) -> Floats:
     """``step_time(...).step_s`` without keeping the parts; shape (num_layouts,)."""
-    x = _setting(model, job, cluster, engine, constants or published(), measured)
+    x = _setting(model, job, cluster, engine, constants=constants, measured=measured)
     told = np.empty(len(columns))
     for place, parts in _in_chunks(x, job, cluster, columns):
         told[place] = sum(parts.values())
@@ -151,9 +151,11 @@ def _setting(
     job: Job,
     cluster: Cluster,
     engine: Engine,
-    c: Calibration,
+    *,
+    constants: Calibration | None,
     measured: Measured | None,
 ) -> Setting:
+    c = constants or published()
     dev = device(cluster.host.gpu, job.precision, constants=c, engine=engine)
     net = network(cluster, constants=c)
     if measured:

@@ -46,7 +46,7 @@ class Gpu(Spec):
     released: float = Field(default=2020.0, ge=2000.0, le=2100.0)
     """When hosts with its architecture first came, as a decimal year; software ripens from then."""
     kernels_of: str = ""
-    """Measured GPU whose kernels stand for this one's; empty: the nearest in peaks and bandwidth."""
+    """Measured GPU whose kernels stand for this one's; empty: the nearest by its rates."""
     source: str
 
     def peak(self, precision: Precision) -> float:

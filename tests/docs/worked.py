@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from gigafactory.catalog.studies import load_study
 from gigafactory.cost import (
+    calibrated,
     energy,
     flops,
     kernels,
@@ -23,6 +24,7 @@ from gigafactory.cost import (
     surfaces,
     token_kernels,
     token_memory,
+    uncertainty,
 )
 from gigafactory.cost import reliability as rel
 from gigafactory.cost.bill import bill
@@ -174,7 +176,9 @@ def unmeasured() -> kernels.Device:
     return kernels.device(part, Precision.BF16, constants=ROUND)
 
 
-def multiplied_s(dev: kernels.Device, m: float, n: float, k: float, *, groups: float = 1.0) -> float:
+def multiplied_s(
+    dev: kernels.Device, m: float, n: float, k: float, *, groups: float = 1.0
+) -> float:
     gemm = flops.Gemm(*(np.full(1, float(size)) for size in (m, n, k, groups)))
     return float(kernels.gemm_s(gemm, dev=dev, constants=ROUND)[0])
 
@@ -449,9 +453,7 @@ def wait_long() -> float:
 @problem("step", "%")
 def first_year() -> float:
     asked, released = study("llama-405b-16k"), h100().released
-    supposed = replace(
-        published(), ripening=0.2, ripening_years=0.8, generation_gain_per_year=0.0
-    )
+    supposed = replace(published(), ripening=0.2, ripening_years=0.8, generation_gain_per_year=0.0)
 
     def step_s(year: float) -> float:
         engine = replace(MODERN, year=year)
@@ -633,14 +635,79 @@ def fitted_constants() -> float:
     return sum(constant.source == "fit" for constant in published_constants().values())
 
 
+def square_tflops(*, sustained: float) -> float:
+    form = surfaces.Format.BF16
+    alone_s = float(surfaces.gemm_s(8192, n=8192, k=8192, form=form, **MEASURED))
+    return 2 * 8192**3 / alone_s * sustained / 1e12
+
+
+@problem("calibration", "TFLOP/s")
+def h100_alone() -> float:
+    return square_tflops(sustained=1.0)
+
+
 @problem("calibration", "TFLOP/s")
 def h100_published_rate() -> float:
-    return kernels.device(h100(), Precision.BF16, constants=published()).gemm_flops_per_s / 1e12
+    device = kernels.device(h100(), Precision.BF16, constants=published())
+    return square_tflops(sustained=device.job.sustained)
 
 
 @problem("calibration", "%")
-def one_year_of_software() -> float:
-    return (1 - float(np.exp(-published().generation_gain_per_year))) * 100
+def raw_software() -> float:
+    return (math.exp(published().ripening) - 1) * 100
+
+
+#: What the page "uncertainty" supposes.
+SPREADS = replace(
+    published(), spread_any=0.02, spread_compute=0.1, spread_memory=0.0, spread_host=0.4,
+    spread_network=0.4, spread_experts=0.8, spread_idle=0.2, interval_quantile=1.0,
+)  # fmt: skip
+
+
+def ten_seconds(**parts: float) -> Breakdown:
+    nothing = dict.fromkeys((f.name for f in fields(Breakdown)), 0.0)
+    return Breakdown(**{name: np.full(1, value) for name, value in (nothing | parts).items()})
+
+
+DENSE = ten_seconds(gemm_s=8.0, tp_comm_s=1.0, bubble_s=1.0)
+EXPERTS = ten_seconds(gemm_s=5.0, host_s=2.0, ep_comm_s=3.0)
+
+
+@problem("uncertainty", "%")
+def dense_spread() -> float:
+    return float(uncertainty.log_spread(DENSE, constants=SPREADS)[0]) * 100
+
+
+@problem("uncertainty", "s")
+def dense_high() -> float:
+    return float(uncertainty.interval_s(DENSE, constants=SPREADS)[1][0])
+
+
+@problem("uncertainty", "%")
+def experts_spread() -> float:
+    return float(uncertainty.log_spread(EXPERTS, constants=SPREADS)[0]) * 100
+
+
+@problem("uncertainty", "s")
+def experts_high() -> float:
+    return float(uncertainty.interval_s(EXPERTS, constants=SPREADS)[1][0])
+
+
+@problem("uncertainty", "s")
+def llama_405b_low() -> float:
+    return float(uncertainty.interval_s(llama_405b_step())[0][0])
+
+
+@problem("uncertainty", "s")
+def llama_405b_high() -> float:
+    return float(uncertainty.interval_s(llama_405b_step())[1][0])
+
+
+@problem("uncertainty")
+def llama_405b_beyond() -> float:
+    asked = study("llama-405b-16k")
+    layout = Layout(tp=8, pp=16, vpp=8, dp=128)
+    return len(calibrated.beyond(asked.model, asked.job, asked.cluster, layout))
 
 
 @problem("token", "experts")

@@ -157,11 +157,11 @@ def _as_measured_s(
     """The measured kernel with as many rows; experts lose rows to padding and rate to grouping."""
     grouped = gemm.groups > 1
     rows = gemm.groups * (gemm.m + np.where(grouped, c.expert_rows, 0.0))
+    peak, bandwidth = _counted(rate.peak_flops_per_s, dev, c)
     times = [
         surfaces.gemm_s(
             rows, n=gemm.n, k=gemm.k, part=dev.part, form=form,
-            peak_flops_per_s=rate.peak_flops_per_s,
-            memory_bytes_per_s=dev.peak_memory_bytes_per_s,
+            peak_flops_per_s=peak, memory_bytes_per_s=bandwidth,
         )
         for form in forms
     ]  # fmt: skip
@@ -169,6 +169,14 @@ def _as_measured_s(
     # of the weights, the kernel above reads one expert's
     others = (gemm.groups - 1) * gemm.k * gemm.n * rate.input_bytes / dev.peak_memory_bytes_per_s
     return np.asarray(np.maximum(fastest, others) / rate.sustained, dtype=np.float64)
+
+
+def _counted(peak_flops_per_s: float, dev: Device, c: Calibration) -> tuple[float, float]:
+    """Peak and bandwidth as the surfaces count: two FLOP a multiply-add, two bytes a bf16 number."""
+    return (
+        peak_flops_per_s * 2.0 / c.multiply_add_flops,
+        dev.peak_memory_bytes_per_s * 2.0 / c.sixteen_bit_bytes,
+    )
 
 
 def _by_tiles_s(gemm: Gemm, dev: Device, rate: Rate, c: Calibration) -> Floats:
@@ -207,7 +215,7 @@ def attention_s(
     """
     c = constants
     if dev.part:
-        share = attention_share(keys, num_heads, head_dim, queries_per_key, dev=dev)
+        share = attention_share(keys, num_heads, head_dim, queries_per_key, dev=dev, constants=c)
         rate = dev.half.peak_flops_per_s * share * dev.attention_sustained
         forward = c.multiply_add_flops * products / rate
         return np.asarray(forward), np.asarray(2.5 * forward / c.attention_backward_share)
@@ -218,15 +226,21 @@ def attention_s(
 
 
 def attention_share(
-    keys: Floats, num_heads: Floats | float, head_dim: float, queries_per_key: float, *, dev: Device
+    keys: Floats,
+    num_heads: Floats | float,
+    head_dim: float,
+    queries_per_key: float,
+    *,
+    dev: Device,
+    constants: Calibration,
 ) -> Floats:
     """Share of the 16-bit peak that a measured causal kernel of this shape reaches, forward."""
     # a causal kernel over s tokens meets s/2 keys on average
     seq, heads = np.broadcast_arrays(2.0 * keys, np.asarray(num_heads, dtype=np.float64))
-    peak = dev.half.peak_flops_per_s
+    peak, bandwidth = _counted(dev.half.peak_flops_per_s, dev, constants)
     time_s = surfaces.attention_s(
         1.0, seq=seq, heads=heads, kv_heads=heads / queries_per_key, head_dim=head_dim,
-        part=dev.part, peak_flops_per_s=peak, memory_bytes_per_s=dev.peak_memory_bytes_per_s,
+        part=dev.part, peak_flops_per_s=peak, memory_bytes_per_s=bandwidth,
     )  # fmt: skip
     return np.asarray(2 * heads * seq**2 * head_dim / (time_s * peak), dtype=np.float64)
 

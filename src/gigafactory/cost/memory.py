@@ -95,14 +95,14 @@ def memory(
         # where the first rank has fewer layers than the second, that one may be fuller
         stages.append(second_stage(model, columns, microbatches=count))
     layers = _layers(model, job, columns, engine=engine, keeping=keeping, c=c)
+    lost = c.fragmentation_early if keeping.early_allocator else c.fragmentation
     parts: dict[str, Floats] = {}
     for stage in stages:
         rank = _rank(model, job, columns, stage, layers, keeping=keeping, c=c)
+        moving = rank["activations_bytes"] + rank["logits_bytes"] + rank["working_bytes"]
+        rank["fragmentation_bytes"] = lost * moving
         fuller = sum(rank.values()) > sum(parts.values())
         parts = {name: np.where(fuller, rank[name], parts.get(name, 0.0)) for name in rank}
-    moving = parts["activations_bytes"] + parts["logits_bytes"] + parts["working_bytes"]
-    lost = c.fragmentation_early if keeping.early_allocator else c.fragmentation
-    parts["fragmentation_bytes"] = lost * moving
     runtime = min(c.runtime_fraction * cluster.host.gpu.memory_bytes, c.runtime_most_bytes)
     parts["runtime_bytes"] = np.full(len(columns), runtime)
     return Memory(**{k: np.broadcast_to(v, len(columns)) for k, v in parts.items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from gigafactory.catalog.studies import load_study
 from gigafactory.cost import (
+    calibrated,
     energy,
     flops,
     kernels,
@@ -23,6 +24,7 @@ from gigafactory.cost import (
     surfaces,
     token_kernels,
     token_memory,
+    uncertainty,
 )
 from gigafactory.cost import reliability as rel
 from gigafactory.cost.bill import bill
@@ -36,11 +38,14 @@ from gigafactory.cost.collectives import (
     network,
 )
 from gigafactory.cost.columns import columns_of, num_microbatches
+from gigafactory.cost.engine import MODERN
+from gigafactory.cost.layer import Pass, mean_layer
 from gigafactory.cost.memory import Memory, memory
 from gigafactory.cost.memory_keeping import Keeping
 from gigafactory.cost.offload import offload_s, offloaded_bytes
+from gigafactory.cost.setting import Setting
 from gigafactory.cost.sharding import own_parameters, rank_parameters
-from gigafactory.cost.step import Breakdown, mfu, step_time
+from gigafactory.cost.step import Breakdown, mfu, step_seconds, step_time
 from gigafactory.cost.token_batching import ServingPoint
 from gigafactory.cost.token_constants import published_serving
 from gigafactory.cost.token_slo import usd_per_million_tokens
@@ -150,9 +155,9 @@ def llama_405b_days() -> float:
 
 #: What the page "kernels" supposes instead of the fitted constants.
 ROUND = replace(
-    published(), gemm_fraction=0.7, dense_power_exponent=0.6, power_reference_flops_per_j=1e12,
-    small_k=256.0, wave_tail=0.5, kernel_gap_s=4e-6, bandwidth_fraction=0.8,
-    attention_fraction=0.5, attention_half_seq=256.0,
+    published(), sustained=0.9, dense_power_exponent=0.4, power_reference_flops_per_j=1e12,
+    expert_rows=32.0, grouped_fraction=0.8, attention_sustained=0.9, attention_backward_share=0.75,
+    gemm_fraction=0.7, small_k=256.0, wave_tail=0.5, bandwidth_fraction=0.8,
 )  # fmt: skip
 
 
@@ -160,43 +165,87 @@ def round_h100() -> kernels.Device:
     return kernels.device(h100(), Precision.BF16, constants=ROUND)
 
 
-def multiplied_s(*, rows: float) -> float:
-    one, wide = np.ones(1), np.full(1, 8192.0)
-    gemm = flops.Gemm(m=one * rows, n=wide, k=wide, groups=one)
-    return float(kernels.gemm_s(gemm, dev=round_h100(), constants=ROUND)[0])
+def unmeasured() -> kernels.Device:
+    smaller = {
+        "peak_flops_per_s": {Precision.BF16: 60e12},
+        "memory_bandwidth_bytes_per_s": 0.6e12,
+        "num_sms": 40,
+        "kernels_of": "",
+    }
+    part = h100().model_copy(update=smaller)
+    return kernels.device(part, Precision.BF16, constants=ROUND)
 
 
-@problem("kernels", "TFLOP/s")
-def h100_rate() -> float:
-    return round_h100().gemm_flops_per_s / 1e12
+def multiplied_s(
+    dev: kernels.Device, m: float, n: float, k: float, *, groups: float = 1.0
+) -> float:
+    gemm = flops.Gemm(*(np.full(1, float(size)) for size in (m, n, k, groups)))
+    return float(kernels.gemm_s(gemm, dev=dev, constants=ROUND)[0])
 
 
-@problem("kernels", "ms")
-def square_gemm() -> float:
-    return multiplied_s(rows=8192.0) * 1e3
+@problem("kernels")
+def h100_eta() -> float:
+    return round_h100().job.sustained
 
 
 @problem("kernels", "us")
-def thin_gemm() -> float:
-    return multiplied_s(rows=16.0) * 1e6
+def sustained_gemm() -> float:
+    return multiplied_s(round_h100(), 4096, 8192, 8192) * 1e6
+
+
+@problem("kernels", "us")
+def grouped_gemm() -> float:
+    return multiplied_s(round_h100(), 512, 8192, 4096, groups=8) * 1e6
+
+
+@problem("kernels", "us")
+def ungrouped_gemm() -> float:
+    return multiplied_s(round_h100(), 4096, 8192, 4096) * 1e6
+
+
+def llama_70b_heads() -> dict[str, Any]:
+    """Of a rank of eight, for one sequence."""
+    keys = flops.attended_keys(model("llama-3-70b"), seq_len=8192)
+    return {"keys": np.full(1, keys), "num_heads": 8.0, "head_dim": 128.0, "queries_per_key": 8.0}
+
+
+@problem("kernels", "%")
+def share_of_peak() -> float:
+    return float(kernels.attention_share(**llama_70b_heads(), dev=round_h100())[0]) * 100
+
+
+def flash_s() -> tuple[float, float]:
+    heads = llama_70b_heads()
+    products = 8192 * heads["keys"] * 8 * 256
+    forward, back = kernels.attention_s(products, **heads, dev=round_h100(), constants=ROUND)
+    return float(forward[0]), float(back[0])
 
 
 @problem("kernels", "ms")
 def flash_forward() -> float:
-    shape = model("llama-3-70b")
-    keys = flops.attended_keys(shape, seq_len=8192)
-    products = np.full(1, 8192 / 8 * keys * flops.attention_width(shape))
-    times = kernels.attention_s(
-        products, keys=np.full(1, keys), head_dim=128.0, dev=round_h100(), constants=ROUND
-    )
-    return float(times[0][0]) * 1e3
+    return flash_s()[0] * 1e3
+
+
+@problem("kernels", "ms")
+def flash_backward() -> float:
+    return flash_s()[1] * 1e3
+
+
+@problem("kernels", "ms")
+def tiled_gemm() -> float:
+    return multiplied_s(unmeasured(), 8192, 8192, 8192) * 1e3
+
+
+@problem("kernels", "us")
+def thin_gemm() -> float:
+    return multiplied_s(unmeasured(), 16, 8192, 8192) * 1e6
 
 
 #: What the page "collectives" supposes of the network of the study colossus.
 def round_network() -> Network:
     constants = replace(
         published(), scaleup_fraction=0.8, scaleup_latency_s=4e-6, host_network_latency_s=8e-6,
-        all_to_all_fraction=0.7, tree_fraction=0.8,
+        all_to_all_fraction=0.8, all_to_all_net_fraction=0.7, tree_fraction=0.8,
     )  # fmt: skip
     return network(study("colossus").cluster, constants=constants)
 
@@ -222,9 +271,9 @@ def small_all_reduce_64() -> float:
     return all_reduce_s(2.0**13, size=64) * 1e6
 
 
-def dispatched_s(*, sparse: bool) -> float:
+def dispatched_s(*, sparse: bool, size: int = 64) -> float:
     net = round_network()
-    members = group(64, stride=1, net=net)
+    members = group(size, stride=1, net=net)
     return float(all_to_all_s(2.0**30, members=members, net=net, copies=8, sparse=sparse))
 
 
@@ -236,6 +285,11 @@ def plain_dispatch() -> float:
 @problem("collectives", "ms")
 def sparse_dispatch() -> float:
     return dispatched_s(sparse=True) * 1e3
+
+
+@problem("collectives", "ms")
+def dispatch_in_a_host() -> float:
+    return dispatched_s(sparse=True, size=8) * 1e3
 
 
 @problem("collectives", "ms")
@@ -359,6 +413,56 @@ def cut_model_allocated() -> float:
         keeping=Keeping(fused_weight_gradients=False),
     )  # fmt: skip
     return float(parts.allocated_bytes[0]) / 2**30
+
+
+#: What the page "step" supposes beside what "kernels" does.
+LAUNCHING = replace(
+    ROUND, kernel_gap_s=4e-6, host_kernel_s=6e-6, layer_launches=40.0, run_ahead_exponent=4.0
+)
+
+
+def forward_of_a_layer(tokens: int) -> Pass:
+    asked = study("grok-1-512", "model=llama-3-70b")
+    setting = Setting(
+        model=asked.model,
+        seq_len=tokens,
+        dev=kernels.device(h100(), Precision.BF16, constants=LAUNCHING),
+        net=network(asked.cluster, constants=LAUNCHING),
+        engine=MODERN,
+        constants=LAUNCHING,
+    )
+    return mean_layer(setting, columns_of(Layout(tp=8))).forward
+
+
+@problem("step", "us")
+def device_of_a_layer() -> float:
+    one = forward_of_a_layer(1024)
+    return float((one.compute_s - one.host_s)[0]) * 1e6
+
+
+@problem("step", "us")
+def wait_ahead() -> float:
+    return float(forward_of_a_layer(1024).host_s[0]) * 1e6
+
+
+@problem("step", "us")
+def wait_long() -> float:
+    return float(forward_of_a_layer(8192).host_s[0]) * 1e6
+
+
+@problem("step", "%")
+def first_year() -> float:
+    asked, released = study("llama-405b-16k"), h100().released
+    supposed = replace(published(), ripening=0.2, ripening_years=0.8, generation_gain_per_year=0.0)
+
+    def step_s(year: float) -> float:
+        engine = replace(MODERN, year=year)
+        told = step_seconds(
+            asked.model, asked.job, asked.cluster, LLAMA_405B, engine=engine, constants=supposed
+        )
+        return float(told[0])
+
+    return (step_s(released) / step_s(released + 1) - 1) * 100
 
 
 #: Llama 3 405B on 16,384 GPUs (arXiv:2407.21783 table 4); one layer a virtual stage is our guess.
@@ -531,14 +635,79 @@ def fitted_constants() -> float:
     return sum(constant.source == "fit" for constant in published_constants().values())
 
 
+def square_tflops(*, sustained: float) -> float:
+    form = surfaces.Format.BF16
+    alone_s = float(surfaces.gemm_s(8192, n=8192, k=8192, form=form, **MEASURED))
+    return 2 * 8192**3 / alone_s * sustained / 1e12
+
+
+@problem("calibration", "TFLOP/s")
+def h100_alone() -> float:
+    return square_tflops(sustained=1.0)
+
+
 @problem("calibration", "TFLOP/s")
 def h100_published_rate() -> float:
-    return kernels.device(h100(), Precision.BF16, constants=published()).gemm_flops_per_s / 1e12
+    device = kernels.device(h100(), Precision.BF16, constants=published())
+    return square_tflops(sustained=device.job.sustained)
 
 
 @problem("calibration", "%")
-def one_year_of_software() -> float:
-    return (1 - float(np.exp(-published().generation_gain_per_year))) * 100
+def raw_software() -> float:
+    return (math.exp(published().ripening) - 1) * 100
+
+
+#: What the page "uncertainty" supposes.
+SPREADS = replace(
+    published(), spread_any=0.02, spread_compute=0.1, spread_memory=0.0, spread_host=0.4,
+    spread_network=0.4, spread_experts=0.8, spread_idle=0.2, interval_quantile=1.0,
+)  # fmt: skip
+
+
+def ten_seconds(**parts: float) -> Breakdown:
+    nothing = dict.fromkeys((f.name for f in fields(Breakdown)), 0.0)
+    return Breakdown(**{name: np.full(1, value) for name, value in (nothing | parts).items()})
+
+
+DENSE = ten_seconds(gemm_s=8.0, tp_comm_s=1.0, bubble_s=1.0)
+EXPERTS = ten_seconds(gemm_s=5.0, host_s=2.0, ep_comm_s=3.0)
+
+
+@problem("uncertainty", "%")
+def dense_spread() -> float:
+    return float(uncertainty.log_spread(DENSE, constants=SPREADS)[0]) * 100
+
+
+@problem("uncertainty", "s")
+def dense_high() -> float:
+    return float(uncertainty.interval_s(DENSE, constants=SPREADS)[1][0])
+
+
+@problem("uncertainty", "%")
+def experts_spread() -> float:
+    return float(uncertainty.log_spread(EXPERTS, constants=SPREADS)[0]) * 100
+
+
+@problem("uncertainty", "s")
+def experts_high() -> float:
+    return float(uncertainty.interval_s(EXPERTS, constants=SPREADS)[1][0])
+
+
+@problem("uncertainty", "s")
+def llama_405b_low() -> float:
+    return float(uncertainty.interval_s(llama_405b_step())[0][0])
+
+
+@problem("uncertainty", "s")
+def llama_405b_high() -> float:
+    return float(uncertainty.interval_s(llama_405b_step())[1][0])
+
+
+@problem("uncertainty")
+def llama_405b_beyond() -> float:
+    asked = study("llama-405b-16k")
+    layout = Layout(tp=8, pp=16, vpp=8, dp=128)
+    return len(calibrated.beyond(asked.model, asked.job, asked.cluster, layout))
 
 
 @problem("token", "experts")

@@ -39,6 +39,7 @@ RATES: Weights = {
     Quantity.TPOT: 0.2,
     Quantity.TPOT_P99: 0.1,
     Quantity.E2E: 0.2,
+    Quantity.TTFT_P99: 0.3,
 }
 LATENCIES: Weights = {
     Quantity.THROUGHPUT: 0.7,
@@ -47,6 +48,16 @@ LATENCIES: Weights = {
     Quantity.TTFT: 0.7,
     Quantity.TTFT_P99: 0.4,
 }
+#: What the constants of queues are drawn towards, with a weight in shares of their ranges: an M/D/1
+#: queue, exponential waiting, steps of nearly equal length, a millisecond's work on a prompt.
+EXPECTED = {
+    "server_fraction": 0.95,
+    "ttft_tail": 3.0,
+    "tpot_tail": 1.15,
+    "queue_burst": 1.0,
+    "host_first_token_s": 0.02,
+}
+DRAW = 1.0
 QUEUES = ("server_fraction", "ttft_tail", "tpot_tail", "queue_burst", "host_first_token_s")
 SOFT = 0.1
 FITTED = [name for name, entry in published_serving_constants().items() if entry.source == "fit"]
@@ -110,8 +121,27 @@ def residuals(
         found = errors(sample, constants)
         for q in sample.log_s:
             if q in weights:
-                out.append(weights[q] * sample.weight * found.get(q, 1.0))
+                out.append(_weight(sample, q, weights) * sample.weight * found.get(q, 1.0))
     return np.array(out)
+
+
+def _weight(sample: Sample, quantity: Quantity, weights: Weights) -> float:
+    """The slowest first token of a closed loop tells of rates of prompts, others of queues."""
+    loop = sample.asked.mode is Mode.CLOSED
+    if quantity is Quantity.TTFT_P99 and loop is not (weights is RATES):
+        return 0.0
+    return weights[quantity]
+
+
+def _drawn(names: Sequence[str], constants: ServingCalibration) -> np.ndarray:
+    """Distances from what is expected, as shares of the ranges."""
+    return np.array(
+        [
+            DRAW * (getattr(constants, name) - EXPECTED[name]) / _span(name)
+            for name in names
+            if name in EXPECTED
+        ]
+    )
 
 
 def fit(chosen: list[Sample], start: ServingCalibration, *, evaluations: int) -> ServingCalibration:
@@ -140,7 +170,9 @@ def _fit(
 
     begin = (np.array([getattr(start, name) for name in names]) - low) / width
     solved = least_squares(
-        lambda x: residuals(chosen, constants(x), weights),
+        lambda x: np.concatenate(
+            [residuals(chosen, constants(x), weights), _drawn(names, constants(x))]
+        ),
         np.clip(begin, 0.005, 0.995),
         bounds=(0, 1),
         loss="soft_l1",
@@ -218,6 +250,9 @@ def _slopes(
 def _moved(
     start: ServingCalibration, names: Sequence[str], slopes: np.ndarray, here: np.ndarray
 ) -> ServingCalibration:
+    expected = np.array([name in EXPECTED for name in names])
+    slopes = np.concatenate([slopes, DRAW * np.eye(len(names))[expected]])
+    here = np.concatenate([here, _drawn(names, start)])
     trust = 1 / np.sqrt(1 + (here / SOFT) ** 2)
     normal = slopes.T @ (slopes * trust[:, None])
     normal = normal + _DAMPING * np.eye(len(names)) * np.trace(normal) / len(names)

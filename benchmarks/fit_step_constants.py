@@ -255,8 +255,8 @@ def _report(rows: Rows, errors: dict[str, np.ndarray]) -> None:
         "all": np.ones(len(dense), bool),
         "dense H100, trust A": h100 & dense & rows.mask("trust", "A"),
         "experts H100": h100 & ~dense,
-        "A100": rows.mask("gpu", "A100"),
-        "B200 GB200 B300 GB300": rows.mask("gpu", "B", "GB"),
+        "A100, all": rows.mask("gpu", "A100"),
+        "B200 to GB300": rows.mask("gpu", "B", "GB"),
     }
     for key in ("gpu", "source"):
         subsets |= {name: rows.groups[key] == name for name in np.unique(rows.groups[key])}

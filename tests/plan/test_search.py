@@ -127,3 +127,12 @@ def test_first_light_is_planned_as_written():
 
 def test_candidates_are_plain_values(colossus):
     assert replace(colossus.best, step_s=1.0).to_json()["step_s"] == 1.0
+
+
+def test_a_plan_says_how_sure_it_is_and_what_nobody_measured():
+    told = plan(load_study("studies/llama-405b-16k.yaml"))
+    assert told.step_low_s < told.best.step_s < told.step_high_s
+    assert told.warnings == ("num_gpus 16,384: no measured run had more than 12,288",)
+    document = told.to_json()
+    assert document["warnings"] == list(told.warnings)
+    assert Plan.from_json(document) == told

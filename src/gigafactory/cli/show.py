@@ -94,6 +94,7 @@ def show_plan(document: dict[str, Any]) -> None:
         click.echo(f"Calibration: {document['calibration']}.")
     _print(_table("Best layout", ("", ""), [("layout", layout_text(best["layout"]))]))
     _print(_table("", ("", ""), ((_words(k), quantity(k, v)) for k, v in facts.items())))
+    _show_interval(document)
     parts = sorted(best["breakdown_s"].items(), key=lambda part: -part[1])
     rows = ((_words(k), show_time(v), f"{v / best['step_s']:.1%}") for k, v in parts if v > 0)
     _print(_table("Where the step goes", ("", "time", "share"), rows))
@@ -107,6 +108,15 @@ def show_plan(document: dict[str, Any]) -> None:
     _show_placement(document.get("placement", {}))
     for sentence in (*document["explanation"], *document["limits"]):
         click.echo(f"- {sentence}")
+
+
+def _show_interval(document: dict[str, Any]) -> None:
+    """How far the step may be off, and what no measured run stands behind."""
+    low, high = document.get("step_low_s"), document.get("step_high_s")
+    if low and high:
+        click.echo(f"Four of five such steps take {show_time(low)} to {show_time(high)}.")
+    for warning in document.get("warnings", ()):
+        click.echo(f"Beyond what was measured: {warning}.")
 
 
 def _show_frontier(points: list[dict[str, float]]) -> None:
@@ -164,8 +174,22 @@ def show_score(document: dict[str, Any]) -> None:
     for name, groups in document["by"].items():
         rows = (_score(key, {"summary": group}) for key, group in sorted(groups.items()))
         _print(_table(f"by {name}", header, rows))
+    if "sweeps" in document:
+        _show_order(document["summary"], document["sweeps"])
     if "memory" in document:
         _show_memory(document["memory"], document["fits"], header)
+
+
+def _show_order(summary: dict[str, Any], sweeps: dict[str, Any]) -> None:
+    """How many lie in their interval, and whether layouts of one job are ranked as measured."""
+    if summary["interval_coverage"] is not None:
+        click.echo(f"{summary['interval_coverage']:.0%} lie in their 80 % interval.")
+    if sweeps["num_sweeps"]:
+        click.echo(
+            f"{sweeps['num_sweeps']} sweeps: Spearman {sweeps['median_spearman']:.2f} in "
+            f"the median; the layout predicted fastest is {sweeps['median_loss']:.1%} slower than "
+            f"the fastest (at most {sweeps['max_loss']:.1%})."
+        )
 
 
 def _show_memory(scored: dict[str, Any], fits: dict[str, Any], header: tuple[str, ...]) -> None:
@@ -174,9 +198,10 @@ def _show_memory(scored: dict[str, Any], fits: dict[str, Any], header: tuple[str
     sources = sorted(scored["by"]["source"].items())
     rows += [_score(key, {"summary": group}) for key, group in sources]
     _print(_table("Predicted against measured memory", header, rows))
+    over, usual = fits["num_called_out_of_memory"], fits["num_over_as_usual"]
     click.echo(
-        f"{fits['num_called_out_of_memory']} of {fits['num_rows']:,} runs that happened are called "
-        f"out of memory ({fits['num_over_as_usual']} if what they leave open is read as usual)"
+        f"{over} of {fits['num_rows']:,} runs that happened are called out of memory "
+        f"({usual} if what they leave open is read as usual)"
     )
 
 

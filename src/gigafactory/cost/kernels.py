@@ -172,7 +172,7 @@ def _as_measured_s(
 
 
 def _counted(peak_flops_per_s: float, dev: Device, c: Calibration) -> tuple[float, float]:
-    """Peak and bandwidth as the surfaces count: two FLOP a multiply-add, two bytes a bf16 number."""
+    """Peak and bandwidth as surfaces count: two FLOP a multiply-add, two bytes a bf16 number."""
     return (
         peak_flops_per_s * 2.0 / c.multiply_add_flops,
         dev.peak_memory_bytes_per_s * 2.0 / c.sixteen_bit_bytes,

@@ -68,7 +68,7 @@ class ServingPoint:
 def most_decoding(at: Deployment, traffic: Traffic) -> float:
     """The largest B: by cache, max_batch and tokens of a step; ValueError if none fits."""
     fitting = most_requests(at.model, at.gpu, at.replica, traffic, constants=at.constants)
-    fresh, steps = _fresh(traffic), _num_steps(traffic)
+    fresh, steps = _fresh(traffic), steps_decoded(traffic)
     budget = _budget(at, traffic)
     return min(fitting, budget / (_verified(traffic) + fresh / steps))
 
@@ -81,7 +81,8 @@ def _verified(traffic: Traffic) -> float:
     return 1.0 + traffic.num_draft_tokens
 
 
-def _num_steps(traffic: Traffic) -> float:
+def steps_decoded(traffic: Traffic) -> float:
+    """Steps that a request decodes, n."""
     return max(traffic.output_tokens - 1, 1.0) / traffic.tokens_per_step
 
 
@@ -95,7 +96,7 @@ def _budget(at: Deployment, traffic: Traffic) -> float:
 def serving_points(at: Deployment, traffic: Traffic, *, decoding: ArrayLike) -> ServingPoint:
     """Steady states in which ``decoding`` requests decode at once."""
     b = np.atleast_1d(np.asarray(decoding, np.float64))
-    fresh, steps, v = _fresh(traffic), _num_steps(traffic), traffic.tokens_per_step
+    fresh, steps, v = _fresh(traffic), steps_decoded(traffic), traffic.tokens_per_step
     wanted = b * fresh / steps
     space = np.maximum(_budget(at, traffic) - b * _verified(traffic), 1.0)
     # a prompt lies on one dp group; the chunk counts the tokens of all of them
@@ -157,8 +158,14 @@ def _ttft_s(
     served = np.maximum(chunks, 1.0) * mixed
     # with pp stages a chunk passes them one after the other, while others follow
     queue = c.queue_burst * busy / (2 * (1 - busy)) * served
-    host = c.host_first_token_s * (c.arm_host_slowdown if at.replica.arm_host else 1.0)
-    return np.asarray(step / 2 + served + queue + host)
+    together = c.dp_wait_steps * step if at.replica.dp > 1 else 0.0
+    return np.asarray(step / 2 + together + served + queue + host_first_token_s(at))
+
+
+def host_first_token_s(at: Deployment) -> float:
+    """Host time of a first token, whatever the load."""
+    c = at.constants
+    return c.host_first_token_s * (c.arm_host_slowdown if at.replica.arm_host else 1.0)
 
 
 def saturated(at: Deployment, traffic: Traffic) -> ServingPoint:
@@ -186,6 +193,35 @@ def at_rate(at: Deployment, traffic: Traffic, *, requests_per_s: float) -> Servi
     rates = np.maximum.accumulate(points.requests_per_s)
     decoding = np.interp(requests_per_s, rates, points.decoding)
     return serving_points(at, traffic, decoding=decoding)
+
+
+def at_pace(
+    at: Deployment, traffic: Traffic, *, requests_per_s: float, decoding: float
+) -> ServingPoint:
+    """``decoding`` requests at once that are known to end at ``requests_per_s``.
+
+    Little's law gives their time per token, decoding/(n rate); all times of a step stretch to it.
+    """
+    point = serving_points(at, traffic, decoding=max(decoding, 1.0))
+    step = point.decoding / (steps_decoded(traffic) * requests_per_s)
+    stretch = step / point.step_s
+    host = host_first_token_s(at)
+    ttft = (point.ttft_s - host) * stretch + host
+    tpot = step / traffic.tokens_per_step
+    e2e = ttft + tpot * (traffic.output_tokens - 1)
+    rate = np.full_like(step, requests_per_s)
+    return ServingPoint(
+        num_gpus=point.num_gpus,
+        decoding=point.decoding,
+        concurrency=rate * e2e,
+        step_s=step,
+        ttft_s=ttft,
+        tpot_s=tpot,
+        e2e_s=e2e,
+        requests_per_s=rate,
+        input_tokens_per_s=rate * traffic.input_tokens,
+        output_tokens_per_s=rate * traffic.output_tokens,
+    )
 
 
 def prompts_only(at: Deployment, traffic: Traffic) -> ServingPoint:

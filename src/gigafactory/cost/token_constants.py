@@ -57,6 +57,8 @@ class ServingCalibration:
     tpot_tail: float
     queue_burst: float
     host_first_token_s: float
+    dp_wait_steps: float
+    first_round_share: float
 
 
 @cache

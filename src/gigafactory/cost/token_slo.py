@@ -13,7 +13,14 @@ from __future__ import annotations
 import numpy as np
 
 from gigafactory.cost.columns import Floats
-from gigafactory.cost.token_batching import ServingPoint, most_decoding, serving_points
+from gigafactory.cost.token_batching import (
+    ServingPoint,
+    at_pace,
+    most_decoding,
+    prompts_only,
+    serving_points,
+    steps_decoded,
+)
 from gigafactory.cost.token_step import Deployment
 from gigafactory.describe.serving import Slo, Traffic
 
@@ -29,6 +36,32 @@ def tail_ttft_s(at: Deployment, point: ServingPoint) -> Floats:
 def tail_tpot_s(at: Deployment, point: ServingPoint) -> Floats:
     """99th percentile of the time per token."""
     return np.asarray(point.tpot_s * at.constants.tpot_tail)
+
+
+def tail_ttft_of_loop_s(at: Deployment, traffic: Traffic, point: ServingPoint) -> Floats:
+    """99th percentile of the time to the first token of a closed loop that starts all at once.
+
+    The clients of the first round queue with all their prompts; later ones come one by one.
+    """
+    filled = prompts_only(at, traffic).requests_per_s
+    first = at.constants.first_round_share * point.concurrency / filled
+    return np.asarray(np.maximum(tail_ttft_s(at, point), first))
+
+
+def loaded_under(
+    at: Deployment, traffic: Traffic, slo: Slo, *, requests_per_s: float
+) -> ServingPoint:
+    """A service turned up to its limits that answers ``requests_per_s``.
+
+    As many requests at once as random arrivals let the memory hold, unless TPOT, which follows
+    from that number and the rate by Little's law, would then break its limit.
+    """
+    c = at.constants
+    decoding = most_decoding(at, traffic) * c.server_fraction
+    if slo.tpot_s is not None:
+        step = slo.tpot_s / c.tpot_tail * traffic.tokens_per_step
+        decoding = min(decoding, steps_decoded(traffic) * requests_per_s * step)
+    return at_pace(at, traffic, requests_per_s=requests_per_s, decoding=decoding)
 
 
 def best_under(at: Deployment, traffic: Traffic, slo: Slo) -> ServingPoint | None:

@@ -67,6 +67,11 @@ class Plan:
     """Numbers of GPUs that nothing beats in both days and dollars, fastest first."""
     placement: Mapping[str, Any] = field(default_factory=dict)
     """Where the ranks lie and what crosses which tier, see plan.placement."""
+    step_low_s: float | None = None
+    step_high_s: float | None = None
+    """Four of five measured steps like the best one's are expected between the two."""
+    warnings: tuple[str, ...] = field(default=())
+    """In what the best layout lies beyond every measured run, see cost.calibrated."""
     calibration: str = ""
     """Which machine was measured for it; empty: the published constants."""
 
@@ -82,6 +87,9 @@ class Plan:
             "changes": [dict(change) for change in self.changes],
             "frontier": [dict(point) for point in self.frontier],
             "placement": dict(self.placement),
+            "step_low_s": self.step_low_s,
+            "step_high_s": self.step_high_s,
+            "warnings": list(self.warnings),
             "calibration": self.calibration,
         }
 
@@ -99,6 +107,9 @@ class Plan:
                 changes=tuple(document.get("changes", ())),
                 frontier=tuple(document.get("frontier", ())),
                 placement=document.get("placement", {}),
+                step_low_s=document.get("step_low_s"),
+                step_high_s=document.get("step_high_s"),
+                warnings=tuple(document.get("warnings", ())),
                 calibration=str(document.get("calibration", "")),
             )
         except (KeyError, TypeError, ValueError) as error:

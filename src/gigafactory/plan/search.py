@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from gigafactory.cost.calibrated import beyond
 from gigafactory.cost.calibration import published
 from gigafactory.cost.columns import AXES, RECOMPUTES, Bools, Columns, Floats, Ints, columns_of
 from gigafactory.cost.flops import model_flops_per_token
@@ -18,6 +19,7 @@ from gigafactory.cost.memory import memory
 from gigafactory.cost.offload import offloaded_bytes
 from gigafactory.cost.sharding import own_parameters
 from gigafactory.cost.step import mfu
+from gigafactory.cost.uncertainty import interval_s
 from gigafactory.describe.aim import Aim, Goal
 from gigafactory.describe.cluster import Gpu
 from gigafactory.describe.errors import InputError
@@ -30,7 +32,7 @@ from gigafactory.plan.explain import changes, explain, limits
 from gigafactory.plan.frontier import Frontier
 from gigafactory.plan.outlook import Outlook, outlook
 from gigafactory.plan.placement import placement
-from gigafactory.plan.predicted import runnable, seconds_of, step_of
+from gigafactory.plan.predicted import composes, runnable, seconds_of, step_of
 from gigafactory.units import show
 
 #: Layouts whose memory is evaluated in one call; their columns stay in the processor's cache.
@@ -49,14 +51,32 @@ def plan(study: Study, *, gpus: Mapping[str, Gpu] | None = None) -> Plan:
     """
     found = _fixed(study, study.layout) if study.layout else _searched(study)
     changed = changes(study, found.best, gpus=gpus)
+    low, high = _interval(study, found.best.layout)
     return replace(
         found,
+        step_low_s=low,
+        step_high_s=high,
+        warnings=_warnings(study, found.best.layout),
         explanation=explain(study, found),
         limits=limits(changed),
         changes=changed,
         placement=placement(study, found.best.layout),
         calibration=study.calibration.words if study.calibration else "",
     )
+
+
+def _interval(study: Study, layout: Layout) -> tuple[float | None, float | None]:
+    """Seconds between which the step is expected; none where it is composed of measured pieces."""
+    if composes(study):
+        return None, None
+    low, high = interval_s(step_of(study, columns_of(layout)))
+    return float(low[0]), float(high[0])
+
+
+def _warnings(study: Study, layout: Layout) -> tuple[str, ...]:
+    if study.calibration is not None:
+        return ()
+    return beyond(study.model, study.job, study.cluster, layout)
 
 
 def predict(study: Study, columns: Columns) -> list[Candidate]:

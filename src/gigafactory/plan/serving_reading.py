@@ -177,7 +177,7 @@ def _replica(row: Row, *, model: Model, gpu: Gpu, mode: Mode) -> Replica:
     runtime = runtime_of(row)
     precision = _precision(row, model)
     gpus = int(number(row, "n_gpus"))
-    tp, dp, ep = _parallel(row, model, gpus, mode)
+    tp, dp, ep = _parallel(row, model, gpus, mode, runtime)
     batch, tokens = optional(row, "max_batch"), optional(row, "max_num_tokens")
     return Replica(
         tp=tp,
@@ -194,7 +194,9 @@ def _replica(row: Row, *, model: Model, gpu: Gpu, mode: Mode) -> Replica:
     )
 
 
-def _parallel(row: Row, model: Model, gpus: int, mode: Mode) -> tuple[int, int, int]:
+def _parallel(
+    row: Row, model: Model, gpus: int, mode: Mode, runtime: Runtime
+) -> tuple[int, int, int]:
     """(tp, dp, ep). EP beyond TP means that attention runs data-parallel over the rest."""
     ep = int(optional(row, "EP") or 0)
     told = optional(row, "TP")
@@ -203,8 +205,8 @@ def _parallel(row: Row, model: Model, gpus: int, mode: Mode) -> tuple[int, int, 
     tp = int(told or 1)
     if ep > tp and gpus % ep == 0:
         return tp, ep // tp, ep
-    if model.num_moe_layers and tp > 1 and not ep:
-        # engines spread whole experts over the ranks and keep attention apart on each
+    if model.num_moe_layers and tp > 1 and not ep and runtime is not Runtime.PORTABLE:
+        # compiled engines spread whole experts over the ranks and keep attention apart on each
         return 1, tp, tp
     return tp, 1, min(ep, tp) if ep else 1
 

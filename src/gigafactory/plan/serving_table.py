@@ -17,12 +17,17 @@ from pydantic import ValidationError
 from gigafactory.cost.token_batching import (
     ServingPoint,
     at_concurrency,
-    at_rate,
     prompts_only,
     saturated,
 )
 from gigafactory.cost.token_constants import ServingCalibration, published_serving
-from gigafactory.cost.token_slo import best_under, tail_tpot_s, tail_ttft_s
+from gigafactory.cost.token_slo import (
+    best_under,
+    loaded_under,
+    tail_tpot_s,
+    tail_ttft_of_loop_s,
+    tail_ttft_s,
+)
 from gigafactory.cost.token_step import Deployment, deployment
 from gigafactory.describe.cluster import Gpu
 from gigafactory.describe.model import Model
@@ -207,25 +212,26 @@ def answer_s(asked: ServingQuestion, *, constants: ServingCalibration) -> dict[Q
         return {Quantity.THROUGHPUT: _per_token(point, point.output_tokens_per_s)}
     if asked.mode is Mode.CLOSED:
         assert asked.concurrency is not None
-        return _latencies(at, at_concurrency(at, asked.traffic, concurrency=asked.concurrency))
+        point = at_concurrency(at, asked.traffic, concurrency=asked.concurrency)
+        slowest = float(tail_ttft_of_loop_s(at, asked.traffic, point)[0])
+        return _latencies(at, point) | {Quantity.TTFT_P99: slowest}
     return _served(at, asked)
 
 
 def _served(at: Deployment, asked: ServingQuestion) -> dict[Quantity, float]:
-    """The best point under the limits; TTFT at the load that was put on, where it is stated.
+    """The best rate under the limits; latencies at the rate that was served, where it is stated.
 
-    A service whose load was turned up to its limits decodes as fast as limit or capacity let
-    it. Near that point TPOT as a function of the load is too steep to be of use: the load enters
-    only into the time to the first token.
+    The rate is the load under which latencies were measured, and no throughput is taken from it.
     """
     best = best_under(at, asked.traffic, asked.slo)
     if best is None:
         raise UnscorableError("no load keeps the limits on latency, by these equations")
     found = _latencies(at, best)
-    if asked.requests_per_s is not None:
-        loaded = _latencies(at, at_rate(at, asked.traffic, requests_per_s=asked.requests_per_s))
-        found |= {name: loaded[name] for name in (Quantity.TTFT, Quantity.TTFT_P99)}
-    return found
+    if asked.requests_per_s is None:
+        return found
+    rate = asked.requests_per_s
+    loaded = _latencies(at, loaded_under(at, asked.traffic, asked.slo, requests_per_s=rate))
+    return loaded | {Quantity.THROUGHPUT: found[Quantity.THROUGHPUT]}
 
 
 def _latencies(at: Deployment, point: ServingPoint) -> dict[Quantity, float]:

@@ -64,6 +64,7 @@ def main(arguments: argparse.Namespace) -> None:
     told = _rows_of(tables["training"])
     text = arguments.page.read_text(encoding="utf-8")
     for name, table in {
+        "targets": _targets(training, serving, told),
         **_of_steps(training),
         "intervals": _intervals(training, told),
         "sweeps": _sweeps(training["sweeps"]),
@@ -113,6 +114,72 @@ def _summary(name: str, s: Scored) -> list[str]:
 
 
 _HEAD = ("rows", "scored", "median", "90th percentile", "bias")
+
+
+#: (rows, best public tool, target) of training rows, and which rows these are.
+_STEP_TARGETS: tuple[tuple[str, str, str, Callable[[Mapping[str, str]], bool]], ...] = (
+    (
+        "dense, H100, trust A",
+        "5.8 % mean; 4.0 % mean",
+        "3 / 8 %",
+        lambda run: _is(run, "H100", experts=False) and run["trust"].strip() == "A",
+    ),
+    (
+        "mixture of experts, H100",
+        "44.8 % mean; 22 %",
+        "7 / 18 %",
+        lambda run: _is(run, "H100", experts=True),
+    ),
+    ("A100, all sources", "12.0 % mean", "6 / 15 %", lambda run: _is(run, "A100")),
+    ("B200, GB200, B300, GB300", "none", "7 / 18 %", lambda run: _is(run, "B", "GB")),
+    ("all scorable rows", "25 % median", "6 / 18 %", lambda run: True),
+)
+_SERVING_TARGETS = (
+    ("throughput", "-", "9 % median"),
+    ("tpot", "14 % median, H100", "9 % median"),
+    ("ttft", "45 %", "20 % median"),
+)
+
+
+def _is(run: Mapping[str, str], *gpus: str, experts: bool | None = None) -> bool:
+    has = run["experts"] not in ("", "0")
+    return run["gpu_class"].startswith(gpus) and (experts is None or has is experts)
+
+
+def _targets(training: Scored, serving: Scored, told: Mapping[str, Mapping[str, str]]) -> str:
+    known = [row for row in training["rows"] if row["error"] is not None]
+    rows = []
+    for what, best, target, chosen in _STEP_TARGETS:
+        errors = [abs(row["error"]) for row in known if chosen(told[row["row_id"]])]
+        rows.append([f"step, {what}", str(len(errors)), best, target, _pair(errors)])
+    memory, fits, sweeps = training["memory"], training["fits"], training["sweeps"]
+    errors = [abs(row["error"]) for row in memory["rows"] if row["error"] is not None]
+    close = sum(one["loss"] <= 0.03 for one in sweeps["sweeps"])
+    called, coverage = fits["num_called_out_of_memory"], training["summary"]["interval_coverage"]
+    count = str(sweeps["num_sweeps"])
+    spearman = f"{sweeps['median_spearman']:.2f} in the median"
+    rows += [
+        ["memory", str(len(errors)), "0.46 % on its own rows", "3 / 8 %", _pair(errors)],
+        ["called out of memory", f"{fits['num_rows']}", "-", "none", str(called)],
+        ["order in a sweep, Spearman", count, "none", "0.95", spearman],
+        ["first layout within 3 % of the best", count, "none", "all", f"{close} sweeps"],
+        ["inside the 80 % interval", str(len(known)), "none", "75 to 85 %", _percent(coverage)],
+    ]
+    for name, best, target in _SERVING_TARGETS:
+        errors = [
+            abs(row["error"])
+            for row in serving["rows"]
+            if row["quantity"] == name and row["error"] is not None
+        ]
+        rows.append([f"serving, {name}", str(len(errors)), best, target, _pair(errors)])
+    return _table(("what", "number", "best public tool", "target", "reached"), rows)
+
+
+def _pair(errors: Sequence[float]) -> str:
+    """Median and 90th percentile, the latter as `giga validate` counts it."""
+    ranked = sorted(errors)
+    ninetieth = ranked[min(int(0.9 * len(ranked)), len(ranked) - 1)]
+    return f"{100 * statistics.median(ranked):.1f} / {100 * ninetieth:.1f} %"
 
 
 def _by(document: Scored, key: str) -> str:

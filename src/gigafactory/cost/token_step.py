@@ -237,8 +237,8 @@ def _comm_s(at: Deployment, m: Floats) -> Floats:
     one = all_reduce_s(m * model.hidden * on.half_bytes, ranks=replica.tp, on=on)
     if not model.num_moe_layers or replica.dp == 1:
         return np.asarray(2 * model.num_layers * one)
-    reach = min(model.topk, replica.ep)
-    out = m / replica.tp * model.hidden * reach
+    # every rank gathers the tokens of all, keeps those of its experts, and scatters the sums
+    out = m / replica.tp * model.hidden * replica.ep
     ranks = replica.tp * replica.dp
     sent = exchange_s(out * on.input_bytes, ranks=ranks, on=on)
     back = exchange_s(out * on.half_bytes, ranks=ranks, on=on)

@@ -48,8 +48,8 @@ LATENCIES: Weights = {
     Quantity.TTFT: 0.7,
     Quantity.TTFT_P99: 0.4,
 }
-#: What the constants of queues are drawn towards, with a weight in shares of their ranges: an M/D/1
-#: queue, exponential waiting, steps of nearly equal length, a millisecond's work on a prompt.
+#: What the constants of queues are drawn towards, distances as shares of their ranges: one server
+#: whose queue joins, waiting of exponential length, steps of nearly equal length, a short way in.
 EXPECTED = {
     "server_fraction": 0.95,
     "ttft_tail": 3.0,
@@ -196,6 +196,15 @@ def told(pairs: Iterable[tuple[Sample, dict[Quantity, float]]]) -> dict[str, str
     return lines
 
 
+def spreads(pairs: Iterable[tuple[Sample, dict[Quantity, float]]]) -> dict[str, float]:
+    """|log(predicted / measured)| below which four values in five lie, by quantity."""
+    by: dict[str, list[float]] = defaultdict(list)
+    for _, found in pairs:
+        for quantity, log in found.items():
+            by[quantity.value].append(abs(log))
+    return {name: round(float(np.quantile(sizes, 0.8)), 3) for name, sizes in by.items()}
+
+
 def left_out(
     every: list[Sample], best: ServingCalibration, group: Callable[[Sample], str]
 ) -> dict[str, str]:
@@ -216,6 +225,7 @@ def left_out(
         mine = [(s, errors(s, constants)) for s in every if group(s) == name]
         print("  without", name, told(mine), flush=True)
         pairs += mine
+    print("  spreads", spreads(pairs))
     return told(pairs)
 
 

@@ -11,8 +11,8 @@ Every step decodes all B requests; a share q of the steps carries C prompt token
 (arXiv:2309.06180, arXiv:2403.02310). So step = (1 - q) T(B, 0) + q T(B, C), tokens a second are
 B v/step, requests a second B/(n step). A step holds at most ``max_num_tokens``, hence
 B <= budget/(v + I/n).
-The first token waits for half a step, then for its chunks, and behind other prompts as in an
-M/D/1 queue whose utilisation is the share of time spent in steps with prompts.
+The first token waits for half a step, then for its chunks, and, in the share of time spent in
+steps with prompts, for the rest of the chunk that is under way, which all that wait then follow.
 Little's law joins concurrency, rate and latency.
 """
 
@@ -28,8 +28,6 @@ from gigafactory.cost.token_memory import most_requests
 from gigafactory.cost.token_step import Deployment, Work, token_step
 from gigafactory.describe.serving import Traffic
 
-#: A queue longer than this utilisation gives does not build up in a run of finite length.
-_MOST_BUSY = 0.95
 _GRID = 96
 
 
@@ -154,10 +152,11 @@ def _ttft_s(
     at: Deployment, chunks: Floats, *, share: Floats, mixed: Floats, step: Floats
 ) -> Floats:
     c = at.constants
-    busy = np.minimum(share * mixed / step, _MOST_BUSY)
+    busy = np.minimum(share * mixed / step, 1.0)
     served = np.maximum(chunks, 1.0) * mixed
     # with pp stages a chunk passes them one after the other, while others follow
-    queue = c.queue_burst * busy / (2 * (1 - busy)) * served
+    # prompts that wait enter the next chunk together: half a service passes before it, no more
+    queue = c.queue_burst * busy / 2 * served
     together = c.dp_wait_steps * step if at.replica.dp > 1 else 0.0
     return np.asarray(step / 2 + together + served + queue + host_first_token_s(at))
 

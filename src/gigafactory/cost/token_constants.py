@@ -59,6 +59,12 @@ class ServingCalibration:
     host_first_token_s: float
     dp_wait_steps: float
     first_round_share: float
+    throughput_spread: float
+    ttft_spread: float
+    ttft_tail_spread: float
+    tpot_spread: float
+    tpot_tail_spread: float
+    latency_spread: float
 
 
 @cache

@@ -7,6 +7,7 @@ Rates are totals or per GPU by the column that is filled, never by who published
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -77,6 +78,9 @@ class ServingPrediction:
     model: str
     measured_s: float | None = None
     predicted_s: float | None = None
+    low_s: float | None = None
+    """Four measured values in five lie between this and ``high_s``."""
+    high_s: float | None = None
     skipped: str | None = None
 
     @property
@@ -85,6 +89,13 @@ class ServingPrediction:
         if self.measured_s is None or self.predicted_s is None:
             return None
         return self.predicted_s / self.measured_s - 1
+
+    @property
+    def inside(self) -> bool:
+        """Whether the measured value lies in the interval; False where it was skipped."""
+        if self.measured_s is None or self.low_s is None or self.high_s is None:
+            return False
+        return self.low_s <= self.measured_s <= self.high_s
 
 
 def predict_serving(
@@ -120,7 +131,10 @@ def _predict(
     except ValueError as error:
         why = f"not a possible run: {_first_message(error)}"
         return [_skipped(told, quantity, why) for quantity in measured]
-    return [_entry(told, asked, name, value, answers[key]) for name, value in measured.items()]
+    return [
+        _entry(told, asked, name, value, answers[key], constants=constants)
+        for name, value in measured.items()
+    ]
 
 
 def _skipped(told: ServingPrediction, quantity: Quantity, reason: str) -> ServingPrediction:
@@ -133,11 +147,32 @@ def _entry(
     quantity: Quantity,
     measured: float,
     found: Mapping[Quantity, float],
+    *,
+    constants: ServingCalibration,
 ) -> ServingPrediction:
     told = replace(told, quantity=quantity.value, kind=_kind(asked))
     if quantity not in found:
         return replace(told, skipped=f"{quantity.value} is not predicted in this serving mode")
-    return replace(told, measured_s=measured, predicted_s=found[quantity])
+    factor = math.exp(spread(quantity, constants=constants))
+    mean = found[quantity]
+    return replace(
+        told, measured_s=measured, predicted_s=mean, low_s=mean / factor, high_s=mean * factor
+    )
+
+
+def spread(quantity: Quantity, *, constants: ServingCalibration) -> float:
+    """Logarithm of the factor within which four measured values in five lie."""
+    c = constants
+    return {
+        Quantity.THROUGHPUT: c.throughput_spread,
+        # too few measured values of prompts alone
+        Quantity.PROMPT_THROUGHPUT: c.throughput_spread,
+        Quantity.TTFT: c.ttft_spread,
+        Quantity.TTFT_P99: c.ttft_tail_spread,
+        Quantity.TPOT: c.tpot_spread,
+        Quantity.TPOT_P99: c.tpot_tail_spread,
+        Quantity.E2E: c.latency_spread,
+    }[quantity]
 
 
 def _first_message(error: ValueError) -> str:

@@ -49,12 +49,9 @@ def score_training(predictions: Sequence[RowPrediction]) -> dict[str, Any]:
         "framework": lambda row: row.framework,
         "scale": lambda row: row.scale,
     }
-    scored = [row for row in predictions if row.error is not None]
-    held = sum(row.inside for row in scored)
     return {
-        "rows": [_training_row(row) for row in predictions],
-        "summary": summary(predictions)
-        | {"interval_coverage": held / len(scored) if scored else None},
+        "rows": [_row_with_interval(row) for row in predictions],
+        "summary": summary(predictions) | coverage(predictions),
         "by": _grouped(predictions, groupings),
         "sweeps": orders(predictions),
     }
@@ -71,8 +68,10 @@ def score_serving(predictions: Sequence[ServingPrediction]) -> dict[str, Any]:
         "scale": lambda row: row.scale,
     }
     return {
-        "rows": [{**_row(row), "quantity": row.quantity or None} for row in predictions],
-        "summary": summary(predictions),
+        "rows": [
+            {**_row_with_interval(row), "quantity": row.quantity or None} for row in predictions
+        ],
+        "summary": summary(predictions) | coverage(predictions),
         "by": _grouped(predictions, groupings),
     }
 
@@ -122,6 +121,15 @@ def summary(predictions: Sequence[Scored]) -> dict[str, Any]:
     }
 
 
+def coverage(
+    predictions: Sequence[RowPrediction] | Sequence[ServingPrediction],
+) -> dict[str, float | None]:
+    """Share of the measured values that lie in their intervals; None where none was scored."""
+    scored = [row for row in predictions if row.error is not None]
+    held = sum(row.inside for row in scored)
+    return {"interval_coverage": held / len(scored) if scored else None}
+
+
 def _grouped(
     predictions: Sequence[Told], groupings: Mapping[str, Callable[[Told], str]]
 ) -> dict[str, dict[str, Any]]:
@@ -145,7 +153,7 @@ def _row(row: RowPrediction | ServingPrediction) -> dict[str, Any]:
     }
 
 
-def _training_row(row: RowPrediction) -> dict[str, Any]:
+def _row_with_interval(row: RowPrediction | ServingPrediction) -> dict[str, Any]:
     return {**_row(row), "low": row.low_s, "high": row.high_s}
 
 

@@ -143,7 +143,8 @@ _SERVING_TARGETS = (
 
 def _is(run: Mapping[str, str], *gpus: str, experts: bool | None = None) -> bool:
     has = run["experts"] not in ("", "0")
-    return run["gpu_class"].startswith(gpus) and (experts is None or has is experts)
+    here = any(str(run["gpu_class"]).startswith(gpu) for gpu in gpus)
+    return here and (experts is None or bool(has) is experts)
 
 
 def _targets(training: Scored, serving: Scored, told: Mapping[str, Mapping[str, str]]) -> str:

@@ -143,8 +143,7 @@ _SERVING_TARGETS = (
 
 def _is(run: Mapping[str, str], *gpus: str, experts: bool | None = None) -> bool:
     has = run["experts"] not in ("", "0")
-    here = any(str(run["gpu_class"]).startswith(gpu) for gpu in gpus)
-    return here and (experts is None or bool(has) is experts)
+    return run["gpu_class"].startswith(gpus) and (experts is None or has is experts)
 
 
 def _targets(training: Scored, serving: Scored, told: Mapping[str, Mapping[str, str]]) -> str:
@@ -200,7 +199,7 @@ def _ordered(groups: Iterable[tuple[str, Scored]]) -> list[tuple[str, Scored]]:
 
 
 def _scored(s: Scored) -> bool:
-    return s["num_rows"] > s["num_skipped"]
+    return bool(s["num_rows"] > s["num_skipped"])
 
 
 def _of_steps(training: Scored) -> dict[str, str]:

@@ -199,7 +199,7 @@ def _ordered(groups: Iterable[tuple[str, Scored]]) -> list[tuple[str, Scored]]:
 
 
 def _scored(s: Scored) -> bool:
-    return s["num_rows"] > s["num_skipped"]
+    return bool(s["num_rows"] > s["num_skipped"])
 
 
 def _of_steps(training: Scored) -> dict[str, str]:

@@ -89,7 +89,7 @@ def everything(constants):
                 steps.step_s,
                 memory(*where, **given, keeping=keeping).total_bytes,
                 memory(*where, **given).fragmentation_bytes,
-                *interval_s(steps, constants=constants),
+                *interval_s(steps, has_experts=True, constants=constants),
             ]
     return np.concatenate(told)
 
@@ -100,7 +100,8 @@ def test_every_constant_is_read_by_the_equations(name):
         study = load_study("studies/grok-1-512.yaml")
         assert usable_bytes(study) == pytest.approx(published().usable_memory * 81559 * 2**20)
         return
-    base = published()
+    # fitted to nothing, the yearly gain would hide the year it counts from
+    base = replace(published(), generation_gain_per_year=0.01)
     span = published_constants()[name].high - published_constants()[name].low
     moved = replace(base, **{name: getattr(base, name) * 1.01 + 0.001 * span})
     assert not np.array_equal(everything(moved), everything(base))

@@ -48,6 +48,13 @@ def test_the_interval_has_no_unit():
 
 
 def test_without_spread_there_is_no_interval():
-    none = dict.fromkeys((*GROUPS, "spread_any"), 0.0)
+    none = dict.fromkeys((*GROUPS, "spread_any", "spread_with_experts"), 0.0)
     low, high = interval_s(step(gemm_s=1.0), constants=replace(C, **none))
     assert low[0] == high[0] == 1.0
+
+
+def test_experts_add_a_spread_of_their_own():
+    parts = step(gemm_s=1.0)
+    plain, experts = log_spread(parts)[0], log_spread(parts, has_experts=True)[0]
+    assert experts**2 - plain**2 == pytest.approx(C.spread_with_experts**2)
+    assert interval_s(parts, has_experts=True)[0] < interval_s(parts)[0]

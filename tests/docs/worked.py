@@ -663,7 +663,8 @@ def raw_software() -> float:
 #: What the page "uncertainty" supposes.
 SPREADS = replace(
     published(), spread_any=0.02, spread_compute=0.1, spread_memory=0.0, spread_host=0.4,
-    spread_network=0.4, spread_experts=0.8, spread_idle=0.2, interval_quantile=1.0,
+    spread_network=0.4, spread_experts=0.8, spread_idle=0.2, spread_with_experts=0.1,
+    interval_quantile=1.0,
 )  # fmt: skip
 
 
@@ -688,12 +689,12 @@ def dense_high() -> float:
 
 @problem("uncertainty", "%")
 def experts_spread() -> float:
-    return float(uncertainty.log_spread(EXPERTS, constants=SPREADS)[0]) * 100
+    return float(uncertainty.log_spread(EXPERTS, has_experts=True, constants=SPREADS)[0]) * 100
 
 
 @problem("uncertainty", "s")
 def experts_high() -> float:
-    return float(uncertainty.interval_s(EXPERTS, constants=SPREADS)[1][0])
+    return float(uncertainty.interval_s(EXPERTS, has_experts=True, constants=SPREADS)[1][0])
 
 
 @problem("uncertainty", "s")

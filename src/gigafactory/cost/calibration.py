@@ -97,6 +97,7 @@ class Calibration:
     spread_network: float
     spread_experts: float
     spread_idle: float
+    spread_with_experts: float
     interval_quantile: float
     runtime_fraction: float
     fragmentation: float

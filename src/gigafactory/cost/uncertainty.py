@@ -2,7 +2,8 @@
 
 Legend
     x_i   share of part i in the step;  r_i  relative spread of that part (calibration.yaml)
-    s     spread of the whole, s^2 = r_0^2 + sum (r_i x_i)^2, natural logarithm
+    s     spread of the whole, s^2 = r_0^2 + r_e^2 + sum (r_i x_i)^2, natural logarithm;
+          r_e is there where the model has experts: routing and grouped kernels differ by program
     z     quantile that makes the interval hold four of five
 
 The parts of a step are not known equally well: a large multiplication to a few per cent, what the
@@ -30,19 +31,23 @@ GROUPS = {
 }
 
 
-def log_spread(parts: Breakdown, *, constants: Calibration | None = None) -> Floats:
+def log_spread(
+    parts: Breakdown, *, has_experts: bool = False, constants: Calibration | None = None
+) -> Floats:
     """One standard deviation of the logarithm of the step; shape (num_layouts,)."""
     c = constants or published()
     told, step = parts.parts(), parts.step_s
-    squares = c.spread_any**2
+    squares = c.spread_any**2 + (c.spread_with_experts**2 if has_experts else 0.0)
     for name, members in GROUPS.items():
         share = sum(told[m] for m in members) / step
         squares = squares + (getattr(c, name) * share) ** 2
     return np.asarray(np.sqrt(squares), dtype=np.float64)
 
 
-def interval_s(parts: Breakdown, *, constants: Calibration | None = None) -> tuple[Floats, Floats]:
+def interval_s(
+    parts: Breakdown, *, has_experts: bool = False, constants: Calibration | None = None
+) -> tuple[Floats, Floats]:
     """(low, high) seconds between which four of five measured steps lie; shapes (num_layouts,)."""
     c = constants or published()
-    factor = np.exp(c.interval_quantile * log_spread(parts, constants=c))
+    factor = np.exp(c.interval_quantile * log_spread(parts, has_experts=has_experts, constants=c))
     return parts.step_s / factor, parts.step_s * factor

@@ -293,11 +293,12 @@ def engine_of(row: Row) -> Engine:
 def _attention_lag(row: Row, year: float, *, vendor: bool) -> int:
     """Generations between the newest attention kernel of the year and the one made for the GPU.
 
-    FlashAttention 1 and 2 (2023-07) were made for the A100, 3 and cuDNN 9 for the H100 (the
-    vendor's engines had it in 2024, the open ones a year later), then came those for Blackwell.
+    FlashAttention 1 and 2 (2023-07) were made for the A100, 3 and cuDNN 9 for the H100, then came
+    those for Blackwell. The vendor's engines had each when it came, the open ones half a year to a
+    year later.
     """
     made_for = 1 if gpu_name_of(row).startswith("a100") else 2 if _is_hopper(row) else 3
-    dates = (2023.55, 2024.0, 2024.9) if vendor else (2023.55, 2024.9, 2025.7)
+    dates = (2023.55, 2024.0, 2024.9) if vendor else (2024.2, 2024.9, 2025.7)
     return max(made_for - sum(year >= date for date in dates), 0)
 
 

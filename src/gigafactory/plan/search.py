@@ -69,7 +69,8 @@ def _interval(study: Study, layout: Layout) -> tuple[float | None, float | None]
     """Seconds between which the step is expected; none where it is composed of measured pieces."""
     if composes(study):
         return None, None
-    low, high = interval_s(step_of(study, columns_of(layout)))
+    parts = step_of(study, columns_of(layout))
+    low, high = interval_s(parts, has_experts=study.model.num_experts > 0)
     return float(low[0]), float(high[0])
 
 

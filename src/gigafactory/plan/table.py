@@ -157,7 +157,8 @@ def _predict(row: Row, gpus: Mapping[str, Gpu], constants: Calibration | None) -
         return replace(told, skipped=str(reason))
     except ValueError as error:
         return replace(told, skipped=f"not a possible run: {_first_message(error)}")
-    low, high = interval_s(parts, constants=constants)
+    experts = asked.model.num_experts > 0
+    low, high = interval_s(parts, has_experts=experts, constants=constants)
     return replace(
         told,
         measured_s=measured_s,

@@ -94,7 +94,7 @@ def _budget(at: Deployment, traffic: Traffic) -> float:
 def serving_points(at: Deployment, traffic: Traffic, *, decoding: ArrayLike) -> ServingPoint:
     """Steady states in which ``decoding`` requests decode at once."""
     b = np.atleast_1d(np.asarray(decoding, np.float64))
-    fresh, steps, v = _fresh(traffic), steps_decoded(traffic), traffic.tokens_per_step
+    fresh, steps = _fresh(traffic), steps_decoded(traffic)
     wanted = b * fresh / steps
     space = np.maximum(_budget(at, traffic) - b * _verified(traffic), 1.0)
     # a prompt lies on one dp group; the chunk counts the tokens of all of them
@@ -104,11 +104,20 @@ def serving_points(at: Deployment, traffic: Traffic, *, decoding: ArrayLike) -> 
     step = (1 - share) * plain + share * mixed
     rate = b / (steps * step)
     ttft = _ttft_s(at, fresh * at.replica.dp / chunk, share=share, mixed=mixed, step=step)
-    tpot = step / v
+    return _point(
+        traffic, num_gpus=at.replica.num_gpus, decoding=b, step=step, ttft=ttft, rate=rate
+    )
+
+
+def _point(
+    traffic: Traffic, *, num_gpus: int, decoding: Floats, step: Floats, ttft: Floats, rate: Floats
+) -> ServingPoint:
+    """What follows from the step, the first token and the requests a second."""
+    tpot = step / traffic.tokens_per_step
     e2e = ttft + tpot * (traffic.output_tokens - 1)
     return ServingPoint(
-        num_gpus=at.replica.num_gpus,
-        decoding=b,
+        num_gpus=num_gpus,
+        decoding=decoding,
         concurrency=rate * e2e,
         step_s=step,
         ttft_s=ttft,
@@ -206,20 +215,14 @@ def at_pace(
     stretch = step / point.step_s
     host = host_first_token_s(at)
     ttft = (point.ttft_s - host) * stretch + host
-    tpot = step / traffic.tokens_per_step
-    e2e = ttft + tpot * (traffic.output_tokens - 1)
     rate = np.full_like(step, requests_per_s)
-    return ServingPoint(
+    return _point(
+        traffic,
         num_gpus=point.num_gpus,
         decoding=point.decoding,
-        concurrency=rate * e2e,
-        step_s=step,
-        ttft_s=ttft,
-        tpot_s=tpot,
-        e2e_s=e2e,
-        requests_per_s=rate,
-        input_tokens_per_s=rate * traffic.input_tokens,
-        output_tokens_per_s=rate * traffic.output_tokens,
+        step=step,
+        ttft=ttft,
+        rate=rate,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gigafactory.control import events as ev
 from gigafactory.describe import rank as told
-from gigafactory.describe.job import Policy
+from gigafactory.describe.policy import Policy
 from gigafactory.ledger import entries as book
 from gigafactory.ledger.entries import Bucket
 from gigafactory.run.sensors.gang import GRACE_S, GangSight, Note, Seen

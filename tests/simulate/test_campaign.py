@@ -6,7 +6,8 @@ import pytest
 
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.faults import FaultClass, Repair
-from gigafactory.describe.job import Drill, Policy
+from gigafactory.describe.job import Drill
+from gigafactory.describe.policy import Policy
 from gigafactory.ledger.entries import BucketFrom, CheckpointKept, FaultStruck, Rollback
 from gigafactory.ledger.fold import fold
 from gigafactory.ledger.reader import read_ledger

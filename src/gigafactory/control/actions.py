@@ -20,6 +20,26 @@ class Token:
     attempt: int
 
 
+class Tier(StrEnum):
+    """Where a checkpoint lies, nearest first."""
+
+    PEER = "peer"
+    """A copy in another host's memory; lost where a host and the keeper of its copy both go."""
+    LOCAL = "local"
+    """The host's own disk; lost with a host that is lost."""
+    STORE = "store"
+    """The object or parallel file store of the cluster."""
+
+
+class Start(StrEnum):
+    """How a generation comes to life."""
+
+    COLD = "cold"
+    """Every process anew."""
+    WARM = "warm"
+    """Processes on hosts that stay are kept; communicators are built anew, spares step in."""
+
+
 class HoldReason(StrEnum):
     """Why nothing happens; what lifts it stands behind each."""
 
@@ -33,6 +53,9 @@ class HoldReason(StrEnum):
     """Going on would throw everything away. Lifted by a person, who accepts that."""
     TOO_MANY_EVICTIONS = "too_many_evictions"
     """The hourly limit is used up. Lifted by time."""
+    NO_STORAGE = "no_storage"
+    """The only checkpoint that may be restored lies in a store that does not answer. Lifted by
+    StorageSeen."""
 
 
 class Outcome(StrEnum):
@@ -59,11 +82,57 @@ class StartGang(Action):
     step: int | None
     seated: tuple[tuple[int, int], ...] | None = None
     """(seat, host) pairs that are new since the previous generation; None: it is the first."""
+    how: Start = Start.COLD
+    tier: Tier = Tier.STORE
+    """Where ``step`` is to be restored from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopGang(Action):
     """End every process of the token's generation."""
+
+    how: Start = Start.COLD
+    """WARM: abort the communicators, and keep the processes for the next generation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropReplicas(Action):
+    """Go on without these replicas: the step in flight is discarded, their processes end."""
+
+    replicas: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinReplica(Action):
+    """Start the processes of one replica and take it in, state from a replica that goes on.
+
+    The attempt of the token is the incarnation of these processes. The answer is ReplicaReady,
+    or ReplicaLost.
+    """
+
+    replica: int
+    seated: tuple[tuple[int, int], ...] = ()
+    """(seat, host) pairs that are new since the replica's last incarnation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaySteps(Action):
+    """Compute the step after ``step`` again from the last verified state, and compare.
+
+    ``localise``: in groups that cross each other, so that the host that computes wrong values is
+    named (ByteRobust, arXiv:2509.16293, dual-phase replay). The answer is Replayed.
+    """
+
+    step: int
+    localise: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetCadence(Action):
+    """From now on checkpoint into ``tier`` every ``every_s`` of work; None: not at all."""
+
+    tier: Tier
+    every_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,4 +179,17 @@ class Finish(Action):
 
 
 #: Every kind of action.
-ACTIONS = (StartGang, StopGang, EvictHosts, ProbeHost, SaveNow, WakeAt, Hold, Finish)
+ACTIONS = (
+    StartGang,
+    StopGang,
+    DropReplicas,
+    JoinReplica,
+    EvictHosts,
+    ProbeHost,
+    ReplaySteps,
+    SaveNow,
+    SetCadence,
+    WakeAt,
+    Hold,
+    Finish,
+)

@@ -7,8 +7,46 @@ from typing import Any
 
 from gigafactory.control.timeouts import Ladder, ladder
 from gigafactory.describe.errors import InputError
+from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
 from gigafactory.units import DAY_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What each way to go on takes, in seconds, as far as that is known beforehand."""
+
+    recovery: Recovery = Recovery.RESTART
+    """The most that the program, or its launcher, is able to."""
+    can_shrink: bool = False
+    num_replicas: int = 1
+    """Data-parallel replicas at the launch; seats belong to them in blocks of ``replica_hosts``."""
+    replica_hosts: int = 0
+    """Hosts of one replica; 0: all."""
+    min_replicas: int = 1
+    step_s: float = 1.0
+    mtbf_s: float = DAY_S
+    """Between interruptions of the whole job."""
+    cold_s: float = 60.0
+    """Processes, rendezvous, communicators; the restore comes on top."""
+    warm_s: float = 60.0
+    """New communicators among processes that stayed."""
+    join_s: float = 60.0
+    """From JoinReplica until the replica computes; the others go on meanwhile."""
+    drop_s: float = 1.0
+    """The others stand still for this when a replica is dropped or joins."""
+    restore_peer_s: float = 0.0
+    restore_local_s: float = 0.0
+    restore_store_s: float = 0.0
+    repair_s: float = DAY_S
+    """Mean time until an evicted host is back."""
+    peer_stride: int = 0
+    """Seats from a host to the keeper of its copy; 0: no copies in memory."""
+    has_local: bool = False
+    """Hosts checkpoint to their own disks."""
+    store_every_s: float = 0.0
+    """Work between checkpoints in the store while all is well."""
+    slow_from: float = 1.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +54,7 @@ class ControlConfig:
     """Every bound of the brain. `config_from_study` fills it in."""
 
     ladder: Ladder
+    prices: Prices = Prices()
     max_restarts_without_progress: int = 3
     """Starts after unexplained failures, without a new checkpoint between them."""
     max_evictions_per_h: int = 30
@@ -55,7 +94,7 @@ def config_from_study(
             collective_floor_s=policy.progress_timeout_s,
             join_floor_s=policy.start_timeout_s,
             report_s=step_s if report_s is None else max(report_s, step_s),
-            start_s=faults.start_base_s + faults.start_per_gpu_s * num_gpus,
+            start_s=faults.start_s(num_gpus),
         ),
         max_restarts_without_progress=policy.max_restarts_without_progress,
         max_evictions_per_h=policy.max_evictions_per_h,
@@ -71,6 +110,8 @@ def config_to_json(config: ControlConfig) -> dict[str, Any]:
 def config_from_json(source: dict[str, Any]) -> ControlConfig:
     """The inverse; InputError where a key is missing or unknown."""
     try:
-        return ControlConfig(**{**source, "ladder": Ladder(**source["ladder"])})
-    except (KeyError, TypeError) as error:
+        prices = {**source["prices"], "recovery": Recovery(source["prices"]["recovery"])}
+        ladder_of = Ladder(**source["ladder"])
+        return ControlConfig(**{**source, "ladder": ladder_of, "prices": Prices(**prices)})
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"controller: not a configuration of this controller: {error}") from None

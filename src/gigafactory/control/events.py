@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gigafactory.control.actions import Token
+from gigafactory.control.actions import Tier, Token
 
 
 class Exit(StrEnum):
@@ -89,6 +89,36 @@ class HostSlow(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostFailing(Event):
+    """The host goes on and must soon be exchanged: a contained memory error, a disk, a fan."""
+
+    host: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinksDown(Event):
+    """Both ends say so: a link of each of these hosts is down (one cable, or a leaf with many)."""
+
+    hosts: tuple[int, ...]
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinksUp(Event):
+    """The links of these hosts carry traffic again."""
+
+    hosts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSeen(Event):
+    """The checkpoint store takes ``slowdown`` times its usual time; inf: it does not answer."""
+
+    slowdown: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostRepaired(Event):
     """A host passed acceptance and stands by as a spare."""
 
@@ -111,6 +141,8 @@ class RankExited(Event):
     host: int
     exit: Exit
     signature: str = ""
+    incarnation: int = 0
+    """Attempt of the JoinReplica that started the process; 0: it came with the gang."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +171,17 @@ class StepsDone(Event):
     step: int
     finite: bool = True
     replicas_agree: bool = True
+    peer_step: int | None = None
+    """The newest good step of which every host's copy lies in a peer's memory."""
+    local_step: int | None = None
+    """The same for local disks."""
+    lease_s: float = 0.0
+    """The sensor watches the gang itself, and promises to speak again within this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointCommitted(Event):
-    """The checkpoint of ``step`` is complete and verified."""
+    """The checkpoint of ``step`` is complete and verified, in the store."""
 
     generation: int
     step: int
@@ -154,14 +192,59 @@ class CheckpointLost(Event):
     """The checkpoint of ``step`` is gone or fails its verification: never restore it."""
 
     step: int
+    tier: Tier = Tier.STORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HangSuspected(Event):
-    """A collective timed out; ``hosts`` are the smallest parallel group that fell silent."""
+    """A collective timed out. Whoever waited in it is a victim; the culprit is looked for.
+
+    ``hosts``: those that fell silent, where a sensor can tell. ``groups`` and ``waiting``: the
+    parallel groups in which somebody waits, and the hosts whose ranks do.
+    """
 
     generation: int
-    hosts: tuple[int, ...]
+    hosts: tuple[int, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
+    waiting: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaReady(Event):
+    """A replica that was started again computes with the others."""
+
+    generation: int
+    replica: int
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaLost(Event):
+    """The start of a replica ended without success."""
+
+    generation: int
+    replica: int
+    incarnation: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnomalySeen(Event):
+    """Loss or gradient norm left their band at ``step``: corruption, or merely odd text."""
+
+    generation: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed(Event):
+    """A replay ended: whether its values differ from the recorded ones, and on which hosts."""
+
+    token: Token
+    differs: bool
+    hosts: tuple[int, ...] = ()
+    clean_step: int | None = None
+    """The newest step whose state a replay confirmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +262,15 @@ class ActionFailed(Event):
 
     token: Token
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reattached(Event):
+    """A controller that crashed is back, its state rebuilt from the book.
+
+    Nobody knows which of the last actions took effect; they are asked for again under their
+    tokens, which their executors know.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +292,10 @@ EVENTS = (
     HostReachable,
     WitnessSpoke,
     HostSlow,
+    HostFailing,
+    LinksDown,
+    LinksUp,
+    StorageSeen,
     HostRepaired,
     MaintenanceAnnounced,
     RankExited,
@@ -209,8 +305,13 @@ EVENTS = (
     CheckpointCommitted,
     CheckpointLost,
     HangSuspected,
+    ReplicaReady,
+    ReplicaLost,
+    AnomalySeen,
+    Replayed,
     CorruptionFound,
     ActionFailed,
+    Reattached,
     StopRequested,
     ResumeRequested,
 )

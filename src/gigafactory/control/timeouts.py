@@ -3,7 +3,7 @@
 A rung must outlast the one below it, so that the nearest observer speaks first: a link that flaps
 heals before a heartbeat is missed, a lost host is known before its peers' collectives time out,
 ranks that are missing at the start are named by the collective before the join gives up, and
-the watchdog, which knows nothing, comes last. What a person sets in `describe.job.Policy` is the
+the watchdog, which knows nothing, comes last. What a person sets in `describe.policy.Policy` is the
 floor of a rung; the gang's size and step time may raise it.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -15,27 +16,47 @@ class FaultClass(StrEnum):
 
     HOST = "host"
     """The host is lost (Xid, ECC, kernel, power): evict, swap a spare."""
+    CONTAINED = "contained"
+    """A process died of an error that the part contained (Xid 94): exchange the host later."""
+    FAILING = "failing"
+    """Nothing stopped yet, and the host must soon be exchanged (disk, fan)."""
     PROCESS = "process"
     """The program died, the host is well: restart in place."""
     HANG = "hang"
     """Silence: no step, no error."""
     NETWORK = "network"
     """A NIC, cable or switch port: the host cannot take part."""
+    FLAP = "flap"
+    """A link is down for seconds and comes back: everybody waits, nobody is exchanged."""
+    CAPACITY = "capacity"
+    """Links above the leaves are gone: all goes on, more slowly."""
     CORRUPTION = "corruption"
     """Silent data corruption, found by replay."""
+    SLOW = "slow"
+    """The host computes slowly, and all wait for it."""
+    STORAGE = "storage"
+    """The checkpoint store is slow, or does not answer."""
+    CONTROL = "control"
+    """The control plane is out: nothing is seen and nothing can be asked for; training goes on."""
     PLANNED = "planned"
     """Maintenance announced beforehand: drain at a checkpoint."""
 
 
-class Cause(Spec):
-    """One cause of interruption, as a Poisson process per host."""
+class Scope(StrEnum):
+    """The unit that a rate counts, and that a fault takes with all its hosts."""
 
-    name: str
-    fault: FaultClass
-    rate_per_s: PerS = Field(ge=0)
-    """Per host."""
-    detect_s: Seconds = Field(ge=0)
-    source: str
+    HOST = "host"
+    LINK = "link"
+    """One NIC's way to its leaf."""
+    LEAF = "leaf"
+    """A leaf switch: one rail of all hosts of a pod."""
+    SPINE = "spine"
+    """A switch above the leaves: capacity, and no host."""
+    RACK = "rack"
+    """Power feed or cooling of one rack."""
+    POD = "pod"
+    """Power or cooling of the hosts that share leaves."""
+    SITE = "site"
 
 
 class Repair(Spec):
@@ -58,6 +79,27 @@ class Repair(Spec):
         return self
 
 
+class Cause(Spec):
+    """One cause of interruption, as a Poisson process for each unit of its scope."""
+
+    name: str
+    fault: FaultClass
+    scope: Scope = Scope.HOST
+    rate_per_s: PerS = Field(ge=0)
+    """For each unit of ``scope``."""
+    detect_s: Seconds = Field(ge=0)
+    lasts: Repair | None = None
+    """How long it lasts where it ends by itself (a flap, a slow spell, a store that is out)."""
+    slowdown: float = Field(default=1.0, ge=1)
+    """Times the usual time, for SLOW and STORAGE; STORAGE with 1 does not answer at all."""
+    source: str
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether it stops the gang unannounced."""
+        return self.fault in _INTERRUPTING
+
+
 class Faults(Spec):
     """The fault model of a fleet."""
 
@@ -75,6 +117,15 @@ class Faults(Spec):
     """How much more often a lemon fails; the fleet's mean rate stays as stated."""
     false_alarm_share: Ratio = Field(default=0.0, ge=0, lt=1)
     """Share of the alarms behind which there is no fault."""
+    frailty_shape: float | None = Field(default=None, gt=0)
+    """Shape of the gamma law of the hosts' rates; the smaller, the more a few hosts fail."""
+    repeat_factor: float = Field(default=1.0, ge=1)
+    """Each fault of a host multiplies its rate by this, until it is exchanged for good."""
+    fano_factor: float = Field(default=1.0, ge=1)
+    """Variance over mean of the faults a day; 1: Poisson, above: good days and bad days."""
+    warm_start_base_s: Seconds = Field(default=5.0, ge=0)
+    warm_start_per_gpu_s: Seconds = Field(default=0.25e-3, ge=0)
+    """New communicators among processes that stayed: base + per_gpu * GPUs."""
     start_base_s: Seconds = Field(default=50.0, ge=0)
     start_per_gpu_s: Seconds = Field(default=0.0, ge=0)
     """Cold start of the job: base + per_gpu * GPUs (rendezvous, NCCL)."""
@@ -82,5 +133,25 @@ class Faults(Spec):
 
     @property
     def rate_per_host_s(self) -> float:
-        """All unplanned causes together, per host and second."""
-        return sum(c.rate_per_s for c in self.causes if c.fault is not FaultClass.PLANNED)
+        """Unplanned causes that interrupt, together, per host and second; those of hosts alone."""
+        return sum(c.rate_per_s for c in self.causes if c.scope is Scope.HOST and c.interrupts)
+
+    def start_s(self, num_gpus: Any) -> Any:
+        """Cold start of a job (a number or a column): processes, rendezvous, communicators."""
+        return self.start_base_s + self.start_per_gpu_s * num_gpus
+
+    def warm_start_s(self, num_gpus: Any) -> Any:
+        """Start of a job whose processes stayed."""
+        return self.warm_start_base_s + self.warm_start_per_gpu_s * num_gpus
+
+
+_INTERRUPTING = frozenset(
+    {
+        FaultClass.HOST,
+        FaultClass.CONTAINED,
+        FaultClass.PROCESS,
+        FaultClass.HANG,
+        FaultClass.NETWORK,
+        FaultClass.CORRUPTION,
+    }
+)

@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.spec import Spec
-from gigafactory.units import Seconds, Tokens
+from gigafactory.units import Tokens
 
 
 class JobKind(StrEnum):
@@ -67,17 +67,3 @@ class Drill(Spec):
     kill_at_step: PositiveInt
     """A worker gets SIGKILL when this step has been reported."""
     kill_rank: NonNegativeInt = 1
-
-
-class Policy(Spec):
-    """What the controller may do, and how long it waits; see control/."""
-
-    checkpoint_interval_s: Seconds | None = Field(default=None, gt=0)
-    """Default: Young/Daly from the fault model and the blocking cost."""
-    max_restarts_without_progress: PositiveInt = 3
-    max_evictions_per_h: PositiveInt = 30
-    heartbeat_timeout_s: Seconds = Field(default=10.0, gt=0)
-    progress_timeout_s: Seconds = Field(default=600.0, gt=0)
-    """No step for this long while RUNNING is a hang."""
-    start_timeout_s: Seconds = Field(default=1800.0, gt=0)
-    """Rendezvous and restore must end within this."""

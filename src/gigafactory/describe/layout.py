@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
@@ -78,6 +79,14 @@ class Layout(Spec):
     def num_gpus(self) -> int:
         """Ranks in the mesh."""
         return self.tp * self.pp * self.cp * self.dp
+
+    @property
+    def replica_gpus(self) -> int:
+        """Ranks that together hold one replica of the model and can compute without the others.
+
+        Experts may be spread over several data-parallel ranks, which then stand or fall together.
+        """
+        return self.pp * math.lcm(self.tp * self.cp, self.ep * self.etp)
 
     @model_validator(mode="after")
     def _axes_fit_the_mesh(self) -> Layout:

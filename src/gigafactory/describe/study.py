@@ -7,11 +7,12 @@ from pydantic import Field, model_validator
 from gigafactory.describe.aim import Aim
 from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.faults import Faults
-from gigafactory.describe.job import Drill, Job, Policy, Train
+from gigafactory.describe.job import Drill, Job, Train
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.measured import DeviceKind, Measured
 from gigafactory.describe.model import Model
 from gigafactory.describe.money import Money
+from gigafactory.describe.policy import Policy
 from gigafactory.describe.spec import Spec
 from gigafactory.units import DAY_S, Seconds
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from gigafactory.control.actions import Tier
+
 SCHEMA = "gigafactory-ledger/1"
 
 
@@ -120,6 +122,18 @@ class BucketFrom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaceFrom:
+    """From ``at_s`` on, while the gang computes: who does, and how it is held up.
+
+    Of each GPU-second the GPUs beyond ``num_gpus`` spend it in ``degraded``, and of the rest a
+    share 1 - 1/``slowdown`` goes to ``straggler`` (slow hosts, lost network capacity).
+    """
+
+    num_gpus: int
+    slowdown: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
     """Training reached ``step``; the last ``num_steps`` of them took ``step_s`` each."""
 
@@ -145,6 +159,9 @@ class CheckpointKept:
     save_s: float = 0.0
     """From the snapshot to the commit."""
     num_bytes: float = 0.0
+    tier: Tier = Tier.STORE
+    num: int = 1
+    """Checkpoints of this tier since the last such entry; ``step`` is of the newest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +197,7 @@ Content = (
     | EventSeen
     | ActionTaken
     | BucketFrom
+    | PaceFrom
     | Steps
     | Rollback
     | CheckpointKept
@@ -195,6 +213,7 @@ KINDS: dict[str, type[Any]] = {
     "event": EventSeen,
     "action": ActionTaken,
     "bucket": BucketFrom,
+    "pace": PaceFrom,
     "steps": Steps,
     "rollback": Rollback,
     "checkpoint": CheckpointKept,

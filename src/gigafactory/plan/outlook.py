@@ -84,7 +84,7 @@ def goodput(study: Study, *, num_gpus: Ints) -> Floats:
     interval_s = daly_interval_s(blocking_s, mtbf_s=mtbf_s) if fixed_s is None else fixed_s
     return expected_goodput(
         mtbf_s,
-        recovery_s=_detect_s(study) + faults.start_base_s + faults.start_per_gpu_s * num_gpus
+        recovery_s=_detect_s(study) + faults.start_s(num_gpus)
         + restore_s,
         interval_s=np.maximum(interval_s, write_s),
         blocking_s=blocking_s,

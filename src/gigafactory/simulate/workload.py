@@ -58,7 +58,7 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
             num_gpus=num_gpus,
             write_s=checkpoint_bytes / storage.write_bandwidth_bytes_per_s,
         ),
-        start_s=study.faults.start_base_s + study.faults.start_per_gpu_s * num_gpus,
+        start_s=study.faults.start_s(num_gpus),
         restore_s=checkpoint_bytes / storage.read_bandwidth_bytes_per_s,
         host_gpus=study.cluster.host.num_gpus,
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from gigafactory.control import events as ev
 from gigafactory.describe import rank as told
 from gigafactory.describe.faults import FaultClass
-from gigafactory.describe.job import Policy
+from gigafactory.describe.policy import Policy
 from gigafactory.ledger import entries as book
 from gigafactory.ledger.entries import Bucket
 

@@ -1,0 +1,46 @@
+"""What the controller may do when something breaks, and how long it waits."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field, PositiveInt
+
+from gigafactory.describe.spec import Spec
+from gigafactory.units import Seconds
+
+
+class Recovery(StrEnum):
+    """What a failure costs those that it did not hit."""
+
+    RESTART = "restart"
+    """Everything ends and starts cold, from the store: plain checkpoint and restart."""
+    HOT = "hot"
+    """Healthy processes stay, a spare steps in, all restore from the nearest copy."""
+    REPLICAS = "replicas"
+    """Replica groups: the others go on without the broken one, which joins them again."""
+
+
+class Policy(Spec):
+    """What the controller may do, and how long it waits; see control/."""
+
+    recovery: Recovery = Recovery.HOT
+    shrink: bool = True
+    """Train on with fewer data-parallel replicas where too few hosts are left."""
+    peer_copies: bool = True
+    """After each step every host keeps a copy of another host's state in its memory."""
+    local_interval_s: Seconds | None = Field(default=None, gt=0)
+    """Work between checkpoints on the hosts' own disks; default: Young/Daly."""
+    checkpoint_interval_s: Seconds | None = Field(default=None, gt=0)
+    """Work between checkpoints in the store; default: Young/Daly."""
+    min_replicas_share: float = Field(default=0.5, gt=0, le=1)
+    """With fewer of the replicas than this share, waiting for hosts beats training on."""
+    slow_from: float = Field(default=1.02, ge=1)
+    """A host is slow when its steps take so many times its peers'."""
+    max_restarts_without_progress: PositiveInt = 3
+    max_evictions_per_h: PositiveInt = 30
+    heartbeat_timeout_s: Seconds = Field(default=10.0, gt=0)
+    progress_timeout_s: Seconds = Field(default=600.0, gt=0)
+    """No step for this long while RUNNING is a hang."""
+    start_timeout_s: Seconds = Field(default=1800.0, gt=0)
+    """Rendezvous and restore must end within this."""

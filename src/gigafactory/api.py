@@ -157,11 +157,17 @@ def report(folders: Iterable[Path], *, out: Path) -> Path:
 
 
 def validate(table: str | Path) -> dict[str, Any]:
-    """Score the equations on a table of measured runs; see docs/validate.md."""
+    """Score the equations on a table of measured runs or campaigns; see docs/validate.md."""
     from gigafactory.catalog.tables import read_table
+    from gigafactory.plan.outcome_table import OutcomeTable, predict_outcomes
+    from gigafactory.report.outcomes import score_outcomes
     from gigafactory.report.score import score
+    from gigafactory.simulate.renewal import walk
 
-    return score(read_table(Path(table)))
+    found = read_table(Path(table))
+    if isinstance(found, OutcomeTable):
+        return score_outcomes(predict_outcomes(found, walk=walk))
+    return score(found)
 
 
 def calibrate(

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from gigafactory.cli.show import table_of
+from gigafactory.cli.show import table
 
 _YES_NO = {True: "yes", False: "NO", None: "-"}
 
@@ -16,16 +16,16 @@ def outcomes(document: dict[str, Any]) -> Iterator[Table | str]:
     """Tables and sentences: each row with its convention, parts, what was skipped, and counts."""
     rows = [row for row in document["rows"] if row["skipped"] is None]
     header = ("", "class", "what", "published", "predicted", "from", "to", "in band")
-    yield table_of("Published campaigns", header, (_row(row) for row in rows))
+    yield table("Published campaigns", header, (_row(row) for row in rows))
     parts = [(row["row_id"], part) for row in rows for part in row["parts"]]
     columns = ("", "what", "published", "predicted", "in band")
-    yield table_of("Other conventions, methods and figures of the same rows", columns,
+    yield table("Other conventions, methods and figures of the same rows", columns,
                    (_part(row_id, part) for row_id, part in parts))  # fmt: skip
-    yield table_of("By which convention", ("", "convention", "method"),
+    yield table("By which convention", ("", "convention", "method"),
                    ((r["row_id"], r["convention"], r["method"]) for r in rows))  # fmt: skip
     skipped = [(row["row_id"], row["skipped"]) for row in document["rows"] if row["skipped"]]
     if skipped:
-        yield table_of("Not scored", ("", "reason"), skipped)
+        yield table("Not scored", ("", "reason"), skipped)
     yield from _sentences(document)
 
 

@@ -6,8 +6,9 @@ left over:
 
 - it keeps what the limits need now, and what they will need until a recall could help (notice to
   training, and the cold start of a serving host), with headroom;
-- it lends only what will not be needed for the whole lease as well. The two horizons are the
-  hysteresis;
+- when that is not enough, it recalls what half a lease will need as well, so that a morning is a
+  few recalls and not one every look;
+- it lends only what will not be needed for a whole lease. The three horizons are the hysteresis;
 - what is expected is what the same time of the previous day and of the same weekday brought,
   whichever is more, scaled by how today compares. Before it has seen a whole day it lends nothing;
 - loans wait for each other, and for the last recall, so that flapping is bounded. Recalls never
@@ -25,7 +26,7 @@ from enum import StrEnum
 
 from gigafactory.control.actions import Action, Token
 from gigafactory.control.events import Event
-from gigafactory.units import DAY_S
+from gigafactory.units import DAY_S, HOUR_S
 
 #: The demand is remembered by quarters of an hour, for a week and a day.
 _BIN_S = 900.0
@@ -114,8 +115,8 @@ class LendingConfig:
     headroom: float = 0.1
     notice_s: float = 600.0
     cold_start_s: float = 300.0
-    lease_s: float = 7200.0
-    cooldown_s: float = 3600.0
+    lease_s: float = 4 * HOUR_S
+    cooldown_s: float = 2 * HOUR_S
     watch_s: float = 300.0
 
     @property
@@ -136,9 +137,9 @@ class Expectation:
         """Remember an observation; time never runs backwards here."""
         now = int(at_s // _BIN_S)
         self.first = now if self.first is None else self.first
-        if now not in self.rates:
-            self.rates = {old: r for old, r in self.rates.items() if old >= now - _NUM_BINS}
         self.rates[now] = max(rate_per_s, self.rates.get(now, 0.0))
+        while (oldest := next(iter(self.rates))) < now - _NUM_BINS:
+            del self.rates[oldest]
 
     def most_until(self, now_s: float, *, wait_s: float) -> float | None:
         """The highest rate to be expected within ``wait_s``; None: not a day is known yet."""
@@ -252,7 +253,7 @@ class LendingController:
             # the equations promise too much just now: one tenth more than serves
             wanted = max(wanted, math.ceil(1.1 * self.num_in(Post.SERVING)))
         coming = self.num_in(Post.SERVING) + self.num_in(Post.LOADING)
-        return self._recall(wanted, coming=coming) or self._lend(rate_per_s)
+        return self._recall(wanted, rate_per_s, coming=coming) or self._lend(rate_per_s)
 
     def _hosts_for(self, rate_per_s: float, *, wait_s: float) -> int:
         """Hosts that the limits need within ``wait_s``, headroom included."""
@@ -263,18 +264,19 @@ class LendingController:
         replicas = bisect_left(self.config.rates_per_s, asked)
         return max(self.config.min_hosts, replicas * self.config.replica_hosts)
 
-    def _recall(self, wanted: int, *, coming: int) -> list[Action]:
-        due = [host for host, by_s in self._lent.items() if self._now_s < by_s < math.inf]
-        missing = wanted - coming - len(due)
-        if missing <= 0:
+    def _recall(self, wanted: int, rate_per_s: float, *, coming: int) -> list[Action]:
+        if wanted <= coming:
             return []
+        due = [host for host, by_s in self._lent.items() if self._now_s < by_s < math.inf]
+        if wanted - coming - len(due) <= 0 or len(due) == len(self._lent):
+            return []
+        soon_s = self.config.lead_s + self.config.lease_s / 2
+        missing = max(wanted, self._hosts_for(rate_per_s, wait_s=soon_s)) - coming - len(due)
         # the latest loans first: training has built least on them; those overdue once more
         waiting = set(due)
         others = [host for host in self._lent if host not in waiting]
         block = self.config.replica_hosts
         hosts = tuple(sorted(others[-(-(-missing // block) * block) :]))
-        if not hosts:
-            return []
         by_s = self._now_s + self.config.notice_s
         for host in hosts:
             self._lent[host] = by_s
@@ -283,17 +285,17 @@ class LendingController:
         return [Recall(token=self._token(), hosts=hosts, by_s=by_s)]
 
     def _lend(self, rate_per_s: float) -> list[Action]:
-        config, serving = self.config, self.hosts_in(Post.SERVING)
+        config = self.config
         horizon_s = config.lead_s + config.lease_s
         if self._now_s < self._loan_from_s:
             return []
         if self._expected.most_until(self._now_s, wait_s=horizon_s) is None:
             return []
-        spare = len(serving) - self._hosts_for(rate_per_s, wait_s=horizon_s)
+        spare = self.num_in(Post.SERVING) - self._hosts_for(rate_per_s, wait_s=horizon_s)
         spare -= spare % config.replica_hosts
         if spare <= 0:
             return []
-        hosts = serving[-spare:]
+        hosts = self.hosts_in(Post.SERVING)[-spare:]
         for host in hosts:
             self._put(host, Post.LENT)
             self._lent[host] = math.inf

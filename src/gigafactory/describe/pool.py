@@ -85,9 +85,9 @@ class Lending(Spec):
     """Requests under way end before a host is lent."""
     cold_start_s: Seconds = Field(default=300.0, ge=0)
     """Loading the weights, from the return of a host until it serves."""
-    lease_s: Seconds = Field(default=2 * HOUR_S, gt=0)
+    lease_s: Seconds = Field(default=4 * HOUR_S, gt=0)
     """A host is lent only if it is expected not to be needed for so long."""
-    cooldown_s: Seconds = Field(default=HOUR_S, gt=0)
+    cooldown_s: Seconds = Field(default=2 * HOUR_S, gt=0)
     """Between two loans, and between a recall and the next loan."""
     watch_s: Seconds = Field(default=300.0, ge=30.0)
     """The demand is looked at so often."""

@@ -65,6 +65,8 @@ class ControlConfig:
     """Times StopGang is repeated before the generation counts as fenced off."""
     max_accused: int = 64
     """A hang that accuses more hosts accuses nobody."""
+    max_replays_per_h: int = 4
+    """Anomalies beyond these are taken for odd text."""
     accusation_s: float = DAY_S
     """Two accusations of one host within this, in different generations, condemn it."""
     max_hold_s: float = 7 * DAY_S
@@ -110,7 +112,8 @@ def config_to_json(config: ControlConfig) -> dict[str, Any]:
 def config_from_json(source: dict[str, Any]) -> ControlConfig:
     """The inverse; InputError where a key is missing or unknown."""
     try:
-        prices = {**source["prices"], "recovery": Recovery(source["prices"]["recovery"])}
+        prices = dict(source.get("prices", {}))
+        prices["recovery"] = Recovery(prices.get("recovery", Recovery.RESTART))
         ladder_of = Ladder(**source["ladder"])
         return ControlConfig(**{**source, "ladder": ladder_of, "prices": Prices(**prices)})
     except (KeyError, TypeError, ValueError) as error:

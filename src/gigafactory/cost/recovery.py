@@ -106,7 +106,7 @@ def cadence_s(usual_s: ArrayLike, *, slowdown: ArrayLike) -> Floats:
 
 def _share(part: ArrayLike, whole: ArrayLike) -> Floats:
     k, n = np.broadcast_arrays(_floats(part), _floats(whole))
-    return np.divide(k, n, out=np.ones_like(n), where=n > 0)
+    return np.asarray(np.divide(k, n, out=np.ones_like(n), where=n > 0))
 
 
 def _harmonic(m: Floats) -> Floats:

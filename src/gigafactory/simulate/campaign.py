@@ -8,9 +8,10 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from gigafactory.control.actions import Action
-from gigafactory.control.config import config_from_study, config_to_json
+from gigafactory.control.config import config_to_json
 from gigafactory.control.controller import Controller
 from gigafactory.control.events import Event
+from gigafactory.control.from_study import config_from_study
 from gigafactory.cost.energy import carbon_kg
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.study import Study

@@ -23,6 +23,7 @@ from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.fleet import new_fleet
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
+from gigafactory.simulate.lifetimes import repair_times_s
 from gigafactory.simulate.power import draw_of
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.workload import Workload, workload_of
@@ -144,7 +145,7 @@ def _world(
         fleet=new_fleet(
             study.cluster.num_hosts, lemon_share=study.faults.lemon_share, dice=dice
         ),
-        repairs_s=fl.repair_times_s(study.faults.repair, seed=seed),
+        repairs_s=repair_times_s(study.faults.repair, seed=seed),
         dice=stream("job.host", seed=seed),
         brain=brain,
         book=Book(
@@ -159,12 +160,18 @@ def _world(
 
 def _let_it_run(world: World, study: Study, *, seed: int) -> None:
     """Faults and the world take turns until the job or the time is over."""
-    kernel, faults, lemon = world.kernel, study.faults, world.fleet.lemon
+    kernel, faults = world.kernel, study.faults
     duration_s, cycle_s = study.campaign.duration_s, world.training.workload.cadence.cycle_s
     world.training.report_every_s = cycle_s * math.ceil(duration_s / cycle_s / _MAX_REPORTS)
     if study.drill is not None:
         world.training.at_step(study.drill.kill_at_step, world.drill)
-    _feed(kernel, fl.strikes(faults, lemon=lemon, seed=seed), world.strike)
+    strikes = fl.strikes(
+        faults,
+        cluster=study.cluster,
+        num_training_hosts=world.training.workload.num_hosts,
+        seed=seed,
+    )
+    _feed(kernel, strikes, world.strike)
     _feed(kernel, fl.job_strikes(faults, seed=seed), world.strike_job)
     alarms = fl.false_alarms(faults, num_hosts=world.fleet.num_hosts, seed=seed)
     _feed(kernel, alarms, world.alarm)

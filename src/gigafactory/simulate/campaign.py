@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from gigafactory.control.actions import Action
-from gigafactory.control.config import config_to_json
+from gigafactory.control.config import ControlConfig, config_to_json
 from gigafactory.control.controller import Controller
 from gigafactory.control.events import Event
 from gigafactory.control.from_study import config_from_study
@@ -37,6 +37,21 @@ HORIZON = "horizon"
 #: Reports in an undisturbed campaign: every checkpoint of a short one, some of a long one.
 _MAX_REPORTS = 500
 S = TypeVar("S", fl.Strike, fl.JobStrike, fl.FalseAlarm)
+
+
+class Stage:
+    """What may be put between the brain and the world; as it stands, nothing is."""
+
+    def brain(self, config: ControlConfig, ledger: LedgerWriter) -> Brain:
+        """The controller with a scribe at its side."""
+        return _recorded(Controller(config), ledger)
+
+    def set_up(self, world: World) -> None:
+        """The world exists and has not begun."""
+
+    def admits(self, point: fl.Strike | fl.JobStrike | fl.FalseAlarm) -> bool:
+        """Whether this fault happens. Asked once for each, in order of time."""
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,22 +83,23 @@ def follow(
     seed: int,
     ledger: LedgerWriter,
     delays: Delays | None = None,
+    stage: Stage | None = None,
 ) -> CampaignResult:
     """Like `simulate`, for a workload that is known already."""
+    stage = stage or Stage()
     if workload.num_hosts > study.cluster.num_hosts:
         raise InputError(
             f"the mesh needs {workload.num_hosts} hosts, cluster.num_hosts is "
             f"{study.cluster.num_hosts}"
         )
-    controller = Controller(
-        config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s)
-    )
+    config = config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s)
     ledger.write(_opening(study, workload, seed=seed), at_s=0.0)
     world = _world(
-        study, workload, seed=seed, ledger=ledger, brain=_recorded(controller, ledger),
+        study, workload, seed=seed, ledger=ledger, brain=stage.brain(config, ledger),
         delays=delays or Delays(),
     )  # fmt: skip
-    _let_it_run(world, study, seed=seed)
+    stage.set_up(world)
+    _let_it_run(world, study, seed=seed, stage=stage)
     _close(world, ledger)
     return _result(study, workload, ledger)
 
@@ -158,7 +174,7 @@ def _world(
     )  # fmt: skip
 
 
-def _let_it_run(world: World, study: Study, *, seed: int) -> None:
+def _let_it_run(world: World, study: Study, *, seed: int, stage: Stage) -> None:
     """Faults and the world take turns until the job or the time is over."""
     kernel, faults = world.kernel, study.faults
     duration_s, cycle_s = study.campaign.duration_s, world.training.workload.cadence.cycle_s
@@ -171,24 +187,27 @@ def _let_it_run(world: World, study: Study, *, seed: int) -> None:
         num_training_hosts=world.training.workload.num_hosts,
         seed=seed,
     )
-    _feed(kernel, strikes, world.strike)
-    _feed(kernel, fl.job_strikes(faults, seed=seed), world.strike_job)
+    _feed(kernel, strikes, world.strike, stage)
+    _feed(kernel, fl.job_strikes(faults, seed=seed), world.strike_job, stage)
     alarms = fl.false_alarms(faults, num_hosts=world.fleet.num_hosts, seed=seed)
-    _feed(kernel, alarms, world.alarm)
+    _feed(kernel, alarms, world.alarm, stage)
     kernel.schedule(world.reach_horizon, at_s=duration_s, priority=Priority.END)
     world.begin()
     while not world.is_over:
         kernel.next()()
 
 
-def _feed(kernel: Kernel[Happening], points: Iterator[S], strike: Callable[[S], None]) -> None:
+def _feed(
+    kernel: Kernel[Happening], points: Iterator[S], strike: Callable[[S], None], stage: Stage
+) -> None:
     """Let the next point happen, and after it the one that follows."""
     point = next(points, None)
     if point is not None:
 
         def happen() -> None:
-            strike(point)
-            _feed(kernel, points, strike)
+            if stage.admits(point):
+                strike(point)
+            _feed(kernel, points, strike, stage)
 
         kernel.schedule(happen, at_s=point.at_s, priority=Priority.PHYSICS)
 

@@ -138,8 +138,10 @@ class Training:
     def start(self, action: act.StartGang, *, unfit: Iterable[int]) -> None:
         """Begin a generation; with an ``unfit`` host among its seats it will never be ready."""
         gang = self.gang
+        # changes count from the generation before, whose start may have been lost on the way
+        is_next = action.token.generation == gang.generation + 1
         gang.generation = action.token.generation
-        gang.take_seats(action.hosts, action.seated)
+        gang.take_seats(action.hosts, action.seated if is_next else None)
         gang.phase = Phase.STARTING
         if self._book.bucket is not Bucket.INIT:
             self._book.turn(Bucket.RENDEZVOUS, at_s=self._kernel.now_s)

@@ -87,6 +87,12 @@ class World:
         """True when the controller is finished or the time is up."""
         return self.outcome is not None or self._is_time_up
 
+    def heal(self) -> None:
+        """Every host that is lost or in repair is well again; what happens then shows whether the
+        controller finds back."""
+        for host in self.fleet.hosts_not_up():
+            self._repair(host)
+
     def reach_horizon(self) -> None:
         """The twin follows the campaign no further."""
         self.training.catch_up()
@@ -311,7 +317,10 @@ class World:
             self._book.turn(Bucket.DECIDE, at_s=self._now_s)
 
     def _decide(self, event: ev.Event) -> None:
-        actions = self._brain(event)
+        self.carry_out(self._brain(event))
+
+    def carry_out(self, actions: list[act.Action]) -> None:
+        """Do what was asked for, now."""
         for action in actions:
             self._carry_out(action)
         evicted = [h for a in actions if isinstance(a, act.EvictHosts) for h in a.hosts]

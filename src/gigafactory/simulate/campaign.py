@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from gigafactory.control.actions import Action
@@ -35,7 +35,9 @@ CONVENTION = (
 )
 HORIZON = "horizon"
 #: Reports in an undisturbed campaign: every checkpoint of a short one, some of a long one.
-_MAX_REPORTS = 500
+_MAX_REPORTS = 2500
+#: In a long one, about hourly.
+_REPORT_S = 3600.0
 S = TypeVar("S", fl.Strike, fl.JobStrike, fl.FalseAlarm)
 
 
@@ -92,8 +94,11 @@ def follow(
             f"the mesh needs {workload.num_hosts} hosts, cluster.num_hosts is "
             f"{study.cluster.num_hosts}"
         )
-    config = config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s)
-    ledger.write(_opening(study, workload, seed=seed), at_s=0.0)
+    config = replace(
+        config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s),
+        prices=workload.known_prices,
+    )
+    ledger.write(_opening(study, workload, config=config, seed=seed), at_s=0.0)
     world = _world(
         study, workload, seed=seed, ledger=ledger, brain=stage.brain(config, ledger),
         delays=delays or Delays(),
@@ -104,7 +109,7 @@ def follow(
     return _result(study, workload, ledger)
 
 
-def _opening(study: Study, workload: Workload, *, seed: int) -> book.Opened:
+def _opening(study: Study, workload: Workload, *, config: ControlConfig, seed: int) -> book.Opened:
     cluster, host = study.cluster, study.cluster.host
     return book.Opened(
         world=book.World.TWIN,
@@ -123,9 +128,7 @@ def _opening(study: Study, workload: Workload, *, seed: int) -> book.Opened:
         idle_w_per_gpu=host.idle_w / host.num_gpus,
         pue=cluster.site.pue,
         seed=seed,
-        controller=config_to_json(
-            config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s)
-        ),
+        controller=config_to_json(config),
     )
 
 
@@ -178,7 +181,9 @@ def _let_it_run(world: World, study: Study, *, seed: int, stage: Stage) -> None:
     """Faults and the world take turns until the job or the time is over."""
     kernel, faults = world.kernel, study.faults
     duration_s, cycle_s = study.campaign.duration_s, world.training.workload.cadence.cycle_s
-    world.training.report_every_s = cycle_s * math.ceil(duration_s / cycle_s / _MAX_REPORTS)
+    world.training.report_every_s = cycle_s * math.ceil(
+        max(duration_s / _MAX_REPORTS, _REPORT_S) / cycle_s
+    )
     if study.drill is not None:
         world.training.at_step(study.drill.kill_at_step, world.drill)
     strikes = fl.strikes(

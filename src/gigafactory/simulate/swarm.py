@@ -321,7 +321,9 @@ class _Stage(Stage):
 
     def _scribe(self, ledger: LedgerWriter) -> Scribe:
         def enter(event: ev.Event, actions: list[act.Action], controller: Controller) -> None:
-            ledger.decide(event, actions, state_hash="", generation=controller.generation)
+            ledger.decide(
+                event, actions, state_hash=controller.state_hash, generation=controller.generation
+            )
             if self.keep:
                 self.turns.append((event, actions))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from array import array
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -223,13 +224,8 @@ class Fleet:
     def usable_spares(self) -> list[int]:
         """Spares about which nothing bad is known, longest waiting first."""
         if self._usable is None:
-            self._usable = [
-                host
-                for host in self.spares
-                if host not in self.conditions
-                and host not in self.departing
-                and host not in self.failing
-            ]
+            doubtful = self.conditions.keys() | self.departing.keys() | self.failing.keys()
+            self._usable = [host for host in self.spares if host not in doubtful]
         return self._usable
 
     def fill(self, seats: list[int] | None = None) -> tuple[tuple[int, int], ...]:
@@ -290,7 +286,10 @@ class Fleet:
     def fingerprint(self) -> bytes:
         """A digest of all of it, cheap while nothing changes."""
         if self._print is None:
-            self._print = hashlib.sha256(repr(self._known()).encode()).digest()
+            known = hashlib.sha256(repr(self._known()).encode())
+            for hosts in (self.vacant, self.spares, sorted(self.away), sorted(self.lost_seats)):
+                known.update(array("q", hosts).tobytes() + b";")
+            self._print = known.digest()
         return self._print
 
     def _known(self) -> tuple[object, ...]:
@@ -300,10 +299,7 @@ class Fleet:
             self._seats_sum % _MODULUS,
             len(self.seats),
             self.num_seats,
-            self.vacant,
-            list(self.spares),
-            sorted(self.away),
-            sorted(self.conditions.items()),
+            sorted((host, int(known)) for host, known in self.conditions.items()),
             sorted(self.casualties.items()),
             [(host, self.enquiries[host]) for host in sorted(self.enquiries)],
             sorted(self.departing.items()),
@@ -311,7 +307,6 @@ class Fleet:
             sorted(self.slow.items()),
             sorted(self.cuts.items()),
             sorted(self.accused.items()),
-            sorted(self.lost_seats),
         )
 
 

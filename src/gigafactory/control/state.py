@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -250,9 +251,13 @@ class State:
             gang.broken.value if gang.broken else None,
             _attempt(gang.start_token),
             _attempt(gang.drop_token),
+            gang.how.value,
+            gang.stop_how.value,
+            gang.tier.value,
             gang.replicas and sorted(gang.replicas.items()),
             gang.hurt and sorted(gang.hurt.items()),
             _PROGRESS_VALUES(progress),
+            array("q", progress.committed).tobytes(),
             self.fleet.fingerprint(),
             tuple(self.incidents_s),
             [token.attempt for token in self.evictions],
@@ -276,9 +281,10 @@ def _plain_values(cls: type[Any], *, without: tuple[str, ...]) -> Callable[[Any]
 
 
 _GANG_VALUES = _plain_values(
-    Gang, without=("broken", "start_token", "drop_token", "replicas", "hurt")
+    Gang,
+    without=("broken", "start_token", "drop_token", "replicas", "hurt", "how", "stop_how", "tier"),
 )
-_PROGRESS_VALUES = _plain_values(Progress, without=())
+_PROGRESS_VALUES = _plain_values(Progress, without=("committed",))
 _STATE_VALUES = _plain_values(
     State,
     without=(

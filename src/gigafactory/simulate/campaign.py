@@ -16,8 +16,8 @@ from gigafactory.cost.energy import carbon_kg
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.study import Study
 from gigafactory.ledger import entries as book
+from gigafactory.ledger.sink import Sink
 from gigafactory.ledger.summary import Summary
-from gigafactory.ledger.writer import LedgerWriter
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
@@ -44,7 +44,7 @@ S = TypeVar("S", fl.Strike, fl.JobStrike, fl.FalseAlarm)
 class Stage:
     """What may be put between the brain and the world; as it stands, nothing is."""
 
-    def brain(self, config: ControlConfig, ledger: LedgerWriter) -> Brain:
+    def brain(self, config: ControlConfig, ledger: Sink) -> Brain:
         """The controller with a scribe at its side."""
         return _recorded(Controller(config), ledger)
 
@@ -66,9 +66,10 @@ class CampaignResult(Summary):
     checkpoint_bytes: float
     carbon_kg: float
     ledger_hash: str
+    """Empty where only the sums were kept."""
 
 
-def simulate(study: Study, *, plan: Any, seed: int, ledger: LedgerWriter) -> CampaignResult:
+def simulate(study: Study, *, plan: Any, seed: int, ledger: Sink) -> CampaignResult:
     """Follow the planned job of ``study`` until it is done or ``campaign.duration`` is over.
 
     ``plan.best`` gives layout, step time and FLOPs. Everything that happens is entered in
@@ -83,7 +84,7 @@ def follow(
     *,
     workload: Workload,
     seed: int,
-    ledger: LedgerWriter,
+    ledger: Sink,
     delays: Delays | None = None,
     stage: Stage | None = None,
 ) -> CampaignResult:
@@ -132,7 +133,7 @@ def _opening(study: Study, workload: Workload, *, config: ControlConfig, seed: i
     )
 
 
-def _recorded(controller: Controller, ledger: LedgerWriter) -> Brain:
+def _recorded(controller: Controller, ledger: Sink) -> Brain:
     """The controller with a scribe at its side."""
 
     def decide(event: Event) -> list[Action]:
@@ -153,7 +154,7 @@ def _world(
     workload: Workload,
     *,
     seed: int,
-    ledger: LedgerWriter,
+    ledger: Sink,
     brain: Brain,
     delays: Delays,
 ) -> World:
@@ -217,7 +218,7 @@ def _feed(
         kernel.schedule(happen, at_s=point.at_s, priority=Priority.PHYSICS)
 
 
-def _close(world: World, ledger: LedgerWriter) -> None:
+def _close(world: World, ledger: Sink) -> None:
     finish = world.outcome
     closed = book.Closed(
         outcome=finish.outcome.value if finish else HORIZON,
@@ -227,7 +228,7 @@ def _close(world: World, ledger: LedgerWriter) -> None:
     ledger.write(closed, at_s=world.kernel.now_s)
 
 
-def _result(study: Study, workload: Workload, ledger: LedgerWriter) -> CampaignResult:
+def _result(study: Study, workload: Workload, ledger: Sink) -> CampaignResult:
     summary = ledger.summary()
     cadence, site = workload.cadence, study.cluster.site
     return CampaignResult(

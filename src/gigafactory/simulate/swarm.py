@@ -26,7 +26,8 @@ from gigafactory.control.states import Phase as BrainPhase
 from gigafactory.describe.faults import Cause, FaultClass, Faults, Repair
 from gigafactory.describe.policy import Policy
 from gigafactory.describe.study import Campaign, Study
-from gigafactory.ledger.writer import LedgerWriter
+from gigafactory.ledger.fold import Tally
+from gigafactory.ledger.sink import Sink
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.campaign import CampaignResult, Stage, follow
 from gigafactory.simulate.delays import Delays
@@ -267,7 +268,7 @@ def run_case(case: Case, *, base: Study, keep: bool = False, seeds_replayed: int
     """
     is_replayed = case.seed % seeds_replayed == 0
     stage = _Stage(case, keep=keep or is_replayed)
-    ledger = LedgerWriter()
+    ledger = Tally()
     result = follow(
         study_of(case, base=base),
         workload=_workload(case, base=base),
@@ -301,7 +302,7 @@ class _Stage(Stage):
         self.is_cut: set[int] = set()
         self._admitted = None if case.strikes is None else frozenset(case.strikes)
 
-    def brain(self, config: ControlConfig, ledger: LedgerWriter) -> Brain:
+    def brain(self, config: ControlConfig, ledger: Sink) -> Brain:
         """The controller at the end of a bad line."""
         self.config = config
         self.quiet_s = self.case.days * DAY_S - recovery_bound_s(config)
@@ -319,7 +320,7 @@ class _Stage(Stage):
         )  # fmt: skip
         return self.wire
 
-    def _scribe(self, ledger: LedgerWriter) -> Scribe:
+    def _scribe(self, ledger: Sink) -> Scribe:
         def enter(event: ev.Event, actions: list[act.Action], controller: Controller) -> None:
             ledger.decide(
                 event, actions, state_hash=controller.state_hash, generation=controller.generation

@@ -108,7 +108,7 @@ class _Stretch:
 
 
 @dataclass(slots=True)
-class _Account:
+class Account:
     """What one pass has to remember."""
 
     opened: Opened
@@ -137,24 +137,25 @@ class _Account:
 
 def fold(entries: Iterable[Entry]) -> Summary:
     """The figures of a campaign; InputError where the book does not begin with `Opened`."""
-    account: _Account | None = None
+    account: Account | None = None
     for entry in entries:
         if account is None:
-            account = _open(entry)
-        _pass_time(account, entry.at_s)
-        _enter(account, entry)
+            account = opened_account(entry)
+        pass_time(account, entry.at_s)
+        enter(account, entry)
     if account is None:
         raise InputError("the ledger has no entry; the first must be 'opened'")
     return _summary(account)
 
 
-def _open(entry: Entry) -> _Account:
+def opened_account(entry: Entry) -> Account:
+    """An account that begins with this entry; InputError where it is not `Opened`."""
     if not isinstance(entry.content, Opened):
         raise InputError(f"entry {entry.seq}: the first entry of a ledger must be 'opened'")
-    return _Account(entry.content, entry.at_s, entry.at_s)
+    return Account(entry.content, entry.at_s, entry.at_s)
 
 
-def _pass_time(account: _Account, at_s: float) -> None:
+def pass_time(account: Account, at_s: float) -> None:
     """Book the time since the last entry to the bucket that was open."""
     span_s = at_s - account.now_s
     if span_s <= 0:
@@ -166,7 +167,7 @@ def _pass_time(account: _Account, at_s: float) -> None:
         account.tail_s += span_s
 
 
-def _draw_w(account: _Account) -> float:
+def _draw_w(account: Account) -> float:
     if account.draw_w is not None:
         return account.draw_w
     opened = account.opened
@@ -175,7 +176,8 @@ def _draw_w(account: _Account) -> float:
     return each_w * opened.num_gpus + opened.idle_w_per_gpu * opened.num_spare_gpus
 
 
-def _enter(account: _Account, entry: Entry) -> None:
+def enter(account: Account, entry: Entry) -> None:
+    """What an entry changes, after the time up to it was passed."""
     match entry.content:
         case Steps() as steps:
             _steps(account, steps)
@@ -205,7 +207,7 @@ def _num_evicted(action: dict[str, Any]) -> int:
     return len(runs_tuple(action["hosts"])) if action.get("type") == "EvictHosts" else 0
 
 
-def _steps(account: _Account, steps: Steps) -> None:
+def _steps(account: Account, steps: Steps) -> None:
     first = steps.step - steps.num_steps
     if account.stretches and account.stretches[-1].last > first:
         _lose_beyond(account, first)
@@ -215,14 +217,14 @@ def _steps(account: _Account, steps: Steps) -> None:
     )
 
 
-def _roll_back(account: _Account, step: int) -> None:
+def _roll_back(account: Account, step: int) -> None:
     """Move the time of the lost steps, and of the unfinished one, to rework."""
     _to_rework(account, account.bucket, account.tail_s)
     account.tail_s = 0.0
     _lose_beyond(account, step)
 
 
-def _lose_beyond(account: _Account, step: int) -> None:
+def _lose_beyond(account: Account, step: int) -> None:
     stretches = account.stretches
     while stretches and stretches[-1].last > step:
         top = stretches[-1]
@@ -235,7 +237,7 @@ def _lose_beyond(account: _Account, step: int) -> None:
             top.last, top.num, top.loss = step, top.num - num_lost, None
 
 
-def _to_rework(account: _Account, bucket: Bucket, lost_s: float) -> None:
+def _to_rework(account: Account, bucket: Bucket, lost_s: float) -> None:
     """Never more than was booked: the buckets keep their sum whatever a writer claims."""
     source = bucket if bucket in WORKING else Bucket.PRODUCTIVE
     moved = min(lost_s * account.opened.num_gpus, account.gpu_s[source])
@@ -243,7 +245,7 @@ def _to_rework(account: _Account, bucket: Bucket, lost_s: float) -> None:
     account.gpu_s[Bucket.REWORK] += moved
 
 
-def _turn(account: _Account, bucket: Bucket) -> None:
+def _turn(account: Account, bucket: Bucket) -> None:
     was_working, works = account.bucket in WORKING, bucket in WORKING
     was_silent, account.bucket = account.bucket is Bucket.DETECT, bucket
     if was_working and not works and bucket not in _NO_INTERRUPTION:
@@ -261,7 +263,7 @@ def _turn(account: _Account, bucket: Bucket) -> None:
 _NO_INTERRUPTION = frozenset({Bucket.PLANNED, Bucket.INIT, Bucket.OTHER})
 
 
-def _summary(account: _Account) -> Summary:
+def _summary(account: Account) -> Summary:
     opened, wall_s = account.opened, account.now_s - account.begin_s
     training_gpu_s = opened.num_gpus * wall_s
     account.gpu_s[Bucket.IDLE_SPARE] += opened.num_spare_gpus * wall_s
@@ -303,7 +305,7 @@ def _summary(account: _Account) -> Summary:
     )
 
 
-def _share(account: _Account, of_gpu_s: float) -> float:
+def _share(account: Account, of_gpu_s: float) -> float:
     return account.gpu_s[Bucket.PRODUCTIVE] / of_gpu_s if of_gpu_s > 0 else 0.0
 
 
@@ -311,7 +313,7 @@ def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _mfu(account: _Account, num_steps: int) -> float | None:
+def _mfu(account: Account, num_steps: int) -> float | None:
     opened = account.opened
     kept_s = sum(stretch.num * stretch.step_s for stretch in account.stretches)
     peak_flops = kept_s * opened.num_gpus * opened.peak_flops_per_s

@@ -83,7 +83,7 @@ def course_of(entries: Iterable[Entry]) -> Course:
             case CheckpointKept(tier=tier, num=num):
                 kept[tier] += num
             case ActionTaken(action=action) if action.get("type") == "StartGang":
-                restores[str(action["tier"])] += action["step"] is not None
+                restores[str(action.get("tier", Tier.STORE))] += action.get("step") is not None
             case PowerFrom(draw_w=draw_w):
                 power.append((entry.at_s, draw_w))
     assert blame.account is not None, "a ledger has at least one entry"

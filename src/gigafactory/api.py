@@ -217,6 +217,8 @@ def sweep(
     All points share the seeds, so that values differ and luck does not. Every point is planned
     for itself. InputError where a path or value makes no study.
     """
+    if isinstance(study, Study):
+        raise InputError("a sweep changes the study's file; give its path instead of a Study")
     from gigafactory.simulate.sweeps import Point, Sweep, axes_of, grid, overrides_of
     from gigafactory.simulate.workload import workload_of
 

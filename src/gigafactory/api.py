@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from gigafactory.describe.aim import EngineKind
     from gigafactory.describe.figures import Description
     from gigafactory.describe.measured import DeviceKind, Measured
+    from gigafactory.ledger.course import Course
     from gigafactory.ledger.replay import ReplayResult
     from gigafactory.plan.chosen import Plan
     from gigafactory.run.driver import Progress, RunResult
     from gigafactory.simulate.campaign import CampaignResult
     from gigafactory.simulate.ensemble import CampaignFigures, Ensemble
     from gigafactory.simulate.sweeps import Sweep
+    from gigafactory.simulate.variants import Answers
     from gigafactory.simulate.workload import Workload
 
 PLAN_FILE = "plan.json"
@@ -36,8 +38,11 @@ LEDGER_FILE = "ledger.jsonl"
 ANSWERS_FILE = "answers.json"
 REPORT_FILE = "report.html"
 ENSEMBLE_FILE = "ensemble.json"
+DECISIONS_FILE = "decisions.json"
 #: Campaigns at every point of a sweep: with the same dice everywhere a few will do.
 SWEEP_CAMPAIGNS = 5
+#: Campaigns of the study and of each of its variants.
+ANSWERS_CAMPAIGNS = 5
 
 
 def sweep_file(paths: Iterable[str]) -> str:
@@ -118,13 +123,58 @@ def simulate(
 
     ``plan`` saves a second search where it is already known.
     """
+    return follow(study, plan=plan, seed=seed, overrides=overrides, ledger_path=ledger_path)[0]
+
+
+def follow(
+    study: Study | str | Path,
+    *,
+    plan: Plan | None = None,
+    seed: int = 0,
+    overrides: Iterable[str] = (),
+    ledger_path: Path | None = None,
+) -> tuple[CampaignResult, Course]:
+    """Like `simulate`, with what cost what: causes, spares, checkpoints by tier, power."""
+    from gigafactory.ledger.course import course_of
     from gigafactory.ledger.writer import LedgerWriter
     from gigafactory.plan.search import plan as search
     from gigafactory.simulate.campaign import simulate as twin
 
     study = load(study, overrides=overrides)
     with _whole(ledger_path) as path, LedgerWriter(path, keep=True) as ledger:
-        return twin(study, plan=plan or search(study), seed=seed, ledger=ledger)
+        result = twin(study, plan=plan or search(study), seed=seed, ledger=ledger)
+        return result, course_of(ledger.entries)
+
+
+def figures(study: Study, result: CampaignResult) -> CampaignFigures:
+    """The short form of a campaign, with days and rent of the whole job."""
+    from gigafactory.simulate.ensemble import figures_of
+
+    return figures_of(result, seed=result.seed or 0, num_job_steps=study.job.num_steps)
+
+
+def plainly(
+    study: Study | str | Path,
+    *,
+    plan: Plan | None = None,
+    seed: int = 0,
+    overrides: Iterable[str] = (),
+) -> CampaignFigures | None:
+    """The same campaign, dice and all, with plain checkpoint and restart (policy.recovery).
+
+    None where the study asks for that anyway.
+    """
+    from gigafactory.describe.policy import Recovery
+    from gigafactory.plan.search import plan as search
+    from gigafactory.simulate.ensemble import one_campaign
+    from gigafactory.simulate.workload import workload_of
+
+    study = load(study, overrides=overrides)
+    if study.policy.recovery is Recovery.RESTART:
+        return None
+    policy = study.policy.model_copy(update={"recovery": Recovery.RESTART})
+    plain = study.model_copy(update={"policy": policy})
+    return one_campaign(seed, study=plain, workload=workload_of(plain, plan=plan or search(study)))
 
 
 def ensemble(
@@ -167,6 +217,8 @@ def sweep(
     All points share the seeds, so that values differ and luck does not. Every point is planned
     for itself. InputError where a path or value makes no study.
     """
+    if isinstance(study, Study):
+        raise InputError("a sweep changes the study's file; give its path instead of a Study")
     from gigafactory.simulate.sweeps import Point, Sweep, axes_of, grid, overrides_of
     from gigafactory.simulate.workload import workload_of
 
@@ -201,6 +253,45 @@ def sweep(
                 ensemble=found,
             )
             for point, (one, workload), found in zip(points, cases, told, strict=True)
+        ),
+    )
+
+
+def answers(
+    study: Study | str | Path,
+    *,
+    num_campaigns: int = ANSWERS_CAMPAIGNS,
+    plan: Plan | None = None,
+    seed: int = 0,
+    overrides: Iterable[str] = (),
+    num_processes: int | None = None,
+    watch: Callable[[int, int], None] | None = None,
+) -> Answers:
+    """What another recovery, other spares, slower repair or another cadence would change.
+
+    Every variant keeps the plan's layout and shares the seeds of the study as it is.
+    """
+    from gigafactory.plan.search import plan as search
+    from gigafactory.simulate.variants import Answers, effect_of, variants
+    from gigafactory.simulate.workload import workload_of
+
+    study = load(study, overrides=overrides)
+    plan = plan or search(study)
+    base = workload_of(study, plan=plan)
+    interval_s = base.cadence.checkpoint_steps * base.cadence.step_s
+    others = list(variants(study, num_mesh_hosts=base.num_hosts, interval_s=interval_s))
+    told = _ensembles(
+        [(study, base), *((v.study, workload_of(v.study, plan=plan)) for v in others)],
+        seeds=range(seed, seed + num_campaigns),
+        num_processes=num_processes,
+        watch=watch,
+    )
+    return Answers(
+        base=told[0],
+        num_spare_hosts=study.cluster.num_hosts - base.num_hosts,
+        effects=tuple(
+            effect_of(variant, found, base=told[0])
+            for variant, found in zip(others, told[1:], strict=True)
         ),
     )
 

@@ -103,3 +103,9 @@ def test_what_cannot_be_followed_is_refused_in_one_message(capsys, args, told):
 def test_one_place_is_swept_once():
     with pytest.raises(InputError, match="swept twice"):
         api.sweep(LLAMA, axes=["job.seq_len=1024", "job.seq_len=2048"])
+
+
+def test_a_ready_study_has_no_file_to_sweep():
+    study = api.load(LLAMA, overrides=SHORT)
+    with pytest.raises(InputError, match="give its path"):
+        api.sweep(study, axes=["job.seq_len=1024,2048"])

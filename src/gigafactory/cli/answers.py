@@ -1,70 +1,30 @@
-"""What many campaigns come to, on stdout: intervals, trade-offs."""
+"""What many campaigns come to, on stdout: intervals, trade-offs, what to change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from gigafactory.cli.show import put, table
-from gigafactory.units import DAY_S, KWH_J, show, show_time
+from gigafactory.cli.written import (
+    FIGURES,
+    Writer,
+    days,
+    dollars,
+    number,
+    share,
+    signed_days,
+    signed_dollars,
+    words,
+)
 
 Spread = dict[str, float]
-
-
-def days(value: float) -> str:
-    """``93.4 days``, and years where there are many."""
-    return show_time(value * DAY_S)
-
-
-def dollars(value: float) -> str:
-    """``2.16 G$``."""
-    return show(value, "$")
-
-
-def share(value: float) -> str:
-    """``95.3%``."""
-    return f"{value:.1%}"
-
-
-def number(value: float) -> str:
-    """A count, or the mean of some."""
-    return f"{value:,.0f}"
-
-
-def tonnes(value_kg: float) -> str:
-    """``63,700 t``."""
-    return f"{value_kg / 1e3:,.0f} t"
-
-
-def watt_hours(value_j: float) -> str:
-    """``225 GWh``."""
-    return show(value_j / KWH_J * 1e3, "Wh")
-
-
-def tokens(value: float) -> str:
-    """``46.6 T``."""
-    return show(value, "").strip()
-
-
-#: figure of an ensemble -> (what it is called, how it is written)
-_FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
-    "goodput": ("goodput", share),
-    "ettr": ("ETTR", share),
-    "days": ("followed", days),
-    "tokens": ("kept tokens", tokens),
-    "job_days": ("whole job", days),
-    "job_usd": ("whole job, rent", dollars),
-    "cost_usd": ("rent", dollars),
-    "energy_j": ("energy", watt_hours),
-    "carbon_kg": ("CO2", tonnes),
-    "num_interruptions": ("interruptions", number),
-    "mtbf_s": ("MTBF", show_time),
-    "mttr_s": ("MTTR", show_time),
-    "num_evicted_hosts": ("hosts to repair", number),
-}
 _COLUMNS = {"p10": "P10", "p50": "P50", "p90": "P90", "low": "lowest", "high": "highest"}
+_ENDS = {"done": "reached the last token", "horizon": "were followed to campaign.duration"}
+WHOLE_JOB = '"Whole job": all its tokens at the pace of the campaign.'
 
 
 def show_ensemble(document: dict[str, Any]) -> None:
@@ -74,7 +34,7 @@ def show_ensemble(document: dict[str, Any]) -> None:
     title = f"{count:,} campaigns of {document['study']} (seeds {first} to {first + count - 1})"
     rows = (
         (name, *(write(quantiles[key][column]) for column in _COLUMNS))
-        for key, (name, write) in _FIGURES.items()
+        for key, (name, write) in FIGURES.items()
         if key in quantiles
     )
     put(table(title, ("", *_COLUMNS.values()), rows))
@@ -82,10 +42,10 @@ def show_ensemble(document: dict[str, Any]) -> None:
     click.echo(_ends(document["outcomes"], count))
     good = quantiles["goodput"]
     click.echo(
-        f"One campaign in ten keeps less than {good['p10']:.1%}; the worst one, --seed "
-        f"{document['worst_seed']}, kept {good['low']:.1%}."
+        f"The bad case: one campaign in ten keeps less than {good['p10']:.1%}; the worst one, "
+        f"--seed {document['worst_seed']}, kept {good['low']:.1%}."
     )
-    click.echo('"Whole job": all its tokens at the pace of the campaign.')
+    click.echo(WHOLE_JOB)
     click.echo(f"Convention: {document['convention']}.")
 
 
@@ -94,10 +54,7 @@ def _lost(shares: dict[str, float]) -> Iterable[tuple[str, str]]:
     yield "productive", f"{1 - sum(shares.values()):.2%}"
     for name, part in ranked:
         if part >= 5e-5:
-            yield name.replace("_", " "), f"{part:.2%}"
-
-
-_ENDS = {"done": "reached the last token", "horizon": "were followed to campaign.duration"}
+            yield words(name), f"{part:.2%}"
 
 
 def _ends(outcomes: dict[str, int], count: int) -> str:
@@ -109,12 +66,17 @@ def show_sweep(document: dict[str, Any]) -> None:
     """A line a point: what it keeps, what the whole job then takes and costs."""
     axes = [axis["path"] for axis in document["axes"]]
     points = document["points"]
-    best = next((p for p in points if _overrides(p) == document["best"]), points[0])
+    best = next(p for p in points if _overrides(p) == document["best"])
     rows = (_point(point, axes, best) for point in points)
-    header = (*axes, "GPUs", "spare hosts", "goodput", "P10", "whole job", "rent", "to the best")
-    title = f"{document['study']}, {document['num_campaigns']} campaigns a point, the same dice"
-    put(table(title, header, rows))
-    click.echo(f"Cheapest for the whole job: {' '.join(document['best'])}.")
+    heads = (*(_head(path) for path in axes), "GPUs", "spares", "goodput", "P10", "whole job")
+    title = f"{document['study']}: {document['num_campaigns']} campaigns a point, the same dice"
+    put(table(title, (*heads, "rent", "above best"), rows))
+    click.echo(f"Cheapest for the whole job: {', '.join(document['best'])}.")
+    click.echo(WHOLE_JOB)
+
+
+def _head(path: str) -> str:
+    return words(path.rpartition(".")[2].removeprefix("num_"))
 
 
 def _overrides(point: dict[str, Any]) -> list[str]:
@@ -138,4 +100,106 @@ def _point(point: dict[str, Any], axes: list[str], best: dict[str, Any]) -> tupl
 
 
 def _more(usd: float) -> str:
-    return f"+{dollars(usd)}" if usd > 0 else "best"
+    return signed_dollars(usd) if usd > 0 else "best" if usd == 0 else signed_dollars(usd)
+
+
+def show_decisions(document: dict[str, Any]) -> None:
+    """The study as it is, then each decision with what it would change."""
+    base = document["base"]
+    quantiles: dict[str, Spread] = base["quantiles"]
+    count = base["num_campaigns"]
+    good, job = quantiles["goodput"], quantiles.get("job_days")
+    click.echo(f"{base['study']} as it is: goodput {good['p50']:.1%}{_job(quantiles)}.")
+    click.echo(f"The bad case: --seed {base['worst_seed']} of {count} kept {good['low']:.1%}.")
+    click.echo()
+    effects = document["effects"]
+    paid = any(effect["job_usd_change"] for effect in effects)
+    rows = (_effect(effect)[: None if paid else -1] for effect in effects)
+    title = f"What to change ({count} campaigns each, the same dice)"
+    heads = ("", "goodput", "points", "whole job", *(("rent",) if paid else ()))
+    put(table(title, heads, rows))
+    for sentence in _sentences(document):
+        click.echo(sentence)
+    if job:
+        click.echo(WHOLE_JOB)
+    click.echo(f"Convention: {base['convention']}.")
+
+
+def _job(quantiles: dict[str, Spread]) -> str:
+    if "job_days" not in quantiles:
+        return ", and the job never ends"
+    usd = quantiles["job_usd"]["p50"]
+    paid = f" and {dollars(usd)}" if usd else ""
+    return f", {days(quantiles['job_days']['p50'])}{paid} for the whole job"
+
+
+def _effect(effect: dict[str, Any]) -> tuple[str, ...]:
+    error = effect["goodput_error"]
+    return (
+        effect["name"],
+        share(effect["goodput"]),
+        f"{100 * effect['goodput_change']:+.2f}" + (f" ± {100 * error:.2f}" if error else ""),
+        _changed(effect["job_days_change"], signed_days),
+        _changed(effect["job_usd_change"], signed_dollars),
+    )
+
+
+def _changed(value: float | None, write: Writer) -> str:
+    return "never ends" if value is None else write(value)
+
+
+def _sentences(document: dict[str, Any]) -> Iterable[str]:
+    """The questions that every factory asks, answered from the effects."""
+    effects: list[dict[str, Any]] = document["effects"]
+    for effect in effects:
+        if effect["question"] == "repair":
+            yield f"A day more in every repair: {_price(effect)}."
+    for question, asked in _ASKED.items():
+        concerned = [effect for effect in effects if effect["question"] == question]
+        if concerned:
+            yield f"{asked}: {_verdict(concerned)}"
+
+
+_ASKED = {"recovery": "Recovery", "spares": "Spares", "cadence": "Cadence", "tier": "Tiers"}
+
+
+def _verdict(effects: list[dict[str, Any]]) -> str:
+    """The best of the alternatives that is better beyond chance, or that none is."""
+    better = [effect for effect in effects if _saves(effect)]
+    if not better:
+        told = "; ".join(f"{e['name']}: {_price(e)}" for e in effects)
+        return f"nothing better among these ({told})."
+    best = min(better, key=_cost)
+    return f"{best['name']} is better: {_price(best)}."
+
+
+def _cost(effect: dict[str, Any]) -> float:
+    """Dollars, or days where nothing is paid; infinite where the job never ends."""
+    if effect["job_usd_change"] is None:
+        return math.inf
+    return float(effect["job_usd_change"] or effect["job_days_change"])
+
+
+def _saves(effect: dict[str, Any]) -> bool:
+    """Cheaper by more than two standard errors of the comparison."""
+    return _cost(effect) < -2.0 * (effect["job_usd_error"] or 0.0)
+
+
+def _price(effect: dict[str, Any]) -> str:
+    if effect["job_days_change"] is None:
+        return "the job never ends"
+    if not effect["job_days_change"] and not effect["job_usd_change"]:
+        return "no change"
+    told = f"{signed_days(effect['job_days_change'])} for the whole job"
+    if effect["job_usd_change"]:
+        told = f"{signed_days(effect['job_days_change'])} and " + (
+            f"{signed_dollars(effect['job_usd_change'])} for the whole job"
+        )
+    return told + _doubt(effect)
+
+
+def _doubt(effect: dict[str, Any]) -> str:
+    error = effect["job_usd_error"]
+    if error is None or not effect["job_usd_change"]:
+        return ""
+    return ", which may be chance" if abs(effect["job_usd_change"]) < 2.0 * error else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from gigafactory.cli.common import (
     study_argument,
     working,
 )
+from gigafactory.describe.errors import InputError
 
 if TYPE_CHECKING:
     from gigafactory.plan.chosen import Plan
@@ -78,6 +79,11 @@ class _Asked:
     metavar="PATH=A,B,...",
     help="Follow the campaign for each value, with the same dice (repeatable: a grid).",
 )
+@click.option(
+    "--answers",
+    is_flag=True,
+    help="What to change: other recovery, spares, repair, checkpoints, in days and dollars.",
+)
 @json_option
 @dir_option("Also keep plan.json and what was found in this folder, for the report.")
 def command(
@@ -87,6 +93,7 @@ def command(
     seed: int,
     campaigns: int | None,
     axes: tuple[str, ...],
+    answers: bool,
     as_json: bool,
     folder: Path | None,
 ) -> None:
@@ -95,8 +102,12 @@ def command(
     Example: giga simulate studies/colossus.yaml --seed 1
     """
     asked = _Asked(study=study, overrides=overrides, seed=seed, as_json=as_json, folder=folder)
+    if axes and answers:
+        raise InputError("--answers varies by itself what --sweep would; leave one of them out")
     if axes:
         _sweep(asked, axes, campaigns)
+    elif answers:
+        _decisions(asked, campaigns)
     elif campaigns:
         _ensemble(asked, campaigns)
     else:
@@ -105,18 +116,19 @@ def command(
 
 def _one(asked: _Asked) -> None:
     from gigafactory import api
-    from gigafactory.cli.show import show_campaign
+    from gigafactory.cli.campaign import show_twin
 
-    plan = asked.plan()
+    plan, study = asked.plan(), api.load(asked.study, overrides=asked.overrides)
+    path = asked.folder / api.TWIN_FILE if asked.folder else None
     with working("following the campaign"):
-        result = api.simulate(
-            asked.study,
-            plan=plan,
-            seed=asked.seed,
-            overrides=asked.overrides,
-            ledger_path=asked.folder / api.TWIN_FILE if asked.folder else None,
-        )
-    asked.tell(result.to_json(), show_campaign)
+        result, course = api.follow(study, plan=plan, seed=asked.seed, ledger_path=path)
+        plain = api.plainly(study, plan=plan, seed=asked.seed)
+    document = result.to_json() | course.to_json()
+    figures = api.figures(study, result)
+    document |= {"job_days": figures.job_days, "job_usd": figures.job_usd}
+    document |= {"recovery": study.policy.recovery.value, "plain": plain and asdict(plain)}
+    document |= {"capacity_w": study.cluster.site.capacity_w}
+    asked.tell(document, show_twin)
 
 
 def _ensemble(asked: _Asked, num_campaigns: int) -> None:
@@ -156,3 +168,23 @@ def _sweep(asked: _Asked, axes: tuple[str, ...], num_campaigns: int | None) -> N
     document = found.to_json()
     asked.keep(api.sweep_file(axis.path for axis in found.axes), document)
     asked.tell(document, show_sweep)
+
+
+def _decisions(asked: _Asked, num_campaigns: int | None) -> None:
+    from gigafactory import api
+    from gigafactory.cli.answers import show_decisions
+    from gigafactory.cli.progress import Counting
+
+    plan = asked.plan()
+    with Counting("following campaigns") as counting:
+        found = api.answers(
+            asked.study,
+            num_campaigns=num_campaigns or api.ANSWERS_CAMPAIGNS,
+            plan=plan,
+            seed=asked.seed,
+            overrides=asked.overrides,
+            watch=counting.show,
+        )
+    document = found.to_json()
+    asked.keep(api.DECISIONS_FILE, document)
+    asked.tell(document, show_decisions)

@@ -22,7 +22,7 @@ Conventions, named because the field has several:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,6 +150,22 @@ class Tally:
             self._act(action)
         if self._recorder is not None:
             self._recorder.decide(event, actions, at_s=self._now_s)
+
+    @property
+    def opened(self) -> Opened | None:
+        """The first entry."""
+        return self._opened
+
+    @property
+    def bucket(self) -> Bucket:
+        """The one that is open."""
+        return self._bucket
+
+    def spent_gpu_s(self, *, at_s: float) -> Mapping[Bucket, float]:
+        """What every bucket holds at ``at_s``, which must not lie in the past; spares left out."""
+        self._now_s = max(self._now_s, at_s)
+        self._book()
+        return self._gpu_s
 
     @property
     def ledger_hash(self) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from gigafactory.describe.study import Study
-from gigafactory.ledger.writer import LedgerWriter
 from gigafactory.simulate.campaign import CONVENTION, CampaignResult, follow
 from gigafactory.simulate.workload import Workload
 from gigafactory.units import DAY_S
@@ -111,8 +110,7 @@ SPREAD = tuple(f.name for f in fields(CampaignFigures) if f.name not in _NO_SPRE
 
 def one_campaign(seed: int, *, study: Study, workload: Workload) -> CampaignFigures:
     """Follow one campaign and keep its figures alone; its ledger is not kept."""
-    with LedgerWriter() as ledger:
-        result = follow(study, workload=workload, seed=seed, ledger=ledger)
+    result = follow(study, workload=workload, seed=seed, ledger=Tally())
     return figures_of(result, seed=seed, num_job_steps=workload.num_steps)
 
 

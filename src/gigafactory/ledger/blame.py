@@ -126,10 +126,7 @@ class Blame:
         if isinstance(told, ev.HostsDied | ev.HostFailing | ev.LinksDown):
             self._told = told.cause
             return
-        if isinstance(told, ev.HangSuspected | ev.Replayed):
-            hosts = told.hosts
-        else:
-            hosts = (told.host,)
+        hosts = told.hosts if isinstance(told, ev.HangSuspected | ev.Replayed) else (told.host,)
         self._told = next((self._cause_of[h] for h in hosts if h in self._cause_of), self._told)
 
     def _begin(self, bucket: Bucket, at_s: float) -> None:

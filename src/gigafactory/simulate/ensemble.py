@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gigafactory.describe.study import Study
+from gigafactory.ledger.fold import Tally
 from gigafactory.simulate.campaign import CONVENTION, CampaignResult, follow
 from gigafactory.simulate.workload import Workload
 from gigafactory.units import DAY_S

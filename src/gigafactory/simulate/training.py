@@ -252,9 +252,10 @@ class Training:
     def drop(self, action: act.DropReplicas) -> None:
         """The others part from these, discard the step in flight, and go on."""
         gang = self.gang
+        self.catch_up()
+        # in answer to its steps the controller may have ended the gang
         if action.token.generation != gang.generation or gang.phase not in _HAS_PARTED:
             return
-        self.catch_up()
         gang.leave_out(action.replicas)
         self._regroup(Bucket.REPLACE)
 
@@ -267,14 +268,22 @@ class Training:
 
     def _come(self, action: act.JoinReplica, is_up: Callable[[int], bool]) -> None:
         gang, token, now_s = self.gang, action.token, self._kernel.now_s
+        self.catch_up()
         if token.generation != gang.generation or action.replica not in gang.out:
+            return
+        if gang.phase is Phase.REGROUPING:
+            # one after the other
+            self._kernel.after(
+                partial(self._come, action, is_up),
+                wait_s=self.prices.drop_s,
+                priority=Priority.ANSWER,
+            )
             return
         named = {"generation": token.generation, "replica": action.replica}
         if gang.run is None or not all(map(is_up, gang.hosts_of(action.replica))):
             lost = ev.ReplicaLost(at_s=now_s, incarnation=token.attempt, reason="not up", **named)
             self._decide(lost)
             return
-        self.catch_up()
         gang.take_in(action.replica)
         self._regroup(Bucket.RENDEZVOUS)
         self._decide(ev.ReplicaReady(at_s=now_s, incarnation=token.attempt, **named))

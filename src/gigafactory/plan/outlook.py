@@ -6,8 +6,8 @@ Legend
     cost     = rent of whole hosts over the duration, busy or not
     power    = PUE * (N hosts training + their share of network and storage)
 
-Goodput is the closed form of cost.reliability and cost.tiers for the study's way of recovery, at
-the checkpoint interval that loses least (or the one that the study fixes), with the detection, start
+Goodput is the closed form of cost.reliability and cost.tiers for the way the study recovers, at the
+checkpoint interval that loses least (or the one that the study fixes), with the detection, start
 and restore times of its faults.
 """
 

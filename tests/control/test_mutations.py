@@ -25,8 +25,9 @@ from gigafactory.control.fleet import Condition
 from gigafactory.control.progress import Progress
 from gigafactory.control.state import Break, State
 from gigafactory.control.states import Phase
+from gigafactory.simulate.cases import Case
 from gigafactory.simulate.laws import Law
-from gigafactory.simulate.swarm import Case, run_case
+from gigafactory.simulate.swarm import run_case
 
 # -- the eleven: what must and what must not happen --------------------------------------------
 

@@ -10,7 +10,8 @@ import pytest
 from gigafactory.catalog.studies import load_study
 from gigafactory.control.actions import Token
 from gigafactory.control.fence import Admission, Fence
-from gigafactory.simulate.swarm import case_from_json, draw_case, reduce, run_case, story
+from gigafactory.simulate.cases import case_from_json, draw_case
+from gigafactory.simulate.swarm import reduce, run_case, story
 from gigafactory.simulate.wire import Trouble
 
 BASE = load_study(Path(__file__).resolve().parents[2] / "studies" / "grok-1-512.yaml")

@@ -62,7 +62,7 @@ def tell_campaign(ledger):
     def tell(kind, at_s, **content):
         event = kind(at_s=at_s, **content)
         actions = brain.handle(event)
-        ledger.decide(event, actions, state_hash=brain.state_hash(), generation=brain.generation)
+        ledger.decide(event, actions, state_hash=brain.state_hash, generation=brain.generation)
 
     ledger.write(opened(), at_s=0.0)
     tell(ev.Launched, 0.0, hosts=(0, 1, 2, 3), spares=(4,), num_steps=30)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from gigafactory.control.actions import StartGang, Token
 from gigafactory.control.events import StepsDone
-from gigafactory.ledger.codec import from_json, runs_text, runs_tuple, to_json
+from gigafactory.ledger.decode import from_json
 from gigafactory.ledger.exchange import action_from_json, action_to_json, event_from_json
+from gigafactory.ledger.hosts import runs_text, runs_tuple
 
 STEPS = {"type": "StepsDone", "at_s": 1.0, "generation": 1}
 

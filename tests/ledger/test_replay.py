@@ -83,7 +83,7 @@ def test_a_new_driver_begins_with_a_new_brain(entries):
         ledger.write(Resumed(), at_s=50.0)
         brain = Controller(config)
         event = ev.Launched(at_s=50.0, hosts=(0, 1), num_steps=30, generation=1)
-        ledger.decide(event, brain.handle(event), state_hash=brain.state_hash(), generation=2)
+        ledger.decide(event, brain.handle(event), state_hash=brain.state_hash, generation=2)
     assert replay(ledger.entries).same
 
 

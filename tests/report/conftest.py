@@ -82,8 +82,10 @@ def write_campaign(path: Path, *, world: World, losses: bool, rent: float = 0.0)
         )  # fmt: skip
         book.write(BucketFrom(bucket=Bucket.INIT), at_s=0.0)
         book.write(PowerFrom(draw_w=3000.0), at_s=0.0)
-        book.write(ActionTaken(action={"type": "StartGang", "step": None}), at_s=0.0)
-        book.write(ActionTaken(action={"type": "WakeAt", "at_s": 9.0}), at_s=0.0)
+        book.write(
+            ActionTaken(action=StartGang(token=Token(1, 1), hosts=(0,), step=None)), at_s=0.0
+        )
+        book.write(ActionTaken(action=WakeAt(token=Token(1, 2), at_s=9.0)), at_s=0.0)
         at_s = _steps(book, 6.0, first=1, last=5, losses=losses)
         book.write(BucketFrom(bucket=Bucket.CHECKPOINT), at_s=at_s)
         book.write(CheckpointKept(step=5, save_s=1.0), at_s=at_s + 1)
@@ -92,7 +94,10 @@ def write_campaign(path: Path, *, world: World, losses: bool, rent: float = 0.0)
         book.write(BucketFrom(bucket=Bucket.DETECT), at_s=at_s)
         book.write(PowerFrom(draw_w=1000.0), at_s=at_s)
         book.write(BucketFrom(bucket=Bucket.RESTORE), at_s=at_s + 1)
-        book.write(ActionTaken(action={"type": "StartGang", "step": 5}), at_s=at_s + 1)
+        book.write(
+            ActionTaken(action=StartGang(token=Token(2, 3), hosts=(0,), step=5, seated=())),
+            at_s=at_s + 1,
+        )
         book.write(Rollback(step=5), at_s=at_s + 5)
         at_s = _steps(book, at_s + 5, first=6, last=12, losses=losses)
         book.write(Closed(outcome="done", step=12), at_s=at_s)

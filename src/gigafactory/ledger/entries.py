@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from gigafactory.control.actions import Tier
+from gigafactory.control.actions import Action, Tier
+from gigafactory.control.events import Event
 
-SCHEMA = "gigafactory-ledger/1"
+SCHEMA = "gigafactory-ledger/2"
+#: What can be read and folded. Books of the first schema were decided by another brain.
+READABLE = ("gigafactory-ledger/1", SCHEMA)
 
 
 class World(StrEnum):
@@ -103,7 +106,7 @@ class Resumed:
 class EventSeen:
     """An event went into the controller; its state afterwards."""
 
-    event: dict[str, Any]
+    event: Event
     state_hash: str
 
 
@@ -111,7 +114,7 @@ class EventSeen:
 class ActionTaken:
     """The controller asked for this, in answer to the event before it."""
 
-    action: dict[str, Any]
+    action: Action
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +126,11 @@ class BucketFrom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaceFrom:
-    """From ``at_s`` on, while the gang computes: who does, and how it is held up.
+    """From ``at_s`` on, until the next such entry: who computes, and how it is held up.
 
-    Of each GPU-second the GPUs beyond ``num_gpus`` spend it in ``degraded``, and of the rest a
-    share 1 - 1/``slowdown`` goes to ``straggler`` (slow hosts, lost network capacity).
+    It splits what would be ``productive``: of each GPU-second the GPUs beyond ``num_gpus`` spend
+    it in ``degraded``, and of the rest a share 1 - 1/``slowdown`` goes to ``straggler`` (slow
+    hosts, lost network capacity). Without an entry everything computes at full pace.
     """
 
     num_gpus: int

@@ -2,98 +2,74 @@
 
 Conventions, named because the field has several:
 
+- productive: computing steps that were kept. The time of steps that were lost, and of a step that
+  was not finished when the gang broke, is rework; a checkpoint that held the run up stays
+  checkpoint, waiting for data stays data wait;
+- degraded, straggler: of productive time what GPUs that are missing, and slow ones, took from it
+  (`entries.PaceFrom`). It stays there when the steps are lost: it was lost already;
 - goodput: kept productive time of the training allocation over all wall time since the start;
-- ETTR: the same over wall time less announced maintenance (`ETTR_CONVENTION`);
+- ETTR: the same over wall time less announced maintenance (`summary.ETTR_CONVENTION`);
 - an interruption: the gang stops computing for any other reason than announced maintenance, the
-  end or a person; a second failure during the recovery belongs to the same interruption, and a
-  silence that ends by itself is none;
+  end or a person; a second failure during the recovery belongs to the same interruption. None is
+  a silence that ends by itself, and none the pause in which replicas leave or join while the
+  generation goes on: going on with fewer GPUs counts as a degraded spell;
 - MTBF: wall time over interruptions (not uptime); MTTR: mean time from the end of computing
   until computing again;
-- MFU: model FLOPs of the kept steps over the dense peak during their time.
+- MFU: model FLOPs of the kept steps over the dense peak, during their time, of the GPUs that
+  computed them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
+from gigafactory.control.actions import (
+    Action,
+    DropReplicas,
+    EvictHosts,
+    JoinReplica,
+    StartGang,
+    Tier,
+)
+from gigafactory.control.events import Event
 from gigafactory.describe.errors import InputError
-from gigafactory.ledger.codec import runs_tuple
 from gigafactory.ledger.entries import (
+    KIND_OF,
     WORKING,
     ActionTaken,
     Bucket,
     BucketFrom,
     CheckpointKept,
     Closed,
+    Content,
     Entry,
     EventSeen,
     FaultStruck,
     Opened,
+    PaceFrom,
     PowerFrom,
     Resumed,
     Rollback,
     Steps,
 )
+from gigafactory.ledger.series import Recorder
+from gigafactory.ledger.summary import ETTR_CONVENTION, Series, Summary
 from gigafactory.units import DAY_S
 
-ETTR_CONVENTION = (
-    "kept productive time over wall-clock time less announced maintenance; waiting for hosts "
-    "counts as lost, failures may strike during recovery"
-)
+__all__ = ["ETTR_CONVENTION", "Series", "Summary", "Tally", "fold"]
+
+_NO_INTERRUPTION = frozenset({Bucket.PLANNED, Bucket.INIT, Bucket.OTHER})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """What a campaign came to; `fold` says how each figure is defined."""
-
-    world: str
-    study: str
-    seed: int | None
-    wall_s: float
-    days: float
-    num_gpus: int
-    """The training allocation."""
-    allocation_gpu_s: float
-    """GPU-seconds of everything, spares included; the buckets sum to it."""
-    buckets_gpu_s: dict[str, float]
-    goodput: float
-    ettr: float
-    ettr_convention: str = ETTR_CONVENTION
-    num_interruptions: int
-    mtbf_s: float | None
-    mttr_s: float | None
-    mfu: float | None
-    num_steps: int
-    """Kept steps."""
-    num_lost_steps: int
-    last_step: int
-    last_checkpoint_step: int | None
-    tokens: float
-    energy_j: float
-    """At the meter: IT load times PUE."""
-    electricity_usd: float
-    cost_usd: float
-    """Rent of the whole allocation over the wall time; it includes electricity."""
-    num_faults: int
-    num_starts: int
-    num_evicted_hosts: int
-    num_checkpoints: int
-    outcome: str | None
-    """None: the book was never closed (a crash)."""
-    reason: str
-    losses: tuple[tuple[int, float], ...] = ()
-    """(step, loss) of the kept steps; after a rollback the last write wins."""
-    step_times: tuple[tuple[int, float], ...] = ()
-    """(step, step_s) of the kept steps, one pair an entry."""
-
-    def to_json(self, *, series: bool = False) -> dict[str, Any]:
-        """A JSON object whose keys end in their unit; ``series`` adds losses and step times."""
-        found = asdict(self)
-        if not series:
-            del found["losses"], found["step_times"]
-        return found
+def fold(entries: Iterable[Entry], *, series: bool = False) -> Summary:
+    """The figures of a campaign; InputError where the book does not begin with `Opened`."""
+    tally = Tally(series=series)
+    for entry in entries:
+        tally.write(entry.content, at_s=entry.at_s)
+    return tally.summary()
 
 
 @dataclass(slots=True)
@@ -103,172 +79,268 @@ class _Stretch:
     last: int
     num: int
     step_s: float
-    bucket: Bucket
+    work_gpu_s: float
+    """Productive time booked while they were computed."""
+    num_gpus: int
     loss: float | None
 
 
-@dataclass(slots=True)
-class _Account:
-    """What one pass has to remember."""
+class Tally:
+    """A `Sink` that keeps sums alone; ``series`` keeps the course of the campaign as well."""
 
-    opened: Opened
-    begin_s: float
-    now_s: float
-    bucket: Bucket = Bucket.INIT
-    gpu_s: dict[Bucket, float] = field(default_factory=lambda: dict.fromkeys(Bucket, 0.0))
-    tail_s: float = 0.0
-    """Computing time since the last reported step: an unfinished step, lost at a rollback."""
-    stretches: list[_Stretch] = field(default_factory=list)
-    num_lost_steps: int = 0
-    draw_w: float | None = None
-    it_energy_j: float = 0.0
-    down_since_s: float | None = None
-    is_broken: bool = False
-    """Since computing ended, more has happened than silence."""
-    repairs_s: list[float] = field(default_factory=list)
-    num_interruptions: int = 0
-    num_faults: int = 0
-    num_starts: int = 0
-    num_evicted_hosts: int = 0
-    num_checkpoints: int = 0
-    last_checkpoint_step: int | None = None
-    closed: Closed | None = None
+    def __init__(self, *, series: bool = False) -> None:
+        self._opened: Opened | None = None
+        self._recorder: Recorder | None = Recorder() if series else None
+        self._begin_s = self._now_s = 0.0
+        self._closed: Closed | None = None
+        # time, booked up to _booked_s
+        self._booked_s = 0.0
+        self._gpu_s = dict.fromkeys(Bucket, 0.0)
+        self._it_energy_j = 0.0
+        self._tail_gpu_s = 0.0
+        """Productive since the last reported step: an unfinished step, lost at a rollback."""
+        # how things stand
+        self._bucket = Bucket.INIT
+        self._num_gpus = 0
+        self._working_gpus = 0
+        self._pace = 1.0
+        self._draw_w = 0.0
+        self._is_metered = False
+        # the run
+        self._stretches: list[_Stretch] = []
+        self._num_lost_steps = 0
+        self._checkpoints: Counter[Tier] = Counter()
+        self._last_checkpoint_step: int | None = None
+        # interruptions
+        self._down_since_s: float | None = None
+        self._is_broken = False
+        """Since computing ended, more has happened than silence."""
+        self._starts_before = 0
+        """Starts when computing ended."""
+        self._has_regrouped = False
+        """Since computing ended, replicas were told to leave or to join."""
+        self._repairs_s: list[float] = []
+        self._num_interruptions = 0
+        self._num_degraded_spells = 0
+        self._num_faults = 0
+        self._num_starts = 0
+        self._num_evicted_hosts = 0
 
+    def write(self, content: Content, *, at_s: float, generation: int | None = None) -> None:
+        """One entry; InputError where the first is not `Opened`."""
+        self._now_s = max(self._now_s, at_s)
+        if self._opened is None:
+            self._open(content)
+        _ENTER[type(content)](self, content)
+        if self._recorder is not None:
+            self._recorder.take(content, at_s=self._now_s)
+            self._record()
 
-def fold(entries: Iterable[Entry]) -> Summary:
-    """The figures of a campaign; InputError where the book does not begin with `Opened`."""
-    account: _Account | None = None
-    for entry in entries:
-        if account is None:
-            account = _open(entry)
-        _pass_time(account, entry.at_s)
-        _enter(account, entry)
-    if account is None:
-        raise InputError("the ledger has no entry; the first must be 'opened'")
-    return _summary(account)
+    def decide(
+        self,
+        event: Event,
+        actions: Iterable[Action],
+        *,
+        state_hash: Callable[[], str],
+        generation: int,
+    ) -> None:
+        """One turn of the controller; ``state_hash`` is not called."""
+        self._now_s = max(self._now_s, event.at_s)
+        for action in actions:
+            self._act(action)
+        if self._recorder is not None:
+            self._recorder.decide(event, actions, at_s=self._now_s)
 
+    def summary(self) -> Summary:
+        """The figures so far; InputError before the first entry."""
+        if self._opened is None:
+            raise InputError("the ledger has no entry; the first must be 'opened'")
+        self._book()
+        return _summary(self, self._opened)
 
-def _open(entry: Entry) -> _Account:
-    if not isinstance(entry.content, Opened):
-        raise InputError(f"entry {entry.seq}: the first entry of a ledger must be 'opened'")
-    return _Account(entry.content, entry.at_s, entry.at_s)
+    # -- entries ---------------------------------------------------------------------------
 
+    def _open(self, content: Content) -> None:
+        if not isinstance(content, Opened):
+            kind = KIND_OF[type(content)]
+            raise InputError(f"the first entry of a ledger must be 'opened', not {kind!r}")
+        self._opened = content
+        self._begin_s = self._booked_s = self._now_s
+        self._num_gpus = self._working_gpus = content.num_gpus
+        self._draw()
+        if self._recorder is not None:
+            self._recorder.open(content)
 
-def _pass_time(account: _Account, at_s: float) -> None:
-    """Book the time since the last entry to the bucket that was open."""
-    span_s = at_s - account.now_s
-    if span_s <= 0:
-        return
-    account.now_s = at_s
-    account.gpu_s[account.bucket] += span_s * account.opened.num_gpus
-    account.it_energy_j += span_s * _draw_w(account)
-    if account.bucket in WORKING:
-        account.tail_s += span_s
+    def _act(self, action: Action) -> None:
+        kind = type(action)
+        if kind is StartGang:
+            self._num_starts += 1
+        elif kind is DropReplicas or kind is JoinReplica:
+            self._has_regrouped = True
+        elif isinstance(action, EvictHosts):
+            self._num_evicted_hosts += len(action.hosts)
 
+    def _steps(self, steps: Steps) -> None:
+        self._book()
+        first = steps.step - steps.num_steps
+        if self._stretches and self._stretches[-1].last > first:
+            self._lose_beyond(first)
+        self._stretches.append(
+            _Stretch(
+                steps.step, steps.num_steps, steps.step_s,
+                self._tail_gpu_s, self._working_gpus, steps.loss,
+            )
+        )  # fmt: skip
+        self._tail_gpu_s = 0.0
 
-def _draw_w(account: _Account) -> float:
-    if account.draw_w is not None:
-        return account.draw_w
-    opened = account.opened
-    working = account.bucket in WORKING
-    each_w = opened.training_w_per_gpu if working else opened.idle_w_per_gpu
-    return each_w * opened.num_gpus + opened.idle_w_per_gpu * opened.num_spare_gpus
+    def _roll_back(self, rollback: Rollback) -> None:
+        """Move the time of the lost steps, and of the unfinished one, to rework."""
+        self._book()
+        self._to_rework(self._tail_gpu_s)
+        self._tail_gpu_s = 0.0
+        self._lose_beyond(rollback.step)
 
+    def _lose_beyond(self, step: int) -> None:
+        stretches = self._stretches
+        while stretches and stretches[-1].last > step:
+            top = stretches[-1]
+            num_lost = min(top.num, top.last - step)
+            lost_gpu_s = top.work_gpu_s * num_lost / top.num
+            self._num_lost_steps += num_lost
+            self._to_rework(lost_gpu_s)
+            if num_lost == top.num:
+                stretches.pop()
+            else:
+                top.last, top.num, top.loss = step, top.num - num_lost, None
+                top.work_gpu_s -= lost_gpu_s
 
-def _enter(account: _Account, entry: Entry) -> None:
-    match entry.content:
-        case Steps() as steps:
-            _steps(account, steps)
-        case BucketFrom(bucket=bucket):
-            _turn(account, bucket)
-        case Rollback(step=step):
-            _roll_back(account, step)
-        case ActionTaken(action=action):
-            account.num_starts += action.get("type") == "StartGang"
-            account.num_evicted_hosts += _num_evicted(action)
-        case CheckpointKept(step=step):
-            account.num_checkpoints += 1
-            account.last_checkpoint_step = step
-        case FaultStruck():
-            account.num_faults += 1
-        case PowerFrom(draw_w=draw_w):
-            account.draw_w = draw_w
-        case Closed() as closed:
-            account.closed = closed
-        case Resumed():
-            account.closed = None
-        case EventSeen() | Opened():
-            pass
+    def _to_rework(self, lost_gpu_s: float) -> None:
+        moved = min(lost_gpu_s, self._gpu_s[Bucket.PRODUCTIVE])
+        self._gpu_s[Bucket.PRODUCTIVE] -= moved
+        self._gpu_s[Bucket.REWORK] += moved
 
+    def _turn(self, entry: BucketFrom) -> None:
+        self._book()
+        bucket, was = entry.bucket, self._bucket
+        was_working, works = was in WORKING, bucket in WORKING
+        self._bucket = bucket
+        if was_working and not works and bucket not in _NO_INTERRUPTION:
+            self._begin_interruption()
+        elif works and self._down_since_s is not None:
+            self._end_interruption(self._down_since_s, was_silent=was is Bucket.DETECT)
+        self._is_broken = not works and (self._is_broken or bucket is not Bucket.DETECT)
+        if was_working != works:
+            self._draw()
 
-def _num_evicted(action: dict[str, Any]) -> int:
-    return len(runs_tuple(action["hosts"])) if action.get("type") == "EvictHosts" else 0
+    def _begin_interruption(self) -> None:
+        self._num_interruptions += 1
+        self._down_since_s = self._now_s
+        self._starts_before, self._has_regrouped = self._num_starts, False
 
-
-def _steps(account: _Account, steps: Steps) -> None:
-    first = steps.step - steps.num_steps
-    if account.stretches and account.stretches[-1].last > first:
-        _lose_beyond(account, first)
-    account.tail_s = 0.0
-    account.stretches.append(
-        _Stretch(steps.step, steps.num_steps, steps.step_s, account.bucket, steps.loss)
-    )
-
-
-def _roll_back(account: _Account, step: int) -> None:
-    """Move the time of the lost steps, and of the unfinished one, to rework."""
-    _to_rework(account, account.bucket, account.tail_s)
-    account.tail_s = 0.0
-    _lose_beyond(account, step)
-
-
-def _lose_beyond(account: _Account, step: int) -> None:
-    stretches = account.stretches
-    while stretches and stretches[-1].last > step:
-        top = stretches[-1]
-        num_lost = min(top.num, top.last - step)
-        account.num_lost_steps += num_lost
-        _to_rework(account, top.bucket, num_lost * top.step_s)
-        if num_lost == top.num:
-            stretches.pop()
+    def _end_interruption(self, since_s: float, *, was_silent: bool) -> None:
+        """Computing again. It was an interruption unless it ended by itself, or by regrouping."""
+        has_regrouped = self._has_regrouped and self._num_starts == self._starts_before
+        if has_regrouped or (was_silent and not self._is_broken):
+            self._num_interruptions -= 1
         else:
-            top.last, top.num, top.loss = step, top.num - num_lost, None
+            self._repairs_s.append(self._now_s - since_s)
+        self._down_since_s = None
+
+    def _keep_pace(self, pace: PaceFrom) -> None:
+        self._book()
+        was_whole = self._working_gpus == self._num_gpus
+        self._working_gpus = max(0, min(pace.num_gpus, self._num_gpus))
+        self._pace = 1.0 / max(1.0, pace.slowdown)
+        if was_whole and self._working_gpus < self._num_gpus:
+            self._num_degraded_spells += 1
+
+    def _keep(self, kept: CheckpointKept) -> None:
+        self._checkpoints[kept.tier] += kept.num
+        if kept.tier is Tier.STORE:
+            self._last_checkpoint_step = kept.step
+
+    def _strike(self, fault: FaultStruck) -> None:
+        self._num_faults += 1
+
+    def _meter(self, power: PowerFrom) -> None:
+        self._book()
+        self._draw_w, self._is_metered = power.draw_w, True
+
+    def _close(self, closed: Closed) -> None:
+        self._closed = closed
+
+    def _resume(self, resumed: Resumed) -> None:
+        self._closed = None
+
+    def _do(self, taken: ActionTaken) -> None:
+        self._act(taken.action)
+
+    def _pass(self, content: EventSeen | Opened) -> None:
+        """Nothing to sum."""
+
+    # -- time ------------------------------------------------------------------------------
+
+    def _book(self) -> None:
+        """Time up to now goes to the bucket that is open."""
+        span_s = self._now_s - self._booked_s
+        if span_s <= 0.0:
+            return
+        self._booked_s = self._now_s
+        self._it_energy_j += span_s * self._draw_w
+        gpu_s, bucket = self._gpu_s, self._bucket
+        if bucket is not Bucket.PRODUCTIVE:
+            gpu_s[bucket] += span_s * self._num_gpus
+            return
+        working_gpu_s = span_s * self._working_gpus
+        work_gpu_s = working_gpu_s * self._pace
+        gpu_s[bucket] += work_gpu_s
+        self._tail_gpu_s += work_gpu_s
+        if work_gpu_s != working_gpu_s:
+            gpu_s[Bucket.STRAGGLER] += working_gpu_s - work_gpu_s
+        if self._working_gpus != self._num_gpus:
+            gpu_s[Bucket.DEGRADED] += span_s * (self._num_gpus - self._working_gpus)
+
+    def _draw(self) -> None:
+        """What everything draws where no entry says it."""
+        opened = self._opened
+        if self._is_metered or opened is None:
+            return
+        each_w = opened.training_w_per_gpu if self._bucket in WORKING else opened.idle_w_per_gpu
+        self._draw_w = each_w * opened.num_gpus + opened.idle_w_per_gpu * opened.num_spare_gpus
+
+    def _record(self) -> None:
+        if self._recorder is not None:
+            working = self._working_gpus if self._bucket in WORKING else 0
+            self._recorder.stand(at_s=self._now_s, draw_w=self._draw_w, working_gpus=working)
 
 
-def _to_rework(account: _Account, bucket: Bucket, lost_s: float) -> None:
-    """Never more than was booked: the buckets keep their sum whatever a writer claims."""
-    source = bucket if bucket in WORKING else Bucket.PRODUCTIVE
-    moved = min(lost_s * account.opened.num_gpus, account.gpu_s[source])
-    account.gpu_s[source] -= moved
-    account.gpu_s[Bucket.REWORK] += moved
+_ENTER: dict[type[Any], Callable[[Tally, Any], None]] = {
+    Opened: Tally._pass,
+    Resumed: Tally._resume,
+    EventSeen: Tally._pass,
+    ActionTaken: Tally._do,
+    BucketFrom: Tally._turn,
+    PaceFrom: Tally._keep_pace,
+    Steps: Tally._steps,
+    Rollback: Tally._roll_back,
+    CheckpointKept: Tally._keep,
+    FaultStruck: Tally._strike,
+    PowerFrom: Tally._meter,
+    Closed: Tally._close,
+}
 
 
-def _turn(account: _Account, bucket: Bucket) -> None:
-    was_working, works = account.bucket in WORKING, bucket in WORKING
-    was_silent, account.bucket = account.bucket is Bucket.DETECT, bucket
-    if was_working and not works and bucket not in _NO_INTERRUPTION:
-        account.num_interruptions += 1
-        account.down_since_s = account.now_s
-    elif works and account.down_since_s is not None:
-        if was_silent and not account.is_broken:
-            account.num_interruptions -= 1
-        else:
-            account.repairs_s.append(account.now_s - account.down_since_s)
-        account.down_since_s = None
-    account.is_broken = not works and (account.is_broken or bucket is not Bucket.DETECT)
-
-
-_NO_INTERRUPTION = frozenset({Bucket.PLANNED, Bucket.INIT, Bucket.OTHER})
-
-
-def _summary(account: _Account) -> Summary:
-    opened, wall_s = account.opened, account.now_s - account.begin_s
+def _summary(tally: Tally, opened: Opened) -> Summary:
+    wall_s = tally._now_s - tally._begin_s
     training_gpu_s = opened.num_gpus * wall_s
-    account.gpu_s[Bucket.IDLE_SPARE] += opened.num_spare_gpus * wall_s
+    gpu_s = {bucket.value: found for bucket, found in tally._gpu_s.items()}
+    gpu_s[Bucket.IDLE_SPARE.value] += opened.num_spare_gpus * wall_s
     allocation_gpu_s = (opened.num_gpus + opened.num_spare_gpus) * wall_s
-    energy_j = account.it_energy_j * opened.pue
-    num_steps = sum(stretch.num for stretch in account.stretches)
-    closed = account.closed
+    productive_gpu_s = gpu_s[Bucket.PRODUCTIVE.value]
+    energy_j = tally._it_energy_j * opened.pue
+    stretches, repairs_s, closed = tally._stretches, tally._repairs_s, tally._closed
+    num_steps = sum(stretch.num for stretch in stretches)
+    interruptions = tally._num_interruptions
     return Summary(
         world=opened.world.value,
         study=opened.study,
@@ -277,42 +349,41 @@ def _summary(account: _Account) -> Summary:
         days=wall_s / DAY_S,
         num_gpus=opened.num_gpus,
         allocation_gpu_s=allocation_gpu_s,
-        buckets_gpu_s={bucket.value: gpu_s for bucket, gpu_s in account.gpu_s.items()},
-        goodput=_share(account, training_gpu_s),
-        ettr=_share(account, training_gpu_s - account.gpu_s[Bucket.PLANNED]),
-        num_interruptions=account.num_interruptions,
-        mtbf_s=wall_s / account.num_interruptions if account.num_interruptions else None,
-        mttr_s=_mean(account.repairs_s),
-        mfu=_mfu(account, num_steps),
+        buckets_gpu_s=gpu_s,
+        goodput=_share(productive_gpu_s, training_gpu_s),
+        ettr=_share(productive_gpu_s, training_gpu_s - gpu_s[Bucket.PLANNED.value]),
+        num_interruptions=interruptions,
+        num_degraded_spells=tally._num_degraded_spells,
+        mtbf_s=wall_s / interruptions if interruptions else None,
+        mttr_s=sum(repairs_s) / len(repairs_s) if repairs_s else None,
+        mfu=_mfu(opened, stretches),
         num_steps=num_steps,
-        num_lost_steps=account.num_lost_steps,
-        last_step=account.stretches[-1].last if account.stretches else opened.first_step,
-        last_checkpoint_step=account.last_checkpoint_step,
+        num_lost_steps=tally._num_lost_steps,
+        last_step=stretches[-1].last if stretches else opened.first_step,
+        last_checkpoint_step=tally._last_checkpoint_step,
         tokens=float(num_steps * opened.tokens_per_step),
         energy_j=energy_j,
         electricity_usd=energy_j * opened.electricity_usd_per_j,
         cost_usd=allocation_gpu_s * opened.rent_usd_per_gpu_s,
-        num_faults=account.num_faults,
-        num_starts=account.num_starts,
-        num_evicted_hosts=account.num_evicted_hosts,
-        num_checkpoints=account.num_checkpoints,
+        num_faults=tally._num_faults,
+        num_starts=tally._num_starts,
+        num_evicted_hosts=tally._num_evicted_hosts,
+        num_checkpoints=tally._checkpoints[Tier.STORE],
+        checkpoints_by_tier={tier.value: tally._checkpoints[tier] for tier in Tier},
         outcome=closed.outcome if closed else None,
         reason=closed.reason if closed else "",
-        losses=tuple((s.last, s.loss) for s in account.stretches if s.loss is not None),
-        step_times=tuple((s.last, s.step_s) for s in account.stretches),
+        losses=tuple((s.last, s.loss) for s in stretches if s.loss is not None),
+        step_times=tuple((s.last, s.step_s) for s in stretches),
+        series=tally._recorder.series() if tally._recorder else None,
     )
 
 
-def _share(account: _Account, of_gpu_s: float) -> float:
-    return account.gpu_s[Bucket.PRODUCTIVE] / of_gpu_s if of_gpu_s > 0 else 0.0
+def _share(productive_gpu_s: float, of_gpu_s: float) -> float:
+    return productive_gpu_s / of_gpu_s if of_gpu_s > 0 else 0.0
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _mfu(account: _Account, num_steps: int) -> float | None:
-    opened = account.opened
-    kept_s = sum(stretch.num * stretch.step_s for stretch in account.stretches)
-    peak_flops = kept_s * opened.num_gpus * opened.peak_flops_per_s
+def _mfu(opened: Opened, stretches: list[_Stretch]) -> float | None:
+    kept_gpu_s = sum(stretch.num * stretch.step_s * stretch.num_gpus for stretch in stretches)
+    num_steps = sum(stretch.num for stretch in stretches)
+    peak_flops = kept_gpu_s * opened.peak_flops_per_s
     return num_steps * opened.flops_per_step / peak_flops if peak_flops else None

@@ -7,9 +7,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from gigafactory.control.actions import Action, JoinReplica, StartGang
 from gigafactory.describe.errors import InputError
-from gigafactory.ledger.codec import from_json
-from gigafactory.ledger.entries import KINDS, SCHEMA, Entry, Opened
+from gigafactory.ledger.decode import action_from_json, from_json
+from gigafactory.ledger.entries import (
+    KINDS,
+    READABLE,
+    SCHEMA,
+    ActionTaken,
+    Content,
+    Entry,
+    Opened,
+)
+from gigafactory.ledger.hosts import seats_after
 
 _HEAD = {"at_s": (int, float), "seq": (int,), "generation": (int,), "kind": (str,)}
 
@@ -34,10 +44,10 @@ def read_ledger(path: Path, *, tolerate_torn: bool = False) -> list[Entry]:
 
 def parse_lines(lines: Iterable[str], *, place: str) -> Iterator[Entry]:
     """Entries from whole lines; InputError names ``place`` and line."""
-    at_s = 0.0
+    at_s, seats = 0.0, _Seats()
     for seq, line in enumerate(lines):
         try:
-            entry = _entry(line, seq=seq, since_s=at_s)
+            entry = _entry(line, seq=seq, since_s=at_s, seats=seats)
         except ValueError as error:
             raise InputError(f"{place}:{seq + 1}: {error}") from None
         at_s = entry.at_s
@@ -63,7 +73,34 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _entry(line: str, *, seq: int, since_s: float) -> Entry:
+class _Seats:
+    """Who sits where: a gang that is started again names only the seats that changed."""
+
+    def __init__(self) -> None:
+        self._hosts: tuple[int, ...] = ()
+
+    def content(self, kind: str, source: dict[str, Any]) -> Content:
+        """What the line says, with the hosts of the gang where it is one."""
+        if KINDS[kind] is not ActionTaken:
+            content: Content = from_json(KINDS[kind], source)
+            return content
+        if source.keys() != {"action"}:
+            return from_json(ActionTaken, source)  # says what is wrong
+        try:
+            action = action_from_json(source["action"], seats=self._hosts)
+            self._follow(action)
+        except ValueError as error:
+            raise ValueError(f"action: {error}") from None
+        return ActionTaken(action=action)
+
+    def _follow(self, action: Action) -> None:
+        if isinstance(action, StartGang):
+            self._hosts = action.hosts
+        elif isinstance(action, JoinReplica):
+            self._hosts = seats_after(self._hosts, action.seated)
+
+
+def _entry(line: str, *, seq: int, since_s: float, seats: _Seats) -> Entry:
     source = _object(line)
     at_s, found_seq, generation = (_head(source, key) for key in ("at_s", "seq", "generation"))
     kind = _head(source, "kind")
@@ -75,7 +112,7 @@ def _entry(line: str, *, seq: int, since_s: float) -> Entry:
         raise ValueError(f"seq is {found_seq}, the line before makes it {seq}: lines are missing")
     if at_s < since_s:
         raise ValueError(f"at_s {at_s} lies before the line above ({since_s})")
-    return Entry(float(at_s), seq, generation, from_json(KINDS[kind], source))
+    return Entry(float(at_s), seq, generation, seats.content(kind, source))
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -106,5 +143,5 @@ def _head(source: dict[str, Any], key: str) -> Any:
 def _check_opening(kind: str, source: dict[str, Any]) -> None:
     if KINDS[kind] is not Opened:
         raise ValueError(f"the first entry is {kind!r}, it must be 'opened'")
-    if source.get("schema") != SCHEMA:
+    if source.get("schema") not in READABLE:
         raise ValueError(f"schema {source.get('schema')!r} is not {SCHEMA!r}, which this reads")

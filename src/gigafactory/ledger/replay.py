@@ -10,11 +10,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gigafactory.control.actions import Action
 from gigafactory.control.config import ControlConfig, config_from_json
 from gigafactory.control.controller import Controller
+from gigafactory.control.events import Reattached
 from gigafactory.describe.errors import InputError
-from gigafactory.ledger.entries import ActionTaken, Closed, Entry, EventSeen, Opened, Resumed
-from gigafactory.ledger.exchange import action_to_json, event_from_json
+from gigafactory.ledger.encode import tagged_text
+from gigafactory.ledger.entries import (
+    SCHEMA,
+    ActionTaken,
+    Closed,
+    Entry,
+    EventSeen,
+    Opened,
+    Resumed,
+)
+from gigafactory.ledger.exchange import action_to_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +76,8 @@ class _Turn:
     entry: Entry
     seen: EventSeen
     is_first: bool
-    """The controller is new: the campaign began, or another driver took over."""
-    actions: list[tuple[int, dict[str, Any]]]
+    """The controller is new: another driver took over, and began with its Launched."""
+    actions: list[tuple[int, Action]]
     is_cut: bool = False
     """The driver may have died before it wrote every action down."""
 
@@ -92,6 +103,11 @@ def replay(entries: Iterable[Entry]) -> ReplayResult:
 def _config(first: Entry | None) -> ControlConfig:
     if first is None or not isinstance(first.content, Opened):
         raise InputError("the first entry of a ledger must be 'opened'")
+    if first.content.schema != SCHEMA:
+        raise InputError(
+            f"the ledger is of schema {first.content.schema!r}: a controller with other rules "
+            f"wrote it, so it can be read and reported, but only {SCHEMA!r} can be replayed"
+        )
     if not first.content.controller:
         raise InputError("the ledger names no controller configuration: no brain wrote it")
     return config_from_json(first.content.controller)
@@ -106,7 +122,8 @@ def _turns(entries: Iterable[Entry]) -> Iterator[_Turn]:
             case EventSeen() as seen:
                 if turn:
                     yield turn
-                turn, is_first = _Turn(entry, seen, is_first, []), False
+                is_new = is_first and not isinstance(seen.event, Reattached)
+                turn, is_first = _Turn(entry, seen, is_new, []), False
             case ActionTaken(action=action):
                 if turn is None:
                     raise InputError(f"entry {entry.seq}: an action without an event before it")
@@ -124,18 +141,19 @@ def _turns(entries: Iterable[Entry]) -> Iterator[_Turn]:
 
 def _compare(controller: Controller, turn: _Turn) -> Difference | None:
     """Let the controller decide again; the first thing that is not as recorded."""
-    try:
-        event = event_from_json(turn.seen.event)
-    except ValueError as error:
-        raise InputError(f"entry {turn.entry.seq}: event: {error}") from None
-    replayed = [action_to_json(action) for action in controller.handle(event)]
-    recorded = [action for _, action in turn.actions]
+    replayed = controller.handle(turn.seen.event)
     for (seq, was), now in zip(turn.actions, replayed, strict=False):
-        if was != now:
-            return Difference(seq=seq, what="action", recorded=was, replayed=now)
-    if len(recorded) > len(replayed) or (len(recorded) < len(replayed) and not turn.is_cut):
+        if was != now and tagged_text(was) != tagged_text(now):
+            return Difference(
+                seq=seq, what="action", recorded=action_to_json(was), replayed=action_to_json(now)
+            )
+    num_recorded = len(turn.actions)
+    if num_recorded > len(replayed) or (num_recorded < len(replayed) and not turn.is_cut):
         return Difference(
-            seq=turn.entry.seq, what="number of actions", recorded=recorded, replayed=replayed
+            seq=turn.entry.seq,
+            what="number of actions",
+            recorded=[action_to_json(action) for _, action in turn.actions],
+            replayed=[action_to_json(action) for action in replayed],
         )
     if (state_hash := controller.state_hash()) != turn.seen.state_hash:
         return Difference(

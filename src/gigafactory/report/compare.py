@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from gigafactory.ledger.fold import Summary
+from gigafactory.ledger.summary import Summary
 from gigafactory.report.documents import PlanDocument
 from gigafactory.report.numbers import Quantity
 

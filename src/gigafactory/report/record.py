@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
+from gigafactory.control.actions import Action, WakeAt
 from gigafactory.ledger.entries import (
     ActionTaken,
     Bucket,
@@ -23,7 +23,7 @@ from gigafactory.report.buckets import PRODUCTIVE
 from gigafactory.report.trace import Loss, Mark, Span, Trace
 
 #: Asked for all the time and without effect on the world.
-_QUIET = {"WakeAt"}
+_QUIET = WakeAt
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ def _take(so_far: _Writing, entry: Entry) -> None:
             so_far.checkpoints.append((at_s, content.step))
         case FaultStruck():
             so_far.faults.append(Mark(at_s, words(content.cause), _fault_text(content)))
-        case ActionTaken() if content.action.get("type") not in _QUIET:
+        case ActionTaken() if not isinstance(content.action, _QUIET):
             so_far.actions.append(_action_mark(at_s, content.action))
         case Resumed():
             so_far.actions.append(Mark(at_s, "resume", "a new driver goes on with this ledger"))
@@ -142,10 +142,11 @@ def _fault_text(fault: FaultStruck) -> str:
     return f"{words(fault.cause)}{where}"
 
 
-def _action_mark(at_s: float, action: dict[str, Any]) -> Mark:
-    name = _spaced(str(action.get("type", "")))
-    told = [f"{key} {action[key]}" for key in ("step", "host") if action.get(key) is not None]
-    told += [str(action[key]) for key in ("outcome", "reason") if action.get(key)]
+def _action_mark(at_s: float, action: Action) -> Mark:
+    name = _spaced(type(action).__name__)
+    said = {key: getattr(action, key, None) for key in ("step", "host", "outcome", "reason")}
+    told = [f"{key} {said[key]}" for key in ("step", "host") if said[key] is not None]
+    told += [str(said[key]) for key in ("outcome", "reason") if said[key]]
     return Mark(at_s, name, f"{name} ({', '.join(told)})" if told else name)
 
 

@@ -177,7 +177,7 @@ class Campaign:
         self.ledger.decide(
             event,
             actions,
-            state_hash=self.controller.state_hash(),
+            state_hash=self.controller.state_hash,
             generation=self.controller.generation,
         )
         for action in actions:

@@ -18,6 +18,7 @@ from gigafactory.control.controller import Controller
 from gigafactory.describe.errors import InputError, JobError
 from gigafactory.describe.study import Study
 from gigafactory.ledger.entries import (
+    SCHEMA,
     Bucket,
     BucketFrom,
     Closed,
@@ -26,8 +27,8 @@ from gigafactory.ledger.entries import (
     Opened,
     Rollback,
 )
-from gigafactory.ledger.fold import fold
 from gigafactory.ledger.reader import read_ledger
+from gigafactory.ledger.summary import Summary
 from gigafactory.ledger.writer import LedgerWriter
 from gigafactory.plan.chosen import Plan
 from gigafactory.run import checkpoints
@@ -124,13 +125,19 @@ def _drive(
         finally:
             launcher.stop()
         _close(ledger, finish, campaign)
-    return _result(study, place, campaign, committed_step)
+        summary = ledger.summary()
+    return _result(study, place, campaign, summary=summary, resumed_from_step=committed_step)
 
 
 def _config(study: Study, plan: Plan, past: list[Entry]) -> ControlConfig:
     """The book's own, so that it can be replayed whole; a new book gets the study's."""
-    if past and isinstance(past[0].content, Opened):
-        return config_from_json(past[0].content.controller)
+    if past and isinstance(opened := past[0].content, Opened):
+        if opened.schema != SCHEMA:
+            raise InputError(
+                f"the ledger there is of schema {opened.schema!r}, written by a controller with "
+                "other rules: begin anew with --fresh, or choose another --dir"
+            )
+        return config_from_json(opened.controller)
     return config_from_study(
         study,
         num_hosts=num_hosts_of(study, plan),
@@ -159,10 +166,15 @@ def _close(ledger: LedgerWriter, finish: Finish, campaign: Campaign) -> None:
 
 
 def _result(
-    study: Study, place: RunDirectory, campaign: Campaign, resumed_from_step: int | None
+    study: Study,
+    place: RunDirectory,
+    campaign: Campaign,
+    *,
+    summary: Summary,
+    resumed_from_step: int | None,
 ) -> RunResult:
     """Folded from the book, and kept beside it."""
-    summary, finish, finished = fold(read_ledger(place.ledger)), campaign.finish, campaign.finished
+    finish, finished = campaign.finish, campaign.finished
     assert finish is not None
     result = RunResult(
         outcome=finish.outcome.value,

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from gigafactory.ledger.fold import Summary
+from gigafactory.ledger.summary import Summary
 
 
 class Stage(StrEnum):

@@ -18,7 +18,7 @@ from gigafactory.ledger.entries import (
     Rollback,
     Steps,
 )
-from gigafactory.ledger.writer import LedgerWriter
+from gigafactory.ledger.sink import Sink
 from gigafactory.simulate.gang import Cadence
 from gigafactory.simulate.power import Draw
 
@@ -26,7 +26,7 @@ from gigafactory.simulate.power import Draw
 class Book:
     """Writes entries and remembers which bucket is open."""
 
-    def __init__(self, ledger: LedgerWriter, *, draw: Draw, cadence: Cadence, num_bytes: float):
+    def __init__(self, ledger: Sink, *, draw: Draw, cadence: Cadence, num_bytes: float):
         self.ledger = ledger
         self.bucket: Bucket | None = None
         self._draw = draw

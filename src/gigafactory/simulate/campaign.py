@@ -15,8 +15,7 @@ from gigafactory.cost.energy import carbon_kg
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.study import Study
 from gigafactory.ledger import entries as book
-from gigafactory.ledger.fold import Summary, fold
-from gigafactory.ledger.reader import read_ledger
+from gigafactory.ledger.summary import Summary
 from gigafactory.ledger.writer import LedgerWriter
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.book import Book
@@ -136,7 +135,7 @@ def _recorded(controller: Controller, ledger: LedgerWriter) -> Brain:
         ledger.decide(
             event,
             actions,
-            state_hash=controller.state_hash(),
+            state_hash=controller.state_hash,
             generation=controller.generation,
         )
         return actions
@@ -216,8 +215,7 @@ def _close(world: World, ledger: LedgerWriter) -> None:
 
 
 def _result(study: Study, workload: Workload, ledger: LedgerWriter) -> CampaignResult:
-    kept = ledger.entries
-    summary = fold(read_ledger(ledger.path) if ledger.path and not kept else kept)
+    summary = ledger.summary()
     cadence, site = workload.cadence, study.cluster.site
     return CampaignResult(
         **{f.name: getattr(summary, f.name) for f in fields(summary)},

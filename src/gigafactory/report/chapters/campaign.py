@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from gigafactory.ledger.fold import Summary
+from gigafactory.ledger.summary import Summary
 from gigafactory.report import figures
 from gigafactory.report.blocks import Bar, Bars, Beside, Block, Chapter, Table, TableRow, stacked
 from gigafactory.report.buckets import IDLE_SPARE, PRODUCTIVE, in_order, tone, words

@@ -20,7 +20,8 @@ from gigafactory.control.config import ControlConfig
 from gigafactory.control.controller import Controller
 from gigafactory.control.states import Phase as BrainPhase
 from gigafactory.describe.study import Study
-from gigafactory.ledger.writer import LedgerWriter
+from gigafactory.ledger.fold import Tally
+from gigafactory.ledger.sink import Sink
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.campaign import CampaignResult, Stage, follow
 from gigafactory.simulate.cases import NOISES, Case, study_of, workload_of_case
@@ -64,7 +65,7 @@ def run_case(case: Case, *, base: Study, keep: bool = False, seeds_replayed: int
     """
     is_replayed = case.seed % seeds_replayed == 0
     stage = _Stage(case, keep=keep or is_replayed)
-    ledger = LedgerWriter()
+    ledger = Tally()
     result = follow(
         study_of(case, base=base),
         workload=workload_of_case(case, base=base),
@@ -98,7 +99,7 @@ class _Stage(Stage):
         self.is_cut: set[int] = set()
         self._admitted = None if case.strikes is None else frozenset(case.strikes)
 
-    def brain(self, config: ControlConfig, ledger: LedgerWriter) -> Brain:
+    def brain(self, config: ControlConfig, ledger: Sink) -> Brain:
         """The controller at the end of a bad line."""
         self.config = config
         self.quiet_s = self.case.days * DAY_S - recovery_bound_s(config)
@@ -116,9 +117,10 @@ class _Stage(Stage):
         )  # fmt: skip
         return self.wire
 
-    def _scribe(self, ledger: LedgerWriter) -> Scribe:
+    def _scribe(self, ledger: Sink) -> Scribe:
         def enter(event: ev.Event, actions: list[act.Action], controller: Controller) -> None:
-            ledger.decide(event, actions, state_hash="", generation=controller.generation)
+            generation = controller.generation
+            ledger.decide(event, actions, state_hash=controller.state_hash, generation=generation)
             if self.keep:
                 self.turns.append((event, actions))
 

@@ -22,7 +22,7 @@ from gigafactory.simulate.laws import Law
 from gigafactory.simulate.swarm import run_case, shrink, story
 
 BASE = Path(__file__).resolve().parents[1] / "studies" / "grok-1-512.yaml"
-BLOCK = 20
+BLOCK = 2
 
 
 def run_block(seeds: range, num_hosts: int | None, days: float) -> list[dict[str, Any]]:

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from gigafactory.catalog.studies import load_study
+from gigafactory.simulate.cases import draw_case
 from gigafactory.simulate.laws import Law
-from gigafactory.simulate.swarm import draw_case, run_case, shrink, story
+from gigafactory.simulate.swarm import run_case, shrink, story
 
 BASE = Path(__file__).resolve().parents[1] / "studies" / "grok-1-512.yaml"
-BLOCK = 20
+BLOCK = 2
 
 
 def run_block(seeds: range, num_hosts: int | None, days: float) -> list[dict[str, Any]]:

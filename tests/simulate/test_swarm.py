@@ -10,7 +10,8 @@ import pytest
 from gigafactory.catalog.studies import load_study
 from gigafactory.control.actions import Token
 from gigafactory.control.fence import Admission, Fence
-from gigafactory.simulate.swarm import case_from_json, draw_case, reduce, run_case, story
+from gigafactory.simulate.cases import case_from_json, draw_case
+from gigafactory.simulate.swarm import reduce, run_case, story
 from gigafactory.simulate.wire import Trouble
 
 BASE = load_study(Path(__file__).resolve().parents[2] / "studies" / "grok-1-512.yaml")
@@ -66,3 +67,9 @@ def test_a_fence_lets_new_tokens_pass_once():
     assert fence.admit(Token(1, 3)) is Admission.OLDER
     assert fence.admit(Token(2, 5)) is Admission.NEW
     assert fence.admit(Token(1, 9)) is Admission.OLDER
+
+
+def test_a_rollback_behind_a_mark_of_no_step_can_be_folded():
+    """Seed 31: a run that broke in the stall of its first checkpoint, and restored an older one."""
+    report = run_case(draw_case(31, num_hosts=16, days=2.0), base=BASE)
+    assert report.violations == []

@@ -226,7 +226,9 @@ class Tally:
         while stretches and stretches[-1].last > step:
             top = stretches[-1]
             num_lost = min(top.num, top.last - step)
-            lost_gpu_s = top.work_gpu_s * num_lost / top.num
+            # an entry of no step at all marks where work on the next one began
+            lost_share = num_lost / top.num if top.num else 1.0
+            lost_gpu_s = top.work_gpu_s * lost_share
             self._num_lost_steps += num_lost
             self._to_rework(lost_gpu_s)
             if num_lost == top.num:

@@ -69,7 +69,7 @@ class CampaignResult(Summary):
     checkpoint_bytes: float
     carbon_kg: float
     ledger_hash: str
-    """Empty where only the sums were kept."""
+    """Empty where only sums were kept."""
 
 
 def simulate(study: Study, *, plan: Any, seed: int, ledger: Sink) -> CampaignResult:

@@ -95,7 +95,6 @@ def _stop_requested(state: State, event: ev.StopRequested) -> None:
 def _resume_requested(state: State, event: ev.ResumeRequested) -> None:
     state.progress.num_restarts = 0
     state.progress.everything_lost = False
-    state.is_deterministic, state.last_error = False, None
     if state.phase is not Phase.HOLDING:
         state.ignore(Ignored.UNASKED)
 

@@ -333,13 +333,11 @@ def _is_silent(state: State, host: int, known: Condition) -> bool:
 
 def _obstacle_of_progress(state: State) -> tuple[HoldReason, str] | None:
     limit, gang = state.config.max_restarts_without_progress, state.gang
-    is_out_of_patience = counts(state) and state.progress.num_restarts >= limit
-    if is_out_of_patience or state.is_deterministic:
+    if counts(state) and state.progress.num_restarts >= limit:
         what = gang.broken.value if gang.broken else "it stopped"
         words = f"{what}: {gang.signature}" if gang.signature else what
-        times = f"{limit} restarts" if is_out_of_patience else "the same error twice"
         return HoldReason.NO_PROGRESS, (
-            f"{times} without a new checkpoint; last at step {gang.step}: {words}. "
+            f"{limit} restarts without a new checkpoint; last at step {gang.step}: {words}. "
             "Remove the cause and resume"
         )
     if state.progress.everything_lost and not may_start_from(state):

@@ -176,10 +176,6 @@ class State:
     wake_at_s: float | None = None
     num_failed_starts: int = 0
     """Starts in a row that nothing explains, and that never took a step."""
-    last_error: tuple[str, int] | None = None
-    """(signature, step) of the last cold start's own exception."""
-    is_deterministic: bool = False
-    """Two cold starts in a row ended in the same exception at the same step."""
     storage: float = 1.0
     """How many times its usual time the store takes; inf: it does not answer."""
     told_storage: float = 1.0

@@ -16,6 +16,7 @@ import numpy as np
 
 from gigafactory.control import actions as act
 from gigafactory.control import events as ev
+from gigafactory.control.fence import Admission, Fence
 from gigafactory.describe.faults import FaultClass
 from gigafactory.ledger.entries import Bucket
 from gigafactory.simulate import faults as fl
@@ -31,6 +32,8 @@ from gigafactory.simulate.workload import Workload
 Brain = Callable[[ev.Event], list[act.Action]]
 #: Holds that only a person lifts.
 _FOR_A_PERSON = {act.HoldReason.NO_PROGRESS, act.HoldReason.NO_CLEAN_CHECKPOINT}
+#: Actions upon the gang: one executor, which does nothing twice and nothing out of date.
+_OF_THE_LAUNCHER = (act.StartGang, act.StopGang, act.DropReplicas, act.JoinReplica)
 #: Faults that name no host.
 _OF_ALL = {FaultClass.CAPACITY, FaultClass.STORAGE, FaultClass.CONTROL}
 #: News that ends the time in which nobody knew.
@@ -74,6 +77,8 @@ class World:
         self._is_deaf = False
         """The control plane is out."""
         self._pent_up: list[ev.Event] = []
+        self._crews: dict[int, Fence] = {}
+        self._launcher = Fence()
 
     # --- beginning and end ---------------------------------------------------------------
 
@@ -336,8 +341,8 @@ class World:
                 self._set_pace()
             case act.StopGang():
                 training.stop(action, why=self._bucket_of_stop())
-            case act.EvictHosts(hosts=hosts):
-                self._evict(hosts)
+            case act.EvictHosts():
+                self._evict(action)
             case act.DropReplicas():
                 training.drop(action)
             case act.JoinReplica():
@@ -365,9 +370,12 @@ class World:
             return Bucket.PLANNED
         return Bucket.REPLACE
 
-    def _evict(self, hosts: tuple[int, ...]) -> None:
-        for host in hosts:
-            if self.fleet.state[host] != HostState.REPAIR:
+    def _evict(self, action: act.EvictHosts) -> None:
+        for host in action.hosts:
+            # a controller that came back asks again for what was done long ago
+            crew = self._crews.setdefault(host, Fence())
+            is_new = crew.admit(action.token) is Admission.NEW
+            if is_new and self.fleet.state[host] != HostState.REPAIR:
                 self.fleet.state[host] = HostState.REPAIR
                 self._announced.discard(host)
                 self._answer(next(self._repairs_s), partial(self._repair, host))
@@ -435,7 +443,11 @@ class World:
     def carry_out(self, actions: list[act.Action]) -> None:
         """Do what was asked for, now."""
         for action in actions:
-            self._carry_out(action)
+            is_old = isinstance(action, _OF_THE_LAUNCHER) and (
+                self._launcher.admit(action.token) is not Admission.NEW
+            )
+            if not is_old:
+                self._carry_out(action)
         evicted = [h for a in actions if isinstance(a, act.EvictHosts) for h in a.hosts]
         if not self.training.gang.members.isdisjoint(evicted):
             # taken out from under a gang that nobody stopped; otherwise this changes nothing

@@ -150,3 +150,17 @@ def test_a_failed_action_of_an_old_generation_is_ignored(bench):
     bench.tell(ev.ActionFailed, token=Token(0, 1), reason="late")
     assert bench.said == []
     assert bench.brain.ignored["stale_token"] == 1
+
+
+def test_a_host_that_came_back_is_not_evicted_again_after_an_outage(bench):
+    """The swarm: every `Reattached` asked once more for evictions of hosts long repaired."""
+    bench.run()
+    bench.tell(ev.HostsDied, hosts=(0, 1), cause="power")
+    bench.tell(ev.GangStopped)
+    bench.ready()
+    bench.tell(ev.HostRepaired, host=1)
+    bench.tell(ev.Reattached)
+    assert [evicted.hosts for evicted in bench.asked(act.EvictHosts)] == [(0,)]
+    bench.tell(ev.HostRepaired, host=0)
+    bench.tell(ev.Reattached)
+    assert bench.asked(act.EvictHosts) == []

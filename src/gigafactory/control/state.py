@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
@@ -207,6 +207,15 @@ class State:
         self.open[slot] = action
         self.out.append(action)
 
+    def forget_eviction(self, host: int) -> None:
+        """The host came back: whatever was asked about it is done, and never asked for again."""
+        for token, asked in list(self.evictions.items()):
+            if host in asked.hosts:
+                left = tuple(other for other in asked.hosts if other != host)
+                self.evictions[token] = replace(asked, hosts=left)
+                if not left:
+                    del self.evictions[token]
+
     def ignore(self, why: Ignored) -> None:
         """Count an event, or a part of one, that changes nothing."""
         self.ignored[why] += 1
@@ -256,7 +265,7 @@ class State:
             array("q", progress.committed).tobytes(),
             self.fleet.fingerprint(),
             tuple(self.incidents_s),
-            [token.attempt for token in self.evictions],
+            [(token.attempt, asked.hosts) for token, asked in self.evictions.items()],
             [(slot.value, action.token.attempt) for slot, action in self.open.items()],
             self.replay,
             tuple(self.replays_s),

@@ -69,6 +69,8 @@ class Case:
     start_s: float = 100.0
     policy: dict[str, Any] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
+    spells: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By class of faults that end by themselves: mean seconds, and times the usual step."""
     strikes: tuple[int, ...] | None = None
     """Numbers of the faults that happen; None: all."""
     messages: tuple[int, ...] | None = None
@@ -83,7 +85,8 @@ def case_from_json(source: dict[str, Any]) -> Case:
     """The inverse of `Case.to_json`."""
     tuples = {name: _tuple(source[name]) for name in ("strikes", "messages")}
     causes = tuple((name, rate, detect_s) for name, rate, detect_s in source["causes"])
-    return Case(**{**source, **tuples, "causes": causes})
+    spells = {name: (lasts_s, slower) for name, (lasts_s, slower) in source["spells"].items()}
+    return Case(**{**source, **tuples, "causes": causes, "spells": spells})
 
 
 def _tuple(numbers: list[int] | None) -> tuple[int, ...] | None:
@@ -122,6 +125,7 @@ def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN
         start_s=_between(dice, 10.0, 250.0),
         policy=_draw_policy(dice),
         noise=_draw_noise(dice),
+        spells=_draw_spells(stream("swarm.spells", seed=seed)),
     )
 
 
@@ -152,6 +156,26 @@ def _draw_causes(dice: np.random.Generator) -> tuple[tuple[str, float, float], .
         if is_on or everything:
             causes.append((fault.value, float(rate), detect_s))
     return tuple(causes)
+
+
+def _draw_spells(dice: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """How long what ends by itself lasts, and how slow it makes its hosts."""
+    spells = {}
+    for fault, (shortest_s, longest_s) in _LASTS_S.items():
+        lasts_s, slowdown = _between(dice, shortest_s, longest_s), 1.0 + _between(dice, 0.01, 5.0)
+        is_stop = dice.random() < 0.5 and fault is FaultClass.STORAGE
+        spells[fault.value] = (lasts_s, 1.0 if is_stop else slowdown)
+    return spells
+
+
+#: From a link that trains anew to a switch that is exchanged; the longest of each class.
+_LASTS_S = {
+    FaultClass.FLAP: (0.5, 900.0),
+    FaultClass.SLOW: (60.0, 4 * HOUR_S),
+    FaultClass.CAPACITY: (60.0, 4 * HOUR_S),
+    FaultClass.STORAGE: (60.0, 4 * HOUR_S),
+    FaultClass.CONTROL: (5.0, 2 * HOUR_S),
+}
 
 
 def _draw_policy(dice: np.random.Generator) -> dict[str, Any]:
@@ -200,21 +224,26 @@ def study_of(case: Case, *, base: Study) -> Study:
 def _faults(case: Case) -> Faults:
     return Faults(
         name="swarm",
-        causes=tuple(
-            Cause(
-                name=fault,
-                fault=FaultClass(fault),
-                rate_per_s=rate / DAY_S,
-                detect_s=detect_s,
-                source="drawn",
-            )
-            for fault, rate, detect_s in case.causes
-        ),
+        causes=tuple(_cause(case, *drawn) for drawn in case.causes),
         job_rate_per_s=case.job_rate_per_day / DAY_S,
         repair=Repair(median_s=case.repair_median_s, mean_s=case.repair_mean_s, source="drawn"),
         batch_share=case.batch_share,
         batch_hosts=case.batch_hosts,
         false_alarm_share=case.false_alarm_share,
+        source="drawn",
+    )
+
+
+def _cause(case: Case, fault: str, rate_per_day: float, detect_s: float) -> Cause:
+    lasts_s, slowdown = case.spells.get(fault, (0.0, 1.0))
+    lasts = Repair(median_s=lasts_s / 2.0, mean_s=lasts_s, source="drawn") if lasts_s else None
+    return Cause(
+        name=fault,
+        fault=FaultClass(fault),
+        rate_per_s=rate_per_day / DAY_S,
+        detect_s=detect_s,
+        lasts=lasts,
+        slowdown=slowdown,
         source="drawn",
     )
 
@@ -305,7 +334,8 @@ class _Stage(Stage):
     def brain(self, config: ControlConfig, ledger: Sink) -> Brain:
         """The controller at the end of a bad line."""
         self.config = config
-        self.quiet_s = self.case.days * DAY_S - recovery_bound_s(config)
+        self.bound_s = recovery_bound_s(config) + lease_s(self.case)
+        self.quiet_s = self.case.days * DAY_S - self.bound_s
         messages = self.case.messages
         noise = Noise(
             **self.case.noise,  # type: ignore[arg-type]
@@ -351,8 +381,9 @@ class _Stage(Stage):
         controller = self.wire.controller
         if controller.phase not in (BrainPhase.RUNNING, BrainPhase.DRAINING, BrainPhase.FINISHED):
             held = f", held: {controller.held.value}" if controller.held else ""
-            bound_s = recovery_bound_s(self.config)
-            words = f"{bound_s:.0f} s after the last fault it is {controller.phase.value}{held}"
+            words = (
+                f"{self.bound_s:.0f} s after the last fault it is {controller.phase.value}{held}"
+            )
             self.laws.broken.append(Violation(Law.LIVES_ON, self.ground.now_s, words))
 
 
@@ -368,6 +399,12 @@ def recovery_bound_s(config: ControlConfig) -> float:
     attempt_s = ladder.watchdog_s + stop_s + witness_s
     num_attempts = config.max_restarts_without_progress + 2
     return HOUR_S + num_attempts * attempt_s + 2 * DELAYS.person_s
+
+
+def lease_s(case: Case) -> float:
+    """The longest promise of silence of the twin's gang: a report an hour, at whole cycles."""
+    cycle_s = (case.checkpoint_steps + 1) * case.step_s
+    return max(HOUR_S, case.days * DAY_S / 2500.0) + cycle_s + 20.0 * case.step_s
 
 
 class Ground:
@@ -387,6 +424,10 @@ class Ground:
     def carry_out(self, actions: list[act.Action]) -> None:
         """Do what is asked for."""
         self.world.carry_out(actions)
+
+    def keeps(self, event: ev.Event) -> bool:
+        """The control plane is out: the event waits for its end."""
+        return self.world.keeps(event)
 
     def report(self) -> None:
         """The gang tells its progress until now."""

@@ -8,7 +8,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUNS := runs
 
-.PHONY: demo test lint setup setup-test browser clean
+# the long run of the swarm (tests run a short one); SEEDS=first:end
+SEEDS ?= 0:100000
+
+.PHONY: demo test swarm lint setup setup-test browser clean
 
 setup: $(VENV)/.done-demo
 setup-test: $(VENV)/.done-test
@@ -31,6 +34,9 @@ demo: setup
 
 test: setup-test browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+swarm: setup-test
+	$(BIN)/python benchmarks/swarm.py --seeds $(SEEDS) --processes 2 --out $(RUNS)/swarm
 
 lint: setup-test
 	$(BIN)/ruff check .

@@ -41,6 +41,7 @@ class Dimension(Enum):
     KG_PER_J = "0.28 kg/kWh"
     PER_S = "2.3 /kday"
     TOKENS = "15 T"
+    PEOPLE = "117 M"
     RATIO = "40 %"
 
 
@@ -68,10 +69,11 @@ _UNITS: dict[Dimension, dict[str, float]] = {
     # a rate per thousand days is how the field states failures of hosts
     Dimension.PER_S: {f"/{u}": 1 / f for u, f in _TIME_UNITS.items()} | {"/kday": 1e-3 / DAY_S},
     Dimension.TOKENS: _DECIMAL | {"B": 1e9, "tokens": 1.0},
+    Dimension.PEOPLE: {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9},
     Dimension.RATIO: {"": 1.0, "%": 0.01},
 }
 #: Dimensions where a bare number has only one meaning.
-_BARE_ALLOWED = {Dimension.TOKENS, Dimension.RATIO}
+_BARE_ALLOWED = {Dimension.TOKENS, Dimension.PEOPLE, Dimension.RATIO}
 _TEXT = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*")
 
 
@@ -137,6 +139,7 @@ UsdPerJ = Annotated[float, quantity(Dimension.USD_PER_J)]
 KgPerJ = Annotated[float, quantity(Dimension.KG_PER_J)]
 PerS = Annotated[float, quantity(Dimension.PER_S)]
 Tokens = Annotated[float, quantity(Dimension.TOKENS)]
+People = Annotated[float, quantity(Dimension.PEOPLE)]
 Ratio = Annotated[float, quantity(Dimension.RATIO)]
 
 

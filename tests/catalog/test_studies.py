@@ -166,7 +166,7 @@ CASES = {
     "list for a part": (BASE.replace("llama-3-8b", "[a]"), "model: must be a catalog name"),
     "number in a list": (
         BASE.replace("faults: laptop", "faults: {causes: [7], repair: {median: 1 d, mean: 2 d}}"),
-        "faults.causes.0: must be a mapping with the keys name, fault, rate, detect, source",
+        "faults.causes.0: must be a mapping with the keys name, fault, scope, rate, detect, lasts",
     ),
     "study name": (BASE.replace("study: x", "study: ../x"), "x.yaml: study: '../x' is wrong"),
     "impossible layout": (

@@ -13,7 +13,16 @@ from gigafactory.cli.main import VERBS, giga, status
 FLAGS = {
     "describe": ["study", "--set", "--why", "--json", "--dir"],
     "plan": ["study", "--set", "--goal", "--emit", "--json", "--dir"],
-    "simulate": ["study", "--set", "--seed", "--json", "--dir"],
+    "simulate": [
+        "study",
+        "--set",
+        "--seed",
+        "--campaigns",
+        "--sweep",
+        "--answers",
+        "--json",
+        "--dir",
+    ],
     "run": ["study", "--set", "--fresh", "--json", "--dir"],
     "report": ["folders", "--out"],
     "validate": ["table", "--json"],

@@ -80,6 +80,8 @@ def test_the_fingerprint_of_the_seats_does_not_depend_on_history():
     one.stand_by(1)
     other.allocate((0, 3, 2), (4, 1))
     assert one.seats == other.seats
+    assert one.lost_seats == {1}
+    one.lost_seats.clear()
     assert one.fingerprint() == other.fingerprint()
 
 

@@ -214,15 +214,16 @@ def test_a_new_source_of_trouble_leaves_the_times_of_the_others_alone():
 
 
 def test_lemons_do_not_change_the_number_of_faults_but_who_has_them():
-    even = Fleet(causes=(cause(FaultClass.PROCESS, mtbf_days=0.05),), days=10.0)
+    even = Fleet(causes=(cause(FaultClass.HOST, mtbf_days=0.05),), days=10.0)
     lemons = replace(even, more=(("lemon_share", 0.1), ("lemon_factor", 20.0)))
     counts = []
     for fleet in (even, lemons):
         struck = [
             e.content.hosts[0]
             for e in play(fleet)[1].entries
-            if getattr(e.content, "cause", None) == "process"
+            if getattr(e.content, "cause", None) == "host"
         ]
         counts.append(np.sort(np.bincount(struck, minlength=HOSTS + 6)))
-    assert counts[0].sum() == counts[1].sum()
+    # a host in repair does not fail, and lemons are in repair more often
+    assert counts[0].sum() == pytest.approx(counts[1].sum(), rel=0.1)
     assert counts[1][-4:].sum() > 2 * counts[0][-4:].sum()

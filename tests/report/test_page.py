@@ -13,7 +13,8 @@ from gigafactory.report.page import write_report
 
 CHAPTERS = [
     "Plan, twin and reality", "The plan", "Where the GPU time went", "Faults and what was done",
-    "Learning", "The pace", "Power and money", "A word with the models", "The factory",
+    "What each cause cost", "Learning", "The pace", "Power and money", "A word with the models",
+    "The factory",
 ]  # fmt: skip
 VOID = {"meta"}
 

@@ -1,14 +1,17 @@
-"""Reading tables of measured runs (CSV)."""
+"""Reading tables of measured runs and published campaigns (CSV)."""
 
 from __future__ import annotations
 
 import csv
+from enum import Enum
 from pathlib import Path
 
 from gigafactory.catalog.entries import body, names
 from gigafactory.describe.cluster import Gpu
 from gigafactory.describe.errors import InputError
+from gigafactory.describe.faults import Faults
 from gigafactory.describe.model import Model
+from gigafactory.plan.outcome_table import OutcomeTable
 from gigafactory.plan.serving_table import ServingTable
 from gigafactory.plan.table import TrainingTable
 
@@ -32,13 +35,33 @@ SERVING_COLUMNS = frozenset(
 )
 
 
-def read_table(path: Path) -> TrainingTable | ServingTable:
+#: Columns by which a table of published campaigns is told.
+OUTCOME_COLUMNS = frozenset(
+    (
+        *("row_id", "system", "scale_gpus", "period", "published_inputs", "metric"),
+        *("published_value", "accept_band", "repro_method", "validation_class", "source"),
+    )
+)
+
+#: Whose start curves a table of campaigns is compared with.
+_START_CURVES = "llama3-16k"
+
+
+class _Kind(Enum):
+    """What a table is about, told from its columns."""
+
+    TRAINING = ("training runs", TRAINING_COLUMNS)
+    SERVING = ("serving runs", SERVING_COLUMNS)
+    OUTCOMES = ("published campaigns", OUTCOME_COLUMNS)
+
+
+def read_table(path: Path) -> TrainingTable | ServingTable | OutcomeTable:
     """The table at ``path``, its kind told from its columns; InputError says what is wrong."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             header = set(reader.fieldnames or ())
-            serving = _is_serving(path, header)
+            kind = _kind(path, header)
             rows = tuple(_row(path, reader.line_num, found) for found in reader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -48,7 +71,11 @@ def read_table(path: Path) -> TrainingTable | ServingTable:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if not rows:
         raise InputError(f"{path}: has a header and no rows")
-    if serving:
+    if kind is _Kind.OUTCOMES:
+        _refuse_doubles(path, [row["row_id"] for row in rows])
+        faults = Faults.model_validate(body(Faults, _START_CURVES))
+        return OutcomeTable(rows=rows, faults=faults)
+    if kind is _Kind.SERVING:
         return ServingTable(rows=rows, gpus=catalog_gpus(), models=catalog_models())
     return TrainingTable(rows=rows, gpus=catalog_gpus())
 
@@ -63,16 +90,21 @@ def catalog_models() -> dict[str, Model]:
     return {name: Model.model_validate(body(Model, name)) for name in names(Model)}
 
 
-def _is_serving(path: Path, header: set[str]) -> bool:
-    """Whether the columns are those of serving runs; InputError where they are of neither kind."""
-    training, serving = TRAINING_COLUMNS - header, SERVING_COLUMNS - header
-    if training and serving:
-        kind, missing = min(
-            (("training", training), ("serving", serving)), key=lambda each: len(each[1])
-        )
-        lacking = ", ".join(sorted(missing))
-        raise InputError(f"{path}: is not a table of {kind} runs; it lacks the columns {lacking}")
-    return not serving and bool(training)
+def _kind(path: Path, header: set[str]) -> _Kind:
+    """Told from the columns; InputError names what the likeliest kind lacks."""
+    lacking = {kind: kind.value[1] - header for kind in _Kind}
+    whole = [kind for kind in _Kind if not lacking[kind]]
+    if whole:
+        return whole[0]
+    kind = min(_Kind, key=lambda each: len(lacking[each]))
+    missing = ", ".join(sorted(lacking[kind]))
+    raise InputError(f"{path}: is not a table of {kind.value[0]}; it lacks the columns {missing}")
+
+
+def _refuse_doubles(path: Path, ids: list[str]) -> None:
+    doubles = sorted({name for name in ids if ids.count(name) > 1})
+    if doubles:
+        raise InputError(f"{path}: row_id must be unique; more than once: {', '.join(doubles)}")
 
 
 def _row(path: Path, line: int, found: dict[str | None, str | None]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from rich.progress import (
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.progress import Progress as Bar
 
@@ -107,6 +108,47 @@ class Measuring:
         if not self._console.is_terminal and quarter > max(self._told, 0):
             self._told = quarter
             self._console.print(f"{quarter / 4:.0%} of the rounds", style="dim")
+
+
+class Counting:
+    """How many of many are done; a line every tenth where stderr is no terminal."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Bar(
+            TextColumn(what),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None)
+        self._told = 0
+
+    def __enter__(self) -> Counting:
+        self._bar.start()
+        if not self._console.is_terminal:
+            self._console.print(f"{self._what} ...", style="dim")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, num_done: int, num_all: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=num_done, total=num_all)
+        tenth = 10 * num_done // num_all
+        if not self._console.is_terminal and tenth > self._told:
+            self._told = tenth
+            self._console.print(f"{num_done:,} of {num_all:,}", style="dim")
 
 
 def _words(seen: Progress) -> str:

@@ -68,7 +68,7 @@ def show_figure(figure: Figure, *, as_json: bool) -> None:
 def show_description(description: Description) -> None:
     """The figures in their groups, then how to ask for a formula."""
     for group, figures in description.groups().items():
-        _print(_table(group, ("", ""), ((f.label, _figure(f)) for f in figures)))
+        put(table(group, ("", ""), ((f.label, _figure(f)) for f in figures)))
     key = description.figures[-1].key
     click.echo(f"Formula and source of a figure: --why KEY (keys in --json), e.g. --why {key}")
 
@@ -92,18 +92,18 @@ def show_plan(document: dict[str, Any]) -> None:
     facts = {k: v for k, v in best.items() if isinstance(v, (int, float))}
     if document["calibration"]:
         click.echo(f"Calibration: {document['calibration']}.")
-    _print(_table("Best layout", ("", ""), [("layout", layout_text(best["layout"]))]))
-    _print(_table("", ("", ""), ((_words(k), quantity(k, v)) for k, v in facts.items())))
+    put(table("Best layout", ("", ""), [("layout", layout_text(best["layout"]))]))
+    put(table("", ("", ""), ((words(k), quantity(k, v)) for k, v in facts.items())))
     _show_interval(document)
     parts = sorted(best["breakdown_s"].items(), key=lambda part: -part[1])
-    rows = ((_words(k), show_time(v), f"{v / best['step_s']:.1%}") for k, v in parts if v > 0)
-    _print(_table("Where the step goes", ("", "time", "share"), rows))
+    rows = ((words(k), show_time(v), f"{v / best['step_s']:.1%}") for k, v in parts if v > 0)
+    put(table("Where the step goes", ("", "time", "share"), rows))
     outlook = best.get("outlook", {})
-    ahead = ((_words(k), quantity(k, v)) for k, v in outlook.items())
-    _print(_table("The whole job, with its expected failures", ("", ""), ahead))
+    ahead = ((words(k), quantity(k, v)) for k, v in outlook.items())
+    put(table("The whole job, with its expected failures", ("", ""), ahead))
     others = ((layout_text(c["layout"]), show_time(c["step_s"])) for c in document["alternatives"])
     if document["alternatives"]:
-        _print(_table("Next best", ("layout", "step"), list(others)[:_TOP]))
+        put(table("Next best", ("layout", "step"), list(others)[:_TOP]))
     _show_frontier(document.get("frontier", []))
     _show_placement(document.get("placement", {}))
     for sentence in (*document["explanation"], *document["limits"]):
@@ -125,7 +125,7 @@ def _show_frontier(points: list[dict[str, float]]) -> None:
         return
     names = ("num_gpus", "duration_s", "cost_usd", "power_w")
     rows = ([quantity(name, point[name]) for name in names] for point in points)
-    _print(_table("Fewer GPUs", ("GPUs", "time", "rent", "power"), rows))
+    put(table("Fewer GPUs", ("GPUs", "time", "rent", "power"), rows))
 
 
 def _show_placement(placement: dict[str, Any]) -> None:
@@ -145,35 +145,41 @@ def _show_placement(placement: dict[str, Any]) -> None:
     )
     header = ("axis", "groups", "leave NVLink", "leave pod", "NVLink", "leaf", "spine")
     title = f"Placement on {placement['num_hosts']:,} hosts, {placement['num_pods']:,} pods; "
-    _print(_table(title + "bytes a step", header, rows))
+    put(table(title + "bytes a step", header, rows))
 
 
 def show_campaign(document: dict[str, Any]) -> None:
     """What the campaign came to, then where the GPU-time went."""
-    scalars = ((_words(k), quantity(k, v)) for k, v in document.items() if not _nested(v))
-    _print(_table("Campaign", ("", ""), scalars))
+    scalars = ((words(k), quantity(k, v)) for k, v in document.items() if not _nested(v))
+    put(table("Campaign", ("", ""), scalars))
     buckets = document.get("buckets_gpu_s", {})
     total = sum(buckets.values()) or 1.0
     parts = sorted(buckets.items(), key=lambda part: -part[1])
-    rows = ((_words(k), f"{v / 3600:,.3g}", f"{v / total:.2%}") for k, v in parts if v > 0)
-    _print(_table("Where the GPU-time went", ("", "GPU-hours", "share"), rows))
+    rows = ((words(k), f"{v / 3600:,.3g}", f"{v / total:.2%}") for k, v in parts if v > 0)
+    put(table("Where the GPU-time went", ("", "GPU-hours", "share"), rows))
 
 
 def show_run(document: dict[str, Any]) -> None:
     """How the run ended, then its ledger folded like a twin's."""
     summary = document["summary"]
     own = {k: v for k, v in document.items() if v is not None and not _nested(v)}
-    _print(_table("Run", ("", ""), ((_words(k), quantity(k, v)) for k, v in own.items())))
+    put(table("Run", ("", ""), ((words(k), quantity(k, v)) for k, v in own.items())))
     show_campaign(summary)
 
 
 def show_score(document: dict[str, Any]) -> None:
     """The errors in all and by GPU, kind and source."""
+    if "class" in document["by"]:
+        from gigafactory.cli.outcomes import outcomes
+
+        for made in outcomes(document):
+            put(made) if isinstance(made, Table) else click.echo(made)
+        return
     header = ("", "rows", "skipped", "median |error|", "p90 |error|", "bias")
-    _print(_table("Predicted against measured time", header, [_score("all", document)]))
+    put(table("Predicted against measured time", header, [_score("all", document)]))
     for name, groups in document["by"].items():
         rows = (_score(key, {"summary": group}) for key, group in sorted(groups.items()))
-        _print(_table(f"by {name}", header, rows))
+        put(table(f"by {name}", header, rows))
     if "sweeps" in document:
         _show_order(document["summary"], document["sweeps"])
     if "memory" in document:
@@ -197,7 +203,7 @@ def _show_memory(scored: dict[str, Any], fits: dict[str, Any], header: tuple[str
     rows = [_score("all", scored)]
     sources = sorted(scored["by"]["source"].items())
     rows += [_score(key, {"summary": group}) for key, group in sources]
-    _print(_table("Predicted against measured memory", header, rows))
+    put(table("Predicted against measured memory", header, rows))
     over, usual = fits["num_called_out_of_memory"], fits["num_over_as_usual"]
     click.echo(
         f"{over} of {fits['num_rows']:,} runs that happened are called out of memory "
@@ -213,7 +219,7 @@ def show_calibration(measured: Measured, out: Path) -> None:
         ("took", show_time(measured.duration_s)),
         *((name, value) for name, value in _rates(measured)),
     ]
-    _print(_table(f"Calibration of this machine, {measured.date}", ("", ""), facts))
+    put(table(f"Calibration of this machine, {measured.date}", ("", ""), facts))
     click.echo(f"{out} is written; use it with: --set calibration={out}")
 
 
@@ -256,7 +262,8 @@ def _score(name: str, document: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _words(key: str) -> str:
+def words(key: str) -> str:
+    """What a key is called: ``num_lost_steps`` -> ``lost steps``."""
     if key == "num_steps":
         return "steps in all"
     if key == "tokens_per_j":
@@ -272,12 +279,13 @@ def _nested(value: Any) -> bool:
     return isinstance(value, (dict, list))
 
 
-def _print(made: Table) -> None:
+def put(made: Table) -> None:
+    """A table on stdout, and an empty line."""
     Console(highlight=False).print(made)
     click.echo()
 
 
-def _table(title: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+def table(title: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     """First column left, the others right; no header row where all names are empty."""
     names = tuple(header)
     made = Table(

@@ -6,21 +6,32 @@ the next one. Both look only at what is open, never at the whole fleet.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from gigafactory.control.actions import HoldReason, WakeAt
+from gigafactory.control.choices import cut_patience_s
 from gigafactory.control.fleet import Condition
-from gigafactory.control.observe import probe
 from gigafactory.control.recovery import reconcile, stop_gang
+from gigafactory.control.replicas import expire_joins
+from gigafactory.control.see_hosts import probe
+from gigafactory.control.see_replays import give_up
 from gigafactory.control.state import Break, State
-from gigafactory.control.states import Phase, Turn
+from gigafactory.control.states import Membership, Phase, Turn
 from gigafactory.units import HOUR_S
 
 
 def expire(state: State) -> None:
     """Note everything whose time has come."""
-    if state.fleet.enquiries:
+    fleet = state.fleet
+    if fleet.enquiries and state.now_s >= fleet.due_s:
         _enquiries(state)
+    if fleet.cuts:
+        _cuts(state)
+    if state.gang.replicas:
+        expire_joins(state)
+    if state.replay is not None and state.now_s >= state.replay.until_s:
+        give_up(state)
     if state.phase in _GANG_DEADLINES and state.now_s >= gang_deadline_s(state):
         _gang_is_late(state)
 
@@ -51,7 +62,9 @@ def gang_deadline_s(state: State) -> float:
         return gang.started_at_s + ladder.join_s
     if state.phase is Phase.STOPPING:
         return gang.stopped_at_s + ladder.heartbeat_s
-    moved_s = gang.moved_at_s + ladder.collective_s
+    moved_s = max(gang.moved_at_s + ladder.collective_s, gang.lease_until_s)
+    if state.replay is not None:
+        moved_s = max(moved_s, state.replay.until_s + ladder.collective_s)
     if not gang.has_stepped:
         moved_s = max(moved_s, gang.started_at_s + ladder.watchdog_s)
     return min(moved_s, gang.drain_until_s) if state.phase is Phase.DRAINING else moved_s
@@ -92,10 +105,26 @@ def _enquiries(state: State) -> None:
         if enquiry.alive is False and state.now_s >= enquiry.lease_until_s:
             fleet.condemn(host, "silent, and a second witness says it is dead", Condition.DEAD)
         elif fleet.conditions.get(host) is not Condition.UNREACHABLE and _is_settled(state, host):
-            del fleet.enquiries[host]
+            fleet.settle(host)
             fleet.ease(host, Condition.SUSPECT)
         elif state.now_s >= enquiry.ask_again_s:
             probe(state, host)
+    fleet.due_s = min(_enquiry_deadlines_s(state), default=math.inf)
+
+
+def _enquiry_deadlines_s(state: State) -> Iterator[float]:
+    for enquiry in state.fleet.enquiries.values():
+        yield enquiry.ask_again_s
+        if enquiry.alive is False:
+            yield enquiry.lease_until_s
+
+
+def _cuts(state: State) -> None:
+    """Links that are down for longer than waiting is worth: both ends say so, which is proof."""
+    fleet, patience_s = state.fleet, cut_patience_s(state)
+    for host, since_s in list(fleet.cuts.items()):
+        if state.now_s >= since_s + patience_s:
+            fleet.condemn(host, "its links are down", Condition.DEAD)
 
 
 def _is_settled(state: State, host: int) -> bool:
@@ -111,19 +140,27 @@ def _hold_until_s(state: State) -> float:
 
 def _deadlines_s(state: State) -> Iterator[float]:
     """Every moment still to come at which something is due by time alone."""
-    found: list[float] = []
-    if state.phase in _GANG_DEADLINES:
-        found.append(gang_deadline_s(state))
-    elif state.phase is Phase.HOLDING:
-        found.append(_hold_until_s(state))
-        if state.held is HoldReason.TOO_MANY_EVICTIONS and state.incidents_s:
-            found.append(state.incidents_s[0] + HOUR_S)
-    elif state.phase is Phase.FINISHED:
+    if state.phase is Phase.FINISHED:
         return
-    for enquiry in state.fleet.enquiries.values():
-        found.append(enquiry.ask_again_s)
-        if enquiry.alive is False:
-            found.append(enquiry.lease_until_s)
-    for by_s in state.fleet.departing.values():
+    fleet, now_s = state.fleet, state.now_s
+    found = [*_phase_deadlines_s(state), *_enquiry_deadlines_s(state)]
+    if fleet.cuts:
+        patience_s = cut_patience_s(state)
+        found += [since_s + patience_s for since_s in fleet.cuts.values()]
+    for by_s in fleet.departing.values():
         found += (by_s - state.config.ladder.collective_s, by_s)
-    yield from (at_s for at_s in found if at_s > state.now_s)
+    if state.replay is not None:
+        found.append(state.replay.until_s)
+    for replica in state.gang.replicas.values():
+        if replica.membership is Membership.JOINING:
+            found.append(replica.since_s + state.config.ladder.join_s)
+    yield from (at_s for at_s in found if at_s > now_s)
+
+
+def _phase_deadlines_s(state: State) -> Iterator[float]:
+    if state.phase in _GANG_DEADLINES:
+        yield gang_deadline_s(state)
+    elif state.phase is Phase.HOLDING:
+        yield _hold_until_s(state)
+        if state.held is HoldReason.TOO_MANY_EVICTIONS and state.incidents_s:
+            yield state.incidents_s[0] + HOUR_S

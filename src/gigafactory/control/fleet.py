@@ -7,6 +7,10 @@ healthy hosts is a list of seats and empty tables.
 from __future__ import annotations
 
 import hashlib
+import math
+from array import array
+from bisect import insort
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -22,11 +26,13 @@ class Condition(IntEnum):
     """It works, and its peers wait for it."""
     HUNG = 3
     """A collective timed out in its group: a suspected victim, not the culprit."""
-    UNREACHABLE = 4
+    CUT = 4
+    """A link of it is down, as both ends say; links come back."""
+    UNREACHABLE = 5
     """No heartbeat. The host, the way to it, or the listener: nobody knows."""
-    CORRUPT = 5
+    CORRUPT = 6
     """A replay showed that it computes wrong values."""
-    DEAD = 6
+    DEAD = 7
     """Explicit evidence, or its lease ran out and a second witness agrees."""
 
 
@@ -49,6 +55,8 @@ class Fleet:
 
     seats: list[int] = field(default_factory=list)
     """Host by seat; the seat of a lost host keeps its number until it is filled."""
+    num_seats: int = 0
+    """At the launch; ``seats`` is shorter while the gang trains with fewer replicas."""
     seat_of: dict[int, int] = field(default_factory=dict)
     vacant: list[int] = field(default_factory=list)
     spares: dict[int, None] = field(default_factory=dict)
@@ -58,57 +66,142 @@ class Fleet:
     casualties: dict[int, str] = field(default_factory=dict)
     """Hosts that must leave at once, and why."""
     enquiries: dict[int, Enquiry] = field(default_factory=dict)
+    due_s: float = math.inf
+    """No enquiry needs attention before this."""
     departing: dict[int, float] = field(default_factory=dict)
     """Hosts announced to be taken, and when."""
+    failing: dict[int, str] = field(default_factory=dict)
+    """Hosts that go on and are to be exchanged at an occasion, and why."""
+    slow: dict[int, float] = field(default_factory=dict)
+    """How many times its peers' the steps of a slow host take."""
+    cuts: dict[int, float] = field(default_factory=dict)
+    """Since when a link of the host is down."""
     accused: dict[int, tuple[int, float]] = field(default_factory=dict)
     """(generation, time) of the last hang that named the host."""
-    _seats_sum: int = 0
+    lost_seats: set[int] = field(default_factory=set)
+    """Seats whose host, with all that lay in its memory, left since the last full peer copy."""
+    _hosts: tuple[int, ...] | None = None
+    _usable: list[int] | None = None
+    _seats_sum: int | None = None
     _print: bytes | None = None
 
     def allocate(self, hosts: tuple[int, ...], spares: tuple[int, ...]) -> None:
         """Seat ``hosts`` in their order; a host named twice counts once."""
         self.seats = list(dict.fromkeys(hosts))
+        self.num_seats = len(self.seats)
         self.seat_of = {host: seat for seat, host in enumerate(self.seats)}
         self.spares = dict.fromkeys(host for host in spares if host not in self.seat_of)
-        self._seats_sum = sum(_weight(seat, host) for host, seat in self.seat_of.items())
-        self._print = None
+        self._hosts = self._seats_sum = None
+        self._touch()
 
     def knows(self, host: int) -> bool:
         """Whether the host is in the allocation (seated or standing by)."""
         return host in self.seat_of or host in self.spares
 
+    def hosts(self) -> tuple[int, ...]:
+        """The host of every seat; built anew only after a change."""
+        if self._hosts is None:
+            self._hosts = tuple(self.seats)
+        return self._hosts
+
+    # -- what is known about a host
+
     def worsen(self, host: int, condition: Condition) -> None:
         """Note ``condition`` unless something worse is known."""
         if self.conditions.get(host, 0) < condition:
             self.conditions[host] = condition
-            self._print = None
+            self._touch()
 
     def ease(self, host: int, condition: Condition | None = None) -> None:
         """Replace what is known by something milder; None: healthy."""
         self.conditions.pop(host, None)
         if condition is not None:
             self.conditions[host] = condition
-        self._print = None
+        self._touch()
 
     def announce(self, host: int, *, by_s: float) -> None:
         """The host will be taken at ``by_s``."""
         self.departing[host] = by_s
-        self._print = None
+        self._touch()
+
+    def fails_soon(self, host: int, cause: str) -> None:
+        """The host goes on, and is to be exchanged at an occasion."""
+        self.failing.setdefault(host, cause)
+        self._touch()
+
+    def slows(self, host: int, slowdown: float) -> None:
+        """The steps of the host take ``slowdown`` times its peers'; 1: no longer."""
+        if slowdown > 1.0:
+            self.slow[host] = slowdown
+            self.worsen(host, Condition.SLOW)
+        elif self.slow.pop(host, None) and self.conditions.get(host) is Condition.SLOW:
+            self.ease(host)
+
+    def cut(self, host: int, *, since_s: float) -> None:
+        """A link of the host is down."""
+        self.cuts.setdefault(host, since_s)
+        self.worsen(host, Condition.CUT)
+        self._touch()
+
+    def mend(self, host: int) -> bool:
+        """Its links are up again; False: they were not known to be down."""
+        if self.cuts.pop(host, None) is None:
+            return False
+        if self.conditions.get(host) is Condition.CUT:
+            self.ease(host)
+        self._touch()
+        return True
+
+    def accuse(self, host: int, *, generation: int, at_s: float) -> None:
+        """Remember that a hang named the host."""
+        self.accused[host] = (generation, at_s)
+        self._touch()
+
+    def forget_accusations(self, *, before_s: float) -> None:
+        """Accusations of long ago are no evidence any more."""
+        kept = {host: said for host, said in self.accused.items() if said[1] >= before_s}
+        if len(kept) < len(self.accused):
+            self.accused = kept
+            self._touch()
 
     def condemn(self, host: int, reason: str, condition: Condition | None = None) -> None:
         """The host must leave the allocation."""
         if condition is not None:
             self.worsen(host, condition)
         self.enquiries.pop(host, None)
+        self.cuts.pop(host, None)
         self.casualties.setdefault(host, reason)
-        self._print = None
+        self._touch()
 
     def acquit(self, host: int) -> None:
         """Forget everything held against the host (but not an announced maintenance)."""
-        self.conditions.pop(host, None)
-        self.casualties.pop(host, None)
-        self.enquiries.pop(host, None)
-        self._print = None
+        for table in (
+            self.conditions, self.casualties, self.enquiries, self.failing, self.slow, self.cuts,
+        ):  # fmt: skip
+            table.pop(host, None)
+        self._touch()
+
+    # -- open questions
+
+    def ask_about(self, host: int, enquiry: Enquiry) -> None:
+        """Open, or change, the question whether the host lives."""
+        self.enquiries[host] = enquiry
+        self.due_s = min(self.due_s, enquiry.ask_again_s, enquiry.lease_until_s)
+        self._touch()
+
+    def settle(self, host: int) -> None:
+        """The question is answered."""
+        if self.enquiries.pop(host, None) is not None:
+            self._touch()
+
+    def hear(self, host: int, *, alive: bool | None, now_s: float) -> None:
+        """A witness spoke, or steps speak for the host (None: no longer dead)."""
+        enquiry = self.enquiries[host]
+        enquiry.alive = alive
+        self.due_s = min(self.due_s, now_s if alive else max(now_s, enquiry.lease_until_s))
+        self._touch()
+
+    # -- seats
 
     def remove(self, host: int) -> None:
         """Out of the allocation, into repair; its seat is vacant."""
@@ -118,54 +211,107 @@ class Fleet:
         self.spares.pop(host, None)
         seat = self.seat_of.pop(host, None)
         if seat is not None:
-            self.vacant.append(seat)
-            self.vacant.sort()
+            insort(self.vacant, seat)
+            self.lost_seats.add(seat)
         self.away.add(host)
 
     def stand_by(self, host: int) -> None:
         """A repaired (or new) host becomes the last of the spares."""
         self.away.discard(host)
         self.spares[host] = None
-        self._print = None
+        self._touch()
 
     def usable_spares(self) -> list[int]:
         """Spares about which nothing bad is known, longest waiting first."""
-        return [
-            host
-            for host in self.spares
-            if host not in self.conditions and host not in self.departing
-        ]
+        if self._usable is None:
+            doubtful = self.conditions.keys() | self.departing.keys() | self.failing.keys()
+            self._usable = [host for host in self.spares if host not in doubtful]
+        return self._usable
 
-    def fill(self) -> tuple[tuple[int, int], ...]:
-        """Seat spares on every vacant seat; (seat, host) pairs. There must be enough."""
-        pairs = tuple(zip(self.vacant, self.usable_spares(), strict=False))
+    def fill(self, seats: list[int] | None = None) -> tuple[tuple[int, int], ...]:
+        """Seat spares on every vacant seat, or on those named; (seat, host) pairs."""
+        wanted = self.vacant if seats is None else seats
+        pairs = tuple(zip(wanted, self.usable_spares(), strict=False))
         for seat, host in pairs:
-            self._seats_sum += _weight(seat, host) - _weight(seat, self.seats[seat])
-            self.seats[seat] = host
+            self._sit(seat, host)
             self.seat_of[host] = seat
             del self.spares[host]
-        self.vacant = self.vacant[len(pairs) :]
-        self._print = None
+        filled = {seat for seat, _ in pairs}
+        if filled:
+            self.vacant = [seat for seat in self.vacant if seat not in filled]
+            self._touch()
         return pairs
+
+    def clear(self, seats: Iterable[int]) -> None:
+        """Their hosts stand by; the seats are vacant."""
+        for seat in seats:
+            host = self.seats[seat]
+            if self.seat_of.get(host) == seat:
+                del self.seat_of[host]
+                self.spares[host] = None
+                insort(self.vacant, seat)
+        self._touch()
+
+    def resize(self, num_seats: int) -> bool:
+        """So many seats from now on, lowest first; the hosts of the others stand by."""
+        have = len(self.seats)
+        if num_seats == have:
+            return False
+        if num_seats < have:
+            self.clear(range(num_seats, have))
+            self.vacant = [seat for seat in self.vacant if seat < num_seats]
+            if self._seats_sum is not None:
+                gone = enumerate(self.seats[num_seats:], num_seats)
+                self._seats_sum -= sum(_weight(seat, host) for seat, host in gone)
+            del self.seats[num_seats:]
+        else:
+            more = range(have, num_seats)
+            self.seats += [NOBODY] * len(more)
+            self.vacant += more
+            if self._seats_sum is not None:
+                self._seats_sum += sum(_weight(seat, NOBODY) for seat in more)
+        self._hosts = None
+        self._touch()
+        return True
+
+    def _sit(self, seat: int, host: int) -> None:
+        if self._seats_sum is not None:
+            self._seats_sum += _weight(seat, host) - _weight(seat, self.seats[seat])
+        self.seats[seat] = host
+        self._hosts = None
+
+    def _touch(self) -> None:
+        self._print = self._usable = None
 
     def fingerprint(self) -> bytes:
         """A digest of all of it, cheap while nothing changes."""
-        if self._print is None or self.enquiries:
-            known = (
-                self._seats_sum % _MODULUS,
-                self.vacant,
-                list(self.spares),
-                sorted(self.away),
-                sorted(self.conditions.items()),
-                sorted(self.casualties.items()),
-                [(host, self.enquiries[host]) for host in sorted(self.enquiries)],
-                sorted(self.departing.items()),
-                sorted(self.accused.items()),
-            )
-            self._print = hashlib.sha256(repr(known).encode()).digest()
+        if self._print is None:
+            known = hashlib.sha256(repr(self._known()).encode())
+            for hosts in (self.vacant, self.spares, sorted(self.away), sorted(self.lost_seats)):
+                known.update(array("q", hosts).tobytes() + b";")
+            self._print = known.digest()
         return self._print
 
+    def _known(self) -> tuple[object, ...]:
+        if self._seats_sum is None:
+            self._seats_sum = sum(_weight(seat, host) for seat, host in enumerate(self.seats))
+        return (
+            self._seats_sum % _MODULUS,
+            len(self.seats),
+            self.num_seats,
+            sorted((host, int(known)) for host, known in self.conditions.items()),
+            sorted(self.casualties.items()),
+            [(host, self.enquiries[host]) for host in sorted(self.enquiries)],
+            sorted(self.departing.items()),
+            sorted(self.failing.items()),
+            sorted(self.slow.items()),
+            sorted(self.cuts.items()),
+            sorted(self.accused.items()),
+        )
 
+
+#: The host of a seat that was just added.
+NOBODY = -1
 _MODULUS = 1 << 128
 
 

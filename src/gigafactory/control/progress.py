@@ -1,9 +1,18 @@
-"""How far training came, which checkpoints may be restored, and whether restarting still helps."""
+"""How far training came, which checkpoints may be restored, and whether restarting still helps.
+
+Checkpoints lie in three tiers. The store keeps many; of the copies in peers' memory and on local
+disks only the newest counts. Which of them a loss destroys: a host takes its disk with it, so the
+local tier survives no lost host; the copy of a host's state in memory lies with its keeper,
+``peer_stride`` seats on, so the peer tier survives unless a host and its keeper are both lost
+(Gemini, SOSP 2023, section 4: placement in a ring). The store survives every loss of hosts.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
 from dataclasses import dataclass, field
+
+from gigafactory.control.actions import Tier
 
 #: Above this many, every second one of the older half is forgotten: the kept ones thin out with
 #: age, so that a corruption found late still has something to go back to.
@@ -16,24 +25,33 @@ class Progress:
 
     num_steps: int = 0
     committed: list[int] = field(default_factory=list)
-    """Complete, verified, of good steps; ascending."""
+    """In the store: complete, verified, of good steps; ascending."""
     unconfirmed: list[int] = field(default_factory=list)
     """Complete, but their step was not reported as good yet."""
+    peer: int | None = None
+    """The newest good step whose copies in peers' memory are whole."""
+    local: int | None = None
+    """The newest good step that lies on every host's own disk."""
     furthest: int = -1
-    """The highest step ever committed and not found bad: only beyond it lies progress."""
+    """The highest step ever saved in any tier and not found bad: only beyond it lies progress."""
     num_commits: int = 0
     everything_lost: bool = False
-    """There were checkpoints, and none of them may be restored."""
+    """There were checkpoints in the store, and none of them may be restored."""
     num_restarts: int = 0
     """Starts after unexplained failures since the last progress."""
 
     def newest(self) -> int | None:
-        """The checkpoint to restore; None: from nothing."""
+        """The newest checkpoint in the store; None: there is none."""
         return self.committed[-1] if self.committed else None
 
     def is_done(self) -> bool:
         """Whether the last step is safe."""
         return (self.newest() or 0) >= self.num_steps
+
+    def in_tiers(self) -> list[tuple[Tier, int]]:
+        """The newest step that may be restored from each tier, nearest first."""
+        found = ((Tier.PEER, self.peer), (Tier.LOCAL, self.local), (Tier.STORE, self.newest()))
+        return [(tier, step) for tier, step in found if step is not None]
 
     def commit(self, step: int) -> None:
         """Take the checkpoint of a good ``step`` into the list."""
@@ -44,9 +62,22 @@ class Progress:
             self.committed = self.committed[:half:2] + self.committed[half:]
         self.everything_lost = False
         self.num_commits += 1
-        if step > self.furthest:
-            self.furthest = step
-            self.num_restarts = 0
+        self._reach(step)
+
+    def keep_near(self, *, peer: int | None, local: int | None) -> None:
+        """Good steps that were saved in the near tiers; None: nothing new."""
+        if peer is not None:
+            self.peer = peer
+            self._reach(peer)
+        if local is not None:
+            self.local = local
+            self._reach(local)
+
+    def lose_near(self, lost_seats: set[int], *, num_seats: int, stride: int) -> None:
+        """Hosts left ``lost_seats``, in which they were when the last copies were made."""
+        self.local = None
+        if self.peer is not None and not survives(lost_seats, num_seats=num_seats, stride=stride):
+            self.peer = None
 
     def confirm(self, good_step: int) -> None:
         """Commit what waited for its step to be reported as good."""
@@ -62,16 +93,44 @@ class Progress:
             self.unconfirmed = [*self.unconfirmed, step][-MAX_CHECKPOINTS:]
 
     def forget_beyond(self, step: int) -> None:
-        """Checkpoints younger than ``step`` must never be restored."""
+        """Checkpoints younger than ``step``, in every tier, must never be restored."""
         self._keep(self.committed[: bisect_right(self.committed, step)])
         self.unconfirmed = [found for found in self.unconfirmed if found <= step]
         self.furthest = min(self.furthest, step)
+        if self.peer is not None and self.peer > step:
+            self.peer = None
+        if self.local is not None and self.local > step:
+            self.local = None
 
-    def forget(self, step: int) -> None:
+    def forget(self, step: int, tier: Tier = Tier.STORE) -> None:
         """One checkpoint is gone."""
-        self._keep([found for found in self.committed if found != step])
-        self.unconfirmed = [found for found in self.unconfirmed if found != step]
+        if tier is Tier.STORE:
+            self._keep([found for found in self.committed if found != step])
+            self.unconfirmed = [found for found in self.unconfirmed if found != step]
+        elif tier is Tier.PEER and self.peer == step:
+            self.peer = None
+        elif tier is Tier.LOCAL and self.local == step:
+            self.local = None
+
+    def forget_tier(self, tier: Tier) -> None:
+        """Nothing in a near tier can be restored any more."""
+        if tier is Tier.PEER:
+            self.peer = None
+        elif tier is Tier.LOCAL:
+            self.local = None
 
     def _keep(self, kept: list[int]) -> None:
         self.everything_lost = self.everything_lost or (bool(self.committed) and not kept)
         self.committed = kept
+
+    def _reach(self, step: int) -> None:
+        if step > self.furthest:
+            self.furthest = step
+            self.num_restarts = 0
+
+
+def survives(lost_seats: set[int], *, num_seats: int, stride: int) -> bool:
+    """Whether copies in peers' memory are whole after these seats' hosts are lost."""
+    if stride <= 0 or num_seats <= 1:
+        return False
+    return not any((seat + stride) % num_seats in lost_seats for seat in lost_seats)

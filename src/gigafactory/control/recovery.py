@@ -15,13 +15,25 @@ from gigafactory.control.actions import (
     Hold,
     HoldReason,
     Outcome,
+    ReplaySteps,
     SaveNow,
-    StartGang,
+    SetCadence,
+    Start,
     StopGang,
+    Tier,
+)
+from gigafactory.control.choices import (
+    exchange_is_due,
+    growth_is_due,
+    num_seats,
+    store_every_s,
 )
 from gigafactory.control.fleet import Condition
-from gigafactory.control.state import EXPLAINED, Break, Gang, State
+from gigafactory.control.replicas import harm, mind_replicas
+from gigafactory.control.start import counts, may_start_from, start
+from gigafactory.control.state import Break, Replay, Slot, State
 from gigafactory.control.states import GOING, Phase, Turn
+from gigafactory.describe.policy import Recovery
 from gigafactory.units import HOUR_S
 
 #: Evictions remembered, so that a failed one can be repeated.
@@ -30,11 +42,17 @@ MAX_REMEMBERED_EVICTIONS = 16
 
 def reconcile(state: State) -> None:
     """Append to ``state.out`` the actions that are missing on the way to the goal."""
-    if state.fleet.departing:
+    fleet = state.fleet
+    if fleet.departing:
         _let_go(state)
-    if state.fleet.casualties:
+    if fleet.failing or fleet.slow:
+        _exchange(state)
+    if fleet.casualties:
         _evict(state)
+    if state.storage != state.told_storage:
+        _tell_cadence(state)
     if state.phase in GOING:
+        mind_replicas(state)
         _mind_gang(state)
     if state.phase is Phase.HOLDING and _obstacle(state) is None:
         state.turn(Turn.LIFT)
@@ -57,6 +75,24 @@ def _let_go(state: State) -> None:
     for host in gone:
         fleet.remove(host)
     state.out.append(EvictHosts(token=state.token(), hosts=tuple(gone), reason="maintenance"))
+
+
+def _exchange(state: State) -> None:
+    """Failing and slow hosts leave where nobody waits for them, and a spare takes the seat."""
+    fleet = state.fleet
+    num_free = len(fleet.usable_spares()) - len(fleet.vacant)
+    gone: list[int] = []
+    for host in [*fleet.failing, *(host for host in fleet.slow if host not in fleet.failing)]:
+        is_seated = host in fleet.seat_of
+        if host in fleet.casualties or (is_seated and (_is_wanted(state) or num_free <= 0)):
+            continue
+        num_free -= is_seated
+        gone.append(host)
+    if not gone or not _may_evict(state):
+        return
+    for host in gone:
+        fleet.remove(host)
+    state.out.append(EvictHosts(token=state.token(), hosts=tuple(gone), reason="failing or slow"))
 
 
 def _due_to_leave(state: State) -> Iterator[int]:
@@ -85,8 +121,10 @@ def _is_wanted(state: State) -> bool:
 def _evict(state: State) -> None:
     """All casualties of this moment are one incident, and leave in one action for each reason."""
     fleet = state.fleet
-    if any(host in fleet.seat_of for host in fleet.casualties):
-        state.break_gang(Break.HOST_LOST, next(iter(fleet.casualties.values())))
+    seated = [host for host in fleet.casualties if host in fleet.seat_of]
+    if seated:
+        why = _why_lost(state, seated)
+        harm(state, seated, why, fleet.casualties[seated[0]])
     if not _may_evict(state):
         return
     by_reason: dict[str, list[int]] = {}
@@ -100,6 +138,11 @@ def _evict(state: State) -> None:
         state.out.append(action)
     while len(state.evictions) > MAX_REMEMBERED_EVICTIONS:
         del state.evictions[next(iter(state.evictions))]
+
+
+def _why_lost(state: State, hosts: list[int]) -> Break:
+    corrupt = any(state.fleet.conditions.get(host) is Condition.CORRUPT for host in hosts)
+    return Break.CORRUPTION if corrupt else Break.HOST_LOST
 
 
 def _may_evict(state: State) -> bool:
@@ -131,7 +174,9 @@ def _mind_gang(state: State) -> None:
         state.turn(Turn.STOP)
         gang.num_stops = 0
         stop_gang(state)
-    elif state.phase is Phase.RUNNING and wants_drain(state):
+    elif state.suspicion is not None and state.replay is None:
+        _replay(state, *state.suspicion)
+    elif state.phase is Phase.RUNNING and state.replay is None and wants_drain(state):
         _drain(state)
     elif state.phase is Phase.DRAINING and not wants_drain(state):
         state.turn(Turn.CALM)
@@ -139,16 +184,46 @@ def _mind_gang(state: State) -> None:
 
 def stop_gang(state: State) -> None:
     """Ask for the end of the generation, first or again."""
-    state.gang.num_stops += 1
-    state.gang.stopped_at_s = state.now_s
-    state.out.append(StopGang(token=state.token()))
+    gang, is_plain = state.gang, state.config.prices.recovery is Recovery.RESTART
+    gang.num_stops += 1
+    gang.stopped_at_s = state.now_s
+    is_end = gang.broken in (Break.DONE, Break.STOP)
+    gang.stop_how = Start.COLD if is_plain or is_end else Start.WARM
+    for slot in (Slot.SAVE, Slot.REPLAY, Slot.DROP):
+        state.open.pop(slot, None)
+    state.ask(StopGang(token=state.token(), how=gang.stop_how), Slot.GANG)
+
+
+def _replay(state: State, step: int, localise: bool) -> None:
+    """The gang stands still and computes again."""
+    token = state.token()
+    until_s = state.now_s + state.config.ladder.join_s
+    state.suspicion = None
+    state.replay = Replay(token, step, localise, until_s)
+    state.ask(ReplaySteps(token=token, step=step, localise=localise), Slot.REPLAY)
+
+
+def _tell_cadence(state: State) -> None:
+    """A slow store is written to less often ([Young74]), one that is out not at all."""
+    state.told_storage = state.storage
+    if state.config.prices.store_every_s > 0:
+        every_s = store_every_s(state)
+        action = SetCadence(token=state.token(), tier=Tier.STORE, every_s=every_s)
+        state.ask(action, Slot.CADENCE)
 
 
 def wants_drain(state: State) -> bool:
     """Whether a checkpoint is to be committed and the gang then to be stopped."""
+    fleet = state.fleet
     if state.num_stop_requests or state.gang.step >= state.progress.num_steps:
         return True
-    return bool(state.fleet.departing) and _swap_is_due(state)
+    if fleet.departing and _swap_is_due(state):
+        return True
+    if (fleet.slow or fleet.failing) and len(fleet.usable_spares()) > len(fleet.vacant):
+        seated = [host for host in (*fleet.slow, *fleet.failing) if host in fleet.seat_of]
+        if any(exchange_is_due(state, host) for host in seated):
+            return True
+    return len(fleet.seats) < fleet.num_seats and growth_is_due(state)
 
 
 def _swap_is_due(state: State) -> bool:
@@ -166,14 +241,18 @@ def _drain(state: State) -> None:
     gang.drain_from = (gang.step, state.progress.num_commits)
     gang.drain_until_s = state.now_s + state.config.ladder.collective_s
     state.turn(Turn.DRAIN)
-    state.out.append(SaveNow(token=state.token()))
+    state.ask(SaveNow(token=state.token()), Slot.SAVE)
 
 
 def _is_drained(state: State) -> bool:
     """A checkpoint was committed since SaveNow, of a step that was not yet reached then."""
     step, num_commits = state.gang.drain_from
-    newest = state.progress.newest()
-    return state.progress.num_commits > num_commits and newest is not None and newest >= step
+    progress = state.progress
+    newest, is_last = progress.newest(), state.gang.step >= progress.num_steps
+    if progress.num_commits > num_commits and newest is not None and newest >= step:
+        return True
+    near = max(progress.peer or 0, progress.local or 0)
+    return near > step and not is_last and not state.num_stop_requests
 
 
 # -- no gang ---------------------------------------------------------------------------------
@@ -196,6 +275,8 @@ def _without_gang(state: State) -> None:
 def awaits_evidence(state: State) -> bool:
     """Whether a seated host's fate is open, and time or the witness will settle it."""
     fleet, max_probes = state.fleet, state.config.max_probes
+    if any(host in fleet.seat_of for host in fleet.cuts):
+        return True
     return any(
         host in fleet.seat_of
         and (
@@ -210,7 +291,7 @@ def awaits_evidence(state: State) -> bool:
 def _start_or_hold(state: State) -> None:
     obstacle = _obstacle(state)
     if obstacle is None:
-        _start(state)
+        start(state)
         return
     state.turn(Turn.BLOCK)
     state.held_since_s = state.now_s
@@ -225,7 +306,7 @@ def _change_hold(state: State) -> None:
 
 def _hold(state: State, why: HoldReason, reason: str) -> None:
     state.held = why
-    state.out.append(Hold(token=state.token(), why=why, reason=reason))
+    state.ask(Hold(token=state.token(), why=why, reason=reason), Slot.HOLD)
 
 
 def _obstacle(state: State) -> tuple[HoldReason, str] | None:
@@ -234,8 +315,8 @@ def _obstacle(state: State) -> tuple[HoldReason, str] | None:
     if any(host in fleet.seat_of for host in fleet.casualties):
         limit = state.config.max_evictions_per_h
         return HoldReason.TOO_MANY_EVICTIONS, f"{limit} evictions within the hour; time lifts it"
-    missing = len(fleet.vacant) - len(fleet.usable_spares())
-    if missing > 0:
+    missing = fleet.num_seats - len(fleet.seat_of) - len(fleet.usable_spares())
+    if missing > 0 and num_seats(state) == 0:
         return HoldReason.NO_SPARES, f"{missing} hosts too few; a repaired host lifts this"
     silent = [h for h, known in fleet.conditions.items() if _is_silent(state, h, known)]
     if silent:
@@ -251,55 +332,26 @@ def _is_silent(state: State, host: int, known: Condition) -> bool:
 
 
 def _obstacle_of_progress(state: State) -> tuple[HoldReason, str] | None:
-    limit = state.config.max_restarts_without_progress
-    if _counts(state) and state.progress.num_restarts >= limit:
-        gang = state.gang
+    limit, gang = state.config.max_restarts_without_progress, state.gang
+    is_out_of_patience = counts(state) and state.progress.num_restarts >= limit
+    if is_out_of_patience or state.is_deterministic:
         what = gang.broken.value if gang.broken else "it stopped"
         words = f"{what}: {gang.signature}" if gang.signature else what
+        times = f"{limit} restarts" if is_out_of_patience else "the same error twice"
         return HoldReason.NO_PROGRESS, (
-            f"{limit} restarts without a new checkpoint; last at step {gang.step}: {words}. "
+            f"{times} without a new checkpoint; last at step {gang.step}: {words}. "
             "Remove the cause and resume"
         )
-    if state.progress.everything_lost:
+    if state.progress.everything_lost and not may_start_from(state):
         return HoldReason.NO_CLEAN_CHECKPOINT, (
             "no checkpoint is left that may be restored; resuming starts from nothing"
         )
-    return None
-
-
-def _counts(state: State) -> bool:
-    """Whether the next start is an attempt after a failure that nothing explains."""
-    return state.gang.broken is not None and state.gang.broken not in EXPLAINED
-
-
-def _start(state: State) -> None:
-    """The next generation: spares on the vacant seats, the newest checkpoint that may be used."""
-    if _counts(state):
-        state.progress.num_restarts += 1
-    seated = state.fleet.fill()
-    step = state.progress.newest()
-    state.progress.unconfirmed = []
-    for host in [h for h, known in state.fleet.conditions.items() if known is Condition.HUNG]:
-        state.fleet.enquiries.pop(host, None)
-        state.fleet.ease(host, Condition.SUSPECT)
-    state.gang = Gang(
-        generation=state.gang.generation + 1,
-        restored_step=step or 0,
-        step=step or 0,
-        started_at_s=state.now_s,
-        moved_at_s=state.now_s,
-    )
-    state.turn(Turn.START)
-    state.gang.start_token = state.token()
-    state.out.append(
-        StartGang(
-            token=state.gang.start_token,
-            hosts=tuple(state.fleet.seats),
-            step=step,
-            seated=seated if state.has_started else None,
+    if state.progress.committed and not may_start_from(state):
+        return HoldReason.NO_STORAGE, (
+            f"the newest checkpoint that may be restored, of step {state.progress.newest()}, lies "
+            "in a store that does not answer; its return lifts this"
         )
-    )
-    state.has_started = True
+    return None
 
 
 def _finish(state: State, outcome: Outcome, reason: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -10,11 +11,11 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
-from gigafactory.control.actions import Action, EvictHosts, HoldReason, Token
+from gigafactory.control.actions import Action, EvictHosts, HoldReason, Start, Tier, Token
 from gigafactory.control.config import ControlConfig
 from gigafactory.control.fleet import Fleet
 from gigafactory.control.progress import Progress
-from gigafactory.control.states import TRANSITIONS, Phase, Turn
+from gigafactory.control.states import MEMBERSHIPS, TRANSITIONS, Membership, Move, Phase, Turn
 
 
 class Break(StrEnum):
@@ -32,7 +33,9 @@ class Break(StrEnum):
     HOST_LOST = "a host is lost"
     CORRUPTION = "silent corruption"
     CHECKPOINT_LOST = "the checkpoint cannot be read"
-    DRAINED = "maintenance"
+    REPLICA_STUCK = "a replica does not join"
+    NOT_LOCALISED = "values differ when computed again, and no host is found"
+    DRAINED = "hosts are exchanged"
     STOP = "a person said stop"
     DONE = "the last step is safe"
 
@@ -50,6 +53,17 @@ EXPLAINED = frozenset(
 )
 
 
+class Slot(StrEnum):
+    """Kinds of actions of which only the newest matters."""
+
+    GANG = "gang"
+    SAVE = "save"
+    CADENCE = "cadence"
+    REPLAY = "replay"
+    DROP = "drop"
+    HOLD = "hold"
+
+
 class Ignored(StrEnum):
     """Why an event changed nothing; each is counted."""
 
@@ -61,6 +75,38 @@ class Ignored(StrEnum):
     REPEATED = "repeated"
     FINISHED = "finished"
     REFUSED_CHECKPOINT = "refused_checkpoint"
+    TOO_MANY = "too_many"
+
+
+@dataclass(slots=True)
+class Replica:
+    """One replica that does not train, or did not since the gang began."""
+
+    membership: Membership = Membership.TRAINING
+    incarnation: int = 0
+    """Attempt of the JoinReplica whose processes are meant; 0: they came with the gang."""
+    since_s: float = 0.0
+    num_failures: int = 0
+    """Joins that failed, one after another."""
+    seated: tuple[tuple[int, int], ...] = ()
+    """Seats that were filled since its last incarnation."""
+
+    def move(self, move: Move) -> bool:
+        """Change as the table says; False where it names no such change."""
+        target = MEMBERSHIPS.get((self.membership, move))
+        if target is not None:
+            self.membership = target
+        return target is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A step that is being computed again, to learn whether it was right."""
+
+    token: Token
+    step: int
+    localise: bool
+    until_s: float
 
 
 @dataclass(slots=True)
@@ -89,6 +135,21 @@ class Gang:
     drain_from: tuple[int, int] = (0, 0)
     """(step, number of commits) when SaveNow was asked for."""
     start_token: Token | None = None
+    how: Start = Start.COLD
+    tier: Tier = Tier.STORE
+    stop_how: Start = Start.COLD
+    """What the last StopGang left of its processes."""
+    is_gone: bool = False
+    """Its end was reported, not merely presumed."""
+    lease_until_s: float = 0.0
+    """The sensor speaks again by then."""
+    replicas: dict[int, Replica] = field(default_factory=dict)
+    """Those that are not as they were at the start of the gang."""
+    hurt: dict[int, tuple[Break, str]] = field(default_factory=dict)
+    """Replicas that cannot go on, and why; to be dropped."""
+    drop_token: Token | None = None
+    last_exit: tuple[str, int] | None = None
+    """(signature, step) of the last exception of one replica."""
 
 
 @dataclass(slots=True)
@@ -113,6 +174,25 @@ class State:
     held_since_s: float = 0.0
     has_started: bool = False
     wake_at_s: float | None = None
+    num_failed_starts: int = 0
+    """Starts in a row that nothing explains, and that never took a step."""
+    last_error: tuple[str, int] | None = None
+    """(signature, step) of the last cold start's own exception."""
+    is_deterministic: bool = False
+    """Two cold starts in a row ended in the same exception at the same step."""
+    storage: float = 1.0
+    """How many times its usual time the store takes; inf: it does not answer."""
+    told_storage: float = 1.0
+    """The store's state for which the cadence was set last."""
+    suspicion: tuple[int, bool] | None = None
+    """(step, localise) of a replay that is called for."""
+    replay: Replay | None = None
+    replays_s: deque[float] = field(default_factory=deque)
+    """When replays were asked for, within the last hour."""
+    clean_step: int | None = None
+    """The newest step whose state a replay confirmed."""
+    open: dict[Slot, Action] = field(default_factory=dict)
+    """What was asked for last of each kind, and may not have taken effect yet."""
     ignored: Counter[Ignored] = field(default_factory=Counter)
     out: list[Action] = field(default_factory=list)
     """Actions in answer to the current event."""
@@ -126,9 +206,35 @@ class State:
         self.attempt += 1
         return Token(self.gang.generation, self.attempt)
 
+    def ask(self, action: Action, slot: Slot) -> None:
+        """Ask for ``action``, and remember it until its end is known."""
+        self.open[slot] = action
+        self.out.append(action)
+
     def ignore(self, why: Ignored) -> None:
         """Count an event, or a part of one, that changes nothing."""
         self.ignored[why] += 1
+
+    # -- replicas
+
+    def replica_of(self, seat: int) -> int:
+        """The replica that ``seat`` belongs to."""
+        return seat // (self.config.prices.replica_hosts or max(len(self.fleet.seats), 1))
+
+    def seats_of(self, replica: int) -> range:
+        """Its seats."""
+        size = self.config.prices.replica_hosts or len(self.fleet.seats)
+        return range(replica * size, min((replica + 1) * size, len(self.fleet.seats)))
+
+    def num_replicas(self) -> int:
+        """Replicas that the gang has seats for."""
+        size = self.config.prices.replica_hosts
+        return max(1, len(self.fleet.seats) // size) if size else 1
+
+    def num_training(self) -> int:
+        """Replicas that train."""
+        out = sum(r.membership is not Membership.TRAINING for r in self.gang.replicas.values())
+        return self.num_replicas() - out
 
     def break_gang(self, why: Break, signature: str = "") -> None:
         """The gang must end. The first reason stays, unless evidence explains it."""
@@ -143,11 +249,21 @@ class State:
             self.phase.value,
             _GANG_VALUES(gang),
             gang.broken.value if gang.broken else None,
-            gang.start_token and (gang.start_token.generation, gang.start_token.attempt),
+            _attempt(gang.start_token),
+            _attempt(gang.drop_token),
+            gang.how.value,
+            gang.stop_how.value,
+            gang.tier.value,
+            gang.replicas and sorted(gang.replicas.items()),
+            gang.hurt and sorted(gang.hurt.items()),
             _PROGRESS_VALUES(progress),
+            array("q", progress.committed).tobytes(),
             self.fleet.fingerprint(),
             tuple(self.incidents_s),
             [token.attempt for token in self.evictions],
+            [(slot.value, action.token.attempt) for slot, action in self.open.items()],
+            self.replay,
+            tuple(self.replays_s),
             _STATE_VALUES(self),
             self.held.value if self.held else None,
             sorted((why.value, num) for why, num in self.ignored.items()),
@@ -155,13 +271,20 @@ class State:
         return hashlib.sha256(repr(known).encode()).hexdigest()
 
 
+def _attempt(token: Token | None) -> int | None:
+    return token.attempt if token else None
+
+
 def _plain_values(cls: type[Any], *, without: tuple[str, ...]) -> Callable[[Any], Any]:
     """Reads every field of ``cls`` but the named ones, which need words of their own."""
     return attrgetter(*(f.name for f in fields(cls) if f.name not in without))
 
 
-_GANG_VALUES = _plain_values(Gang, without=("broken", "start_token"))
-_PROGRESS_VALUES = _plain_values(Progress, without=())
+_GANG_VALUES = _plain_values(
+    Gang,
+    without=("broken", "start_token", "drop_token", "replicas", "hurt", "how", "stop_how", "tier"),
+)
+_PROGRESS_VALUES = _plain_values(Progress, without=("committed",))
 _STATE_VALUES = _plain_values(
     State,
     without=(
@@ -172,6 +295,9 @@ _STATE_VALUES = _plain_values(
         "progress",
         "incidents_s",
         "evictions",
+        "open",
+        "replay",
+        "replays_s",
         "held",
         "ignored",
         "out",

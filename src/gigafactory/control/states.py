@@ -6,7 +6,9 @@ manual is rendered from it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 
 class Phase(StrEnum):
@@ -44,7 +46,7 @@ class Turn(StrEnum):
     CALM = "the reason to drain is gone"
     STOP = "a reason to end the gang: StopGang"
     GONE = "no process is left"
-    BLOCK = "no spare, no witness, no progress, no clean checkpoint, too many evictions: Hold"
+    BLOCK = "no spare, witness, progress, clean checkpoint or store, or too many evictions: Hold"
     LIFT = "the reason to hold is gone"
     FINISH = "done, stopped or failed: Finish"
 
@@ -70,11 +72,53 @@ TRANSITIONS: dict[tuple[Phase, Turn], Phase] = {
 }
 
 
+class Membership(StrEnum):
+    """What is true of one replica of a running gang."""
+
+    TRAINING = "training"
+    OUT = "out"
+    """The others go on without it; its seats are filled, or wait for hosts."""
+    JOINING = "joining"
+    """Its processes start and take the state over from a replica that goes on."""
+
+
+class Move(StrEnum):
+    """Why a replica's membership changes."""
+
+    DROP = "a reason to end it alone: DropReplicas"
+    JOIN = "every seat filled: JoinReplica"
+    READY = "it computes with the others"
+    FAIL = "the start failed, or took too long: DropReplicas"
+
+
+MEMBERSHIPS: dict[tuple[Membership, Move], Membership] = {
+    (Membership.TRAINING, Move.DROP): Membership.OUT,
+    (Membership.JOINING, Move.DROP): Membership.OUT,
+    (Membership.OUT, Move.JOIN): Membership.JOINING,
+    (Membership.JOINING, Move.READY): Membership.TRAINING,
+    (Membership.JOINING, Move.FAIL): Membership.OUT,
+}
+
+
 def mermaid() -> str:
-    """The table as a Mermaid state diagram."""
+    """The life of a campaign as a Mermaid state diagram."""
+    return _diagram(TRANSITIONS, begin=Phase.IDLE, end=Phase.FINISHED)
+
+
+def replica_mermaid() -> str:
+    """The life of one replica as a Mermaid state diagram; it ends with its gang."""
+    return _diagram(MEMBERSHIPS, begin=Membership.TRAINING, end=None)
+
+
+S = TypeVar("S", bound=StrEnum)
+T = TypeVar("T", bound=StrEnum)
+
+
+def _diagram(table: Mapping[tuple[S, T], S], *, begin: StrEnum, end: StrEnum | None) -> str:
     arrows = [
         f"    {source.value} --> {target.value}: {turn.value}"
-        for (source, turn), target in TRANSITIONS.items()
+        for (source, turn), target in table.items()
     ]
-    ends = [f"    [*] --> {Phase.IDLE.value}", f"    {Phase.FINISHED.value} --> [*]"]
-    return "\n".join(["stateDiagram-v2", ends[0], *arrows, ends[1]]) + "\n"
+    last = [f"    {end.value} --> [*]"] if end else []
+    lines = ["stateDiagram-v2", f"    [*] --> {begin.value}", *arrows, *last]
+    return "\n".join(lines) + "\n"

@@ -141,6 +141,17 @@ def expected_goodput(
     assert_never(convention)
 
 
+def kept_share(
+    mtbf_s: ArrayLike,
+    *,
+    interval_s: ArrayLike,
+    blocking_s: ArrayLike = 0.0,
+    commit_s: ArrayLike = 0.0,
+) -> Floats:
+    """Work kept over the time outside recoveries: the renewal form of :func:`expected_goodput`."""
+    return _kept_per_mtbf(*_columns(mtbf_s, interval_s, blocking_s, commit_s))
+
+
 def hosts_away(num_hosts: ArrayLike, *, host_rate_per_s: ArrayLike, repair_s: ArrayLike) -> Floats:
     """Mean number of hosts in repair: N r MTTR / (1 + r MTTR), whatever the repair times' law.
 

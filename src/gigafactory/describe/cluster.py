@@ -120,6 +120,8 @@ class Fabric(Spec):
     optic_price_usd: Usd = 0.0
     copper_price_usd: Usd = 0.0
     host_links_are_copper: bool = False
+    dual_tor: bool = False
+    """Every NIC is joined to two leaves, and one of them will do."""
     source: str
 
 

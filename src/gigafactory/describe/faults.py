@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from gigafactory.describe.spec import Spec
-from gigafactory.units import PerS, Ratio, Seconds
+from gigafactory.units import DAY_S, PerS, Ratio, Seconds
 
 
 class FaultClass(StrEnum):
@@ -50,6 +50,8 @@ class Scope(StrEnum):
     """One NIC's way to its leaf."""
     LEAF = "leaf"
     """A leaf switch: one rail of all hosts of a pod."""
+    UPLINK = "uplink"
+    """A link between switches: capacity, and no host."""
     SPINE = "spine"
     """A switch above the leaves: capacity, and no host."""
     RACK = "rack"
@@ -59,24 +61,56 @@ class Scope(StrEnum):
     SITE = "site"
 
 
-class Repair(Spec):
-    """Lognormal time until an evicted host is back, by its median and mean.
+class Mode(Spec):
+    """One kind of repair (a reset, a part that must come): a lognormal and its share."""
 
-    Published repair times are heavy-tailed: the mean is several times the median.
+    share: Ratio = Field(gt=0, le=1)
+    median_s: Seconds = Field(gt=0)
+    mean_s: Seconds = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _mean_is_not_below_median(self) -> Mode:
+        _check_lognormal(self.median_s, self.mean_s)
+        return self
+
+
+class Repair(Spec):
+    """Time until an evicted host is back, by its median and mean: lognormal, or several of them.
+
+    Published repair times are heavy-tailed: the mean is several times the median. One lognormal
+    with the median and mean of the trace is too heavy beyond its 99 % and too light before, so
+    that ``modes`` may give two: most hosts are reset or reseated, some wait for parts.
     """
 
     median_s: Seconds = Field(gt=0)
     mean_s: Seconds = Field(gt=0)
+    modes: tuple[Mode, ...] = ()
+    """Whose mixture has that median and mean; empty: one lognormal."""
     source: str
 
     @model_validator(mode="after")
-    def _mean_is_not_below_median(self) -> Repair:
-        if self.mean_s < self.median_s:
+    def _modes_are_those_of_the_whole(self) -> Repair:
+        _check_lognormal(self.median_s, self.mean_s)
+        if not self.modes:
+            return self
+        shares = sum(mode.share for mode in self.modes)
+        if abs(shares - 1.0) > 1e-6:
+            raise ValueError(f"the shares of the modes are {shares:g} together; they must be 1")
+        mean_s = sum(mode.share * mode.mean_s for mode in self.modes)
+        if abs(mean_s / self.mean_s - 1.0) > 0.02:
             raise ValueError(
-                f"a mean of {self.mean_s:g} s below the median of {self.median_s:g} s fits no "
-                "lognormal; the mean must be at least the median"
+                f"the modes have a mean of {mean_s:g} s, the whole {self.mean_s:g} s; they must "
+                "agree within 2 %"
             )
         return self
+
+
+def _check_lognormal(median_s: float, mean_s: float) -> None:
+    if mean_s < median_s:
+        raise ValueError(
+            f"a mean of {mean_s:g} s below the median of {median_s:g} s fits no lognormal; the "
+            "mean must be at least the median"
+        )
 
 
 class Cause(Spec):
@@ -92,6 +126,12 @@ class Cause(Spec):
     """How long it lasts where it ends by itself (a flap, a slow spell, a store that is out)."""
     slowdown: float = Field(default=1.0, ge=1)
     """Times the usual time, for SLOW and STORAGE; STORAGE with 1 does not answer at all."""
+    repair: Repair | None = None
+    """How long its host stays away, where that is not as for the others."""
+    liable_share: Ratio = Field(default=1.0, gt=0, le=1)
+    """Only so many of the hosts ever have it; the fleet's mean rate stays as stated."""
+    present_share: Ratio = Field(default=0.0, ge=0, lt=1)
+    """So many of the hosts have it from the beginning."""
     source: str
 
     @property
@@ -109,8 +149,9 @@ class Faults(Spec):
     """Hazard of the job itself, whatever its size (software, storage, people)."""
     repair: Repair
     batch_share: Ratio = Field(default=0.0, ge=0, le=1)
-    """Share of host faults that strike a whole group (a rack) at once."""
+    """Share of the hosts lost to host and network faults that are lost together with others."""
     batch_hosts: int = Field(default=8, ge=1)
+    """The largest batch; one of 2 is the commonest."""
     lemon_share: Ratio = Field(default=0.0, ge=0, lt=1)
     """Share of the hosts that are lemons."""
     lemon_factor: float = Field(default=1.0, ge=1)
@@ -120,9 +161,14 @@ class Faults(Spec):
     frailty_shape: float | None = Field(default=None, gt=0)
     """Shape of the gamma law of the hosts' rates; the smaller, the more a few hosts fail."""
     repeat_factor: float = Field(default=1.0, ge=1)
-    """Each fault of a host multiplies its rate by this, until it is exchanged for good."""
+    """Each fault of a host multiplies its rate by this, at most six times."""
+    quarantine_faults: int | None = Field(default=None, ge=1)
+    """A host with so many faults within ``quarantine_window_s`` is exchanged for a new one."""
+    quarantine_window_s: Seconds = Field(default=30 * DAY_S, gt=0)
     fano_factor: float = Field(default=1.0, ge=1)
-    """Variance over mean of the faults a day; 1: Poisson, above: good days and bad days."""
+    """Variance over mean of the hosts lost a day; 1: Poisson, above: good days and bad days."""
+    month_fano_factor: float = Field(default=1.0, ge=1)
+    """The same of 30 days: good months and bad months."""
     warm_start_base_s: Seconds = Field(default=5.0, ge=0)
     warm_start_per_gpu_s: Seconds = Field(default=0.25e-3, ge=0)
     """New communicators among processes that stayed: base + per_gpu * GPUs."""

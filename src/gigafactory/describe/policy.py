@@ -29,10 +29,8 @@ class Policy(Spec):
     """Train on with fewer data-parallel replicas where too few hosts are left."""
     peer_copies: bool = True
     """After each step every host keeps a copy of another host's state in its memory."""
-    local_interval_s: Seconds | None = Field(default=None, gt=0)
-    """Work between checkpoints on the hosts' own disks; default: Young/Daly."""
     checkpoint_interval_s: Seconds | None = Field(default=None, gt=0)
-    """Work between checkpoints in the store; default: Young/Daly."""
+    """Work between checkpoints in the store; default: Young/Daly from the failures that need it."""
     min_replicas_share: float = Field(default=0.5, gt=0, le=1)
     """With fewer of the replicas than this share, waiting for hosts beats training on."""
     slow_from: float = Field(default=1.02, ge=1)

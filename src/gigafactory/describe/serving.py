@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.spec import Spec
+from gigafactory.units import Seconds
 
 
 class Runtime(StrEnum):
@@ -82,7 +83,7 @@ class Traffic(Spec):
 class Slo(Spec):
     """Limits that a service keeps, on the 99th percentile."""
 
-    ttft_s: float | None = Field(default=None, gt=0)
+    ttft_s: Seconds | None = Field(default=None, gt=0)
     """Time to the first token."""
-    tpot_s: float | None = Field(default=None, gt=0)
+    tpot_s: Seconds | None = Field(default=None, gt=0)
     """Time per further token."""

@@ -13,6 +13,7 @@ from gigafactory.describe.measured import DeviceKind, Measured
 from gigafactory.describe.model import Model
 from gigafactory.describe.money import Money
 from gigafactory.describe.policy import Policy
+from gigafactory.describe.pool import Pool
 from gigafactory.describe.spec import Spec
 from gigafactory.units import DAY_S, Seconds
 
@@ -37,6 +38,8 @@ class Study(Spec):
     """Fixes the layout; default: the planner chooses."""
     campaign: Campaign = Campaign()
     policy: Policy = Policy()
+    pool: Pool | None = None
+    """Hosts that serve, and lend themselves to training; absent: all hosts are training's."""
     train: Train | None = None
     """Present where the study can really be run by our training program."""
     drill: Drill | None = None
@@ -58,11 +61,30 @@ class Study(Spec):
         if isinstance(asked, int) and asked > have:
             raise ValueError(f"plan.gpus {asked} is more than the {have} that can train")
         self._check_calibration()
+        self._check_pool()
         try:
             self.cluster.host.gpu.peak(self.job.precision)
         except ValueError as error:
             raise ValueError(f"job.precision: {error}") from None
         return self
+
+    def _check_pool(self) -> None:
+        """The pool stands aside from the plan, as spares do, and its replicas fill their hosts."""
+        if self.pool is None:
+            return
+        pool, cluster = self.pool, self.cluster
+        if pool.num_hosts > cluster.num_spare_hosts:
+            raise ValueError(
+                f"pool.num_hosts {pool.num_hosts} is more than the {cluster.num_spare_hosts} of "
+                "cluster.num_spare_hosts, which counts every host that the plan leaves alone: "
+                "those of the pool and training's own spares"
+            )
+        if pool.capacity is None and pool.replica.num_gpus != (
+            have := pool.replica_hosts * cluster.host.num_gpus
+        ):
+            raise ValueError(
+                f"pool.replica fills {pool.replica.num_gpus} GPUs, pool.replica_hosts have {have}"
+            )
 
     def _check_calibration(self) -> None:
         """What runs here must run as it was measured: as many ranks at once, as many threads."""

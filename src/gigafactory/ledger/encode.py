@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
-from math import inf
+from math import inf, isnan
 from operator import attrgetter
 from typing import Any
 
@@ -83,7 +83,7 @@ def _text(hint: Any) -> Text:
 def _float(value: float) -> str:
     if value - value == 0.0:
         return float.__repr__(float(value))
-    return "null" if value != value else '"inf"' if value == inf else '"-inf"'
+    return "null" if isnan(value) else '"inf"' if value == inf else '"-inf"'
 
 
 def _finite(value: float) -> str:

@@ -22,7 +22,7 @@ Conventions, named because the field has several:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,6 +151,27 @@ class Tally:
         if self._recorder is not None:
             self._recorder.decide(event, actions, at_s=self._now_s)
 
+    @property
+    def opened(self) -> Opened | None:
+        """The first entry."""
+        return self._opened
+
+    @property
+    def bucket(self) -> Bucket:
+        """The one that is open."""
+        return self._bucket
+
+    def spent_gpu_s(self, *, at_s: float) -> Mapping[Bucket, float]:
+        """What every bucket holds at ``at_s``, which must not lie in the past; spares left out."""
+        self._now_s = max(self._now_s, at_s)
+        self._book()
+        return self._gpu_s
+
+    @property
+    def ledger_hash(self) -> str:
+        """Empty: no line is written."""
+        return ""
+
     def summary(self) -> Summary:
         """The figures so far; InputError before the first entry."""
         if self._opened is None:
@@ -205,7 +226,9 @@ class Tally:
         while stretches and stretches[-1].last > step:
             top = stretches[-1]
             num_lost = min(top.num, top.last - step)
-            lost_gpu_s = top.work_gpu_s * num_lost / top.num
+            # an entry of no step at all marks where work on the next one began
+            lost_share = num_lost / top.num if top.num else 1.0
+            lost_gpu_s = top.work_gpu_s * lost_share
             self._num_lost_steps += num_lost
             self._to_rework(lost_gpu_s)
             if num_lost == top.num:

@@ -30,5 +30,9 @@ class Sink(Protocol):
         ``state_hash`` is called, at once, only where a line is written.
         """
 
+    @property
+    def ledger_hash(self) -> str:
+        """sha256 of every line so far; empty where no lines are written."""
+
     def summary(self) -> Summary:
         """The figures so far; InputError before the first entry."""

@@ -6,8 +6,9 @@ Legend
     cost     = rent of whole hosts over the duration, busy or not
     power    = PUE * (N hosts training + their share of network and storage)
 
-Goodput is the closed form of cost.reliability at the checkpoint interval that loses least (or the
-one that the study fixes), with the detection, start and restore times of the study's faults.
+Goodput is the closed form of cost.reliability and cost.tiers for the way the study recovers, at the
+checkpoint interval that loses least (or the one that the study fixes), with the detection, start
+and restore times of its faults.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
 from gigafactory.cost.columns import Floats, Ints
 from gigafactory.cost.money import rent_usd
 from gigafactory.cost.parameters import count_parameters
-from gigafactory.cost.reliability import daly_interval_s, expected_goodput, job_mtbf_s
+from gigafactory.cost.reliability import daly_interval_s, kept_share
+from gigafactory.cost.tiers import up_share
 from gigafactory.cost.watts import power_of
 from gigafactory.describe.aim import Goal
 from gigafactory.describe.faults import FaultClass
+from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
 
 #: Longer than any campaign: the interval where nothing ever fails.
@@ -54,7 +57,7 @@ class Outlook:
 def outlook(study: Study, *, num_gpus: Ints, step_s: Floats) -> Outlook:
     """Figures of the whole job for layouts of ``num_gpus`` that take ``step_s`` a step."""
     hosts = np.ceil(num_gpus / study.cluster.host.num_gpus)
-    share = goodput(study, num_gpus=num_gpus)
+    share = goodput(study, num_gpus=num_gpus, step_s=step_s)
     duration_s = study.job.tokens / (study.job.tokens_per_step / step_s * share)
     power_w = draw_w(study, hosts)
     rented = hosts * study.cluster.host.num_gpus
@@ -68,28 +71,47 @@ def outlook(study: Study, *, num_gpus: Ints, step_s: Floats) -> Outlook:
     )
 
 
-def goodput(study: Study, *, num_gpus: Ints) -> Floats:
-    """Expected kept work over wall time of a job on so many GPUs; shape (num_layouts,)."""
-    faults, storage = study.faults, study.cluster.storage
+def goodput(study: Study, *, num_gpus: Ints, step_s: Floats) -> Floats:
+    """Expected kept work over wall time of a job on so many GPUs; shape (num_layouts,).
+
+    Announced maintenance stops the job like a failure, and loses no work. With `Recovery.RESTART`
+    everybody starts cold from the store; else processes stay and, with copies in memory, only the
+    step in flight is lost.
+    """
+    policy, faults = study.policy, study.faults
     hosts = np.ceil(num_gpus / study.cluster.host.num_gpus)
-    mtbf_s = job_mtbf_s(
-        hosts, host_rate_per_s=faults.rate_per_host_s, job_rate_per_s=faults.job_rate_per_s
-    )
-    mtbf_s = np.minimum(mtbf_s, _NEVER_S)
+    failures = hosts * faults.rate_per_host_s + faults.job_rate_per_s
+    planned = hosts * sum(c.rate_per_s for c in faults.causes if c.fault is FaultClass.PLANNED)
     size = CHECKPOINT_BYTES_PER_PARAMETER * count_parameters(study.model).total
-    write_s = size / storage.write_bandwidth_bytes_per_s
-    restore_s = size / storage.read_bandwidth_bytes_per_s
+    is_plain = policy.recovery is Recovery.RESTART
+    restart_s = faults.start_s(num_gpus) if is_plain else faults.warm_start_s(num_gpus)
+    restore_s = size / study.cluster.storage.read_bandwidth_bytes_per_s
+    has_copies = (hosts > 1) & (not is_plain and policy.peer_copies)
+    up = up_share(
+        np.stack([failures, planned], axis=-1),
+        recovery_s=np.stack(
+            [_detect_s(study) + restart_s + np.where(has_copies, 0.0, restore_s), restart_s + 0.0],
+            axis=-1,
+        ),
+    )
+    mtbf_s = np.minimum(1.0 / np.maximum(failures, 1.0 / _NEVER_S), _NEVER_S)
+    from_store = _kept_of_store(study, num_gpus=num_gpus, mtbf_s=mtbf_s, size_bytes=size)
+    from_memory = kept_share(mtbf_s, interval_s=step_s)
+    return np.asarray(up * np.where(has_copies, from_memory, from_store))
+
+
+def _kept_of_store(study: Study, *, num_gpus: Ints, mtbf_s: Floats, size_bytes: float) -> Floats:
+    """Kept share of a job that returns to the store, at the interval that loses least."""
+    write_s = size_bytes / study.cluster.storage.write_bandwidth_bytes_per_s
     blocking_s = stall_s(num_gpus)
     fixed_s = study.policy.checkpoint_interval_s
     interval_s = daly_interval_s(blocking_s, mtbf_s=mtbf_s) if fixed_s is None else fixed_s
-    return expected_goodput(
+    return kept_share(
         mtbf_s,
-        recovery_s=_detect_s(study) + faults.start_s(num_gpus)
-        + restore_s,
         interval_s=np.maximum(interval_s, write_s),
         blocking_s=blocking_s,
         commit_s=write_s,
-    )  # fmt: skip
+    )
 
 
 def draw_w(study: Study, hosts: Floats) -> Floats:

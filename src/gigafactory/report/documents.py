@@ -14,6 +14,9 @@ from gigafactory.describe.figures import Figure
 DESCRIPTION_FILE = "description.json"
 PLAN_FILE = "plan.json"
 ANSWERS_FILE = "answers.json"
+ENSEMBLE_FILE = "ensemble.json"
+DECISIONS_FILE = "decisions.json"
+SWEEP_FILES = "sweep-*.json"
 
 Document = TypeVar("Document")
 
@@ -56,6 +59,84 @@ class PlanDocument(_Part):
     explanation: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     calibration: str = ""
+
+
+class Spread(_Part):
+    """Quantiles of one figure over the campaigns."""
+
+    p10: float
+    p50: float
+    p90: float
+    low: float
+    high: float
+
+
+class EnsembleDocument(_Part):
+    """What many campaigns came to."""
+
+    num_campaigns: int
+    first_seed: int
+    worst_seed: int
+    quantiles: dict[str, Spread]
+
+
+class Setting(_Part):
+    """One point of a sweep."""
+
+    settings: dict[str, str]
+    num_training_gpus: int
+    num_spare_hosts: int
+    quantiles: dict[str, Spread]
+
+
+class SweepAxis(_Part):
+    """A place in the study and its values."""
+
+    path: str
+    values: tuple[str, ...]
+
+
+class SweepDocument(_Part):
+    """The points of a sweep, the last axis fastest."""
+
+    axes: tuple[SweepAxis, ...]
+    num_campaigns: int
+    points: tuple[Setting, ...]
+    best: tuple[str, ...]
+
+
+class EffectDocument(_Part):
+    """A decision taken otherwise, and what that changes."""
+
+    name: str
+    goodput: float
+    goodput_change: float
+    job_days_change: float | None
+    job_usd_change: float | None
+
+
+class DecisionsDocument(_Part):
+    """The study as it is, and the effects."""
+
+    base: EnsembleDocument
+    effects: tuple[EffectDocument, ...]
+
+
+def read_ensemble(folder: Path) -> EnsembleDocument | None:
+    """ensemble.json, likewise."""
+    return _read(folder / ENSEMBLE_FILE, TypeAdapter(EnsembleDocument))
+
+
+def read_decisions(folder: Path) -> DecisionsDocument | None:
+    """decisions.json, likewise."""
+    return _read(folder / DECISIONS_FILE, TypeAdapter(DecisionsDocument))
+
+
+def read_sweeps(folder: Path) -> tuple[SweepDocument, ...]:
+    """Every sweep-*.json, by name."""
+    shape = TypeAdapter(SweepDocument)
+    found = (_read(path, shape) for path in sorted(folder.glob(SWEEP_FILES)))
+    return tuple(document for document in found if document)
 
 
 def read_description(folder: Path) -> tuple[Figure, ...] | None:

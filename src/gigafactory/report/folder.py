@@ -7,24 +7,41 @@ from pathlib import Path
 
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.figures import Figure
+from gigafactory.ledger.course import Course, course_of
 from gigafactory.ledger.entries import Entry, Opened, World
 from gigafactory.ledger.fold import Summary, fold
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.report.documents import (
     ANSWERS_FILE,
+    DECISIONS_FILE,
     DESCRIPTION_FILE,
+    ENSEMBLE_FILE,
     PLAN_FILE,
+    SWEEP_FILES,
     Answer,
+    DecisionsDocument,
+    EnsembleDocument,
     PlanDocument,
+    SweepDocument,
     read_answers,
+    read_decisions,
     read_description,
+    read_ensemble,
     read_plan,
+    read_sweeps,
 )
 from gigafactory.report.record import trace_of
 from gigafactory.report.trace import Trace
 
 _LEDGERS = {World.TWIN: "twin.jsonl", World.REAL: "ledger.jsonl"}
-_EXPECTED = (DESCRIPTION_FILE, PLAN_FILE, *_LEDGERS.values(), ANSWERS_FILE)
+_EXPECTED = (
+    DESCRIPTION_FILE,
+    PLAN_FILE,
+    *_LEDGERS.values(),
+    ANSWERS_FILE,
+    ENSEMBLE_FILE,
+    DECISIONS_FILE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +51,7 @@ class Campaign:
     opened: Opened
     trace: Trace
     summary: Summary
+    course: Course
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +64,16 @@ class Folder:
     twin: Campaign | None
     reality: Campaign | None
     answers: tuple[Answer, ...] | None
+    ensemble: EnsembleDocument | None = None
+    decisions: DecisionsDocument | None = None
+    sweeps: tuple[SweepDocument, ...] = ()
 
 
 def read_folder(path: Path) -> Folder:
     """Everything in ``path``; InputError where nothing is there or a part is corrupt."""
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; name one that giga run or --dir has written")
-    if not any((path / name).exists() for name in _EXPECTED):
+    if not any((path / name).exists() for name in _EXPECTED) and not any(path.glob(SWEEP_FILES)):
         raise InputError(
             f"{path}: nothing to report on; a run folder holds one or more of "
             f"{', '.join(_EXPECTED)}"
@@ -64,6 +85,9 @@ def read_folder(path: Path) -> Folder:
         twin=_campaign(path, World.TWIN),
         reality=_campaign(path, World.REAL),
         answers=read_answers(path),
+        ensemble=read_ensemble(path),
+        decisions=read_decisions(path),
+        sweeps=read_sweeps(path),
     )
 
 
@@ -73,7 +97,10 @@ def _campaign(folder: Path, world: World) -> Campaign | None:
         return None
     entries = read_ledger(path)
     return Campaign(
-        opened=_opened(path, entries, world), trace=trace_of(entries), summary=fold(entries)
+        opened=_opened(path, entries, world),
+        trace=trace_of(entries),
+        summary=fold(entries),
+        course=course_of(entries),
     )
 
 

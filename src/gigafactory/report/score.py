@@ -133,14 +133,20 @@ def coverage(
 def _grouped(
     predictions: Sequence[Told], groupings: Mapping[str, Callable[[Told], str]]
 ) -> dict[str, dict[str, Any]]:
-    return {name: _by(predictions, key) for name, key in groupings.items()}
+    return {name: by(predictions, key) for name, key in groupings.items()}
 
 
-def _by(predictions: Sequence[Told], key: Callable[[Told], str]) -> dict[str, Any]:
+def by(
+    predictions: Sequence[Told],
+    key: Callable[[Told], str],
+    *,
+    told: Callable[[Sequence[Told]], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The summary, or another that is ``told``, of the rows of each key."""
     groups: dict[str, list[Told]] = defaultdict(list)
     for row in predictions:
         groups[key(row)].append(row)
-    return {name: summary(rows) for name, rows in sorted(groups.items())}
+    return {name: (told or summary)(rows) for name, rows in sorted(groups.items())}
 
 
 def _row(row: RowPrediction | ServingPrediction) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gigafactory.describe.figures import Figure
 from gigafactory.report.blocks import Chapter, StudyPage, Tile
-from gigafactory.report.chapters import campaign
+from gigafactory.report.chapters import campaign, decisions
 from gigafactory.report.chapters.answers import answers
 from gigafactory.report.chapters.comparison import comparison
 from gigafactory.report.chapters.factory import factory
@@ -28,6 +28,9 @@ def tell(folder: Folder) -> StudyPage:
         plan(folder.plan),
         campaign.goodput(campaigns),
         campaign.events(campaigns),
+        decisions.causes(campaigns),
+        decisions.spares(campaigns),
+        decisions.decisions(folder),
         campaign.learning(campaigns),
         campaign.pace(folder.plan.best.step_s if folder.plan else None, campaigns),
         campaign.power(campaigns),

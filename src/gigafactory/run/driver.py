@@ -13,9 +13,11 @@ from pathlib import Path
 from types import FrameType
 
 from gigafactory.control.actions import Finish, Outcome
-from gigafactory.control.config import ControlConfig, config_from_json, config_from_study
+from gigafactory.control.config import ControlConfig, config_from_json
 from gigafactory.control.controller import Controller
+from gigafactory.control.from_study import config_from_study
 from gigafactory.describe.errors import InputError, JobError
+from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
 from gigafactory.ledger.entries import (
     SCHEMA,
@@ -144,6 +146,7 @@ def _config(study: Study, plan: Plan, past: list[Entry]) -> ControlConfig:
         step_s=plan.best.step_s,
         report_s=TELL_STEPS_EVERY_S,
         max_hold_s=MAX_HOLD_S,
+        recovery=Recovery.RESTART,
     )
 
 

@@ -14,6 +14,7 @@ from gigafactory.ledger.entries import (
     CheckpointKept,
     Content,
     FaultStruck,
+    PaceFrom,
     PowerFrom,
     Rollback,
     Steps,
@@ -33,6 +34,7 @@ class Book:
         self._cadence = cadence
         self._num_bytes = num_bytes
         self._draw_w: float | None = None
+        self._pace: tuple[int, float] | None = None
 
     def enter(self, content: Content, *, at_s: float) -> None:
         """Any entry, under the generation that is current."""
@@ -55,16 +57,22 @@ class Book:
             self.turn(Bucket.CHECKPOINT, at_s=since_s)
             self.turn(Bucket.PRODUCTIVE, at_s=since_s + stalled_s)
 
-    def steps(self, step: int, *, num_steps: int, at_s: float) -> None:
+    def steps(self, step: int, *, num_steps: int, step_s: float, at_s: float) -> None:
         """The run reached ``step`` at ``at_s``, ``num_steps`` further than last time."""
-        entry = Steps(step=step, num_steps=num_steps, step_s=self._cadence.step_s)
+        entry = Steps(step=step, num_steps=num_steps, step_s=step_s)
         self.enter(entry, at_s=at_s)
 
-    def committed(self, step: int, at_s: float) -> None:
-        """The checkpoint of ``step`` is safe."""
+    def committed(self, step: int, at_s: float, *, num: int = 1) -> None:
+        """The checkpoint of ``step`` is safe, the newest of ``num``."""
         save_s = self._cadence.blocking_s + self._cadence.write_s
-        entry = CheckpointKept(step=step, save_s=save_s, num_bytes=self._num_bytes)
+        entry = CheckpointKept(step=step, save_s=save_s, num_bytes=self._num_bytes, num=num)
         self.enter(entry, at_s=at_s)
+
+    def pace(self, num_gpus: int, *, slowdown: float, at_s: float) -> None:
+        """From now on so many GPUs compute, and so slowly."""
+        if (num_gpus, slowdown) != self._pace:
+            self._pace = (num_gpus, slowdown)
+            self.enter(PaceFrom(num_gpus=num_gpus, slowdown=slowdown), at_s=at_s)
 
     def struck(self, cause: str, *, fault: str, hosts: tuple[int, ...], at_s: float) -> None:
         """Something broke, whether or not anybody knows."""

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from gigafactory.control.actions import Action
-from gigafactory.control.config import config_from_study, config_to_json
+from gigafactory.control.config import ControlConfig, config_to_json
 from gigafactory.control.controller import Controller
 from gigafactory.control.events import Event
+from gigafactory.control.from_study import config_from_study
 from gigafactory.cost.energy import carbon_kg
+from gigafactory.cost.never import why_never
 from gigafactory.describe.errors import InputError
+from gigafactory.describe.faults import Faults
+from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
 from gigafactory.ledger import entries as book
+from gigafactory.ledger.sink import Sink
 from gigafactory.ledger.summary import Summary
-from gigafactory.ledger.writer import LedgerWriter
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.fleet import new_fleet
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
+from gigafactory.simulate.lifetimes import repair_times_s
 from gigafactory.simulate.power import draw_of
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.workload import Workload, workload_of
@@ -33,8 +38,25 @@ CONVENTION = (
 )
 HORIZON = "horizon"
 #: Reports in an undisturbed campaign: every checkpoint of a short one, some of a long one.
-_MAX_REPORTS = 500
+_MAX_REPORTS = 2500
+#: In a long one, about hourly.
+_REPORT_S = 3600.0
 S = TypeVar("S", fl.Strike, fl.JobStrike, fl.FalseAlarm)
+
+
+class Stage:
+    """What may be put between the brain and the world; as it stands, nothing is."""
+
+    def brain(self, config: ControlConfig, ledger: Sink) -> Brain:
+        """The controller with a scribe at its side."""
+        return _recorded(Controller(config), ledger)
+
+    def set_up(self, world: World) -> None:
+        """The world exists and has not begun."""
+
+    def admits(self, point: fl.Strike | fl.JobStrike | fl.FalseAlarm) -> bool:
+        """Whether this fault happens. Asked once for each, in order of time."""
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +69,10 @@ class CampaignResult(Summary):
     checkpoint_bytes: float
     carbon_kg: float
     ledger_hash: str
+    """Empty where only sums were kept."""
 
 
-def simulate(study: Study, *, plan: Any, seed: int, ledger: LedgerWriter) -> CampaignResult:
+def simulate(study: Study, *, plan: Any, seed: int, ledger: Sink) -> CampaignResult:
     """Follow the planned job of ``study`` until it is done or ``campaign.duration`` is over.
 
     ``plan.best`` gives layout, step time and FLOPs. Everything that happens is entered in
@@ -64,29 +87,60 @@ def follow(
     *,
     workload: Workload,
     seed: int,
-    ledger: LedgerWriter,
+    ledger: Sink,
     delays: Delays | None = None,
+    stage: Stage | None = None,
 ) -> CampaignResult:
     """Like `simulate`, for a workload that is known already."""
+    stage = stage or Stage()
     if workload.num_hosts > study.cluster.num_hosts:
         raise InputError(
             f"the mesh needs {workload.num_hosts} hosts, cluster.num_hosts is "
             f"{study.cluster.num_hosts}"
         )
-    controller = Controller(
-        config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s)
+    _check_it_can_end(study, workload)
+    config = replace(
+        config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s),
+        prices=workload.known_prices,
     )
-    ledger.write(_opening(study, workload, seed=seed), at_s=0.0)
+    ledger.write(_opening(study, workload, config=config, seed=seed), at_s=0.0)
     world = _world(
-        study, workload, seed=seed, ledger=ledger, brain=_recorded(controller, ledger),
+        study, workload, seed=seed, ledger=ledger, brain=stage.brain(config, ledger),
         delays=delays or Delays(),
     )  # fmt: skip
-    _let_it_run(world, study, seed=seed)
+    stage.set_up(world)
+    _let_it_run(world, study, seed=seed, stage=stage)
     _close(world, ledger)
     return _result(study, workload, ledger)
 
 
-def _opening(study: Study, workload: Workload, *, seed: int) -> book.Opened:
+def _check_it_can_end(study: Study, workload: Workload) -> None:
+    """InputError with the inequality that says why the campaign would make no progress."""
+    faults, prices, cadence = study.faults, workload.known_prices, workload.cadence
+    is_near = prices.peer_stride > 0
+    told = why_never(
+        prices.mtbf_s if workload.prices else _mtbf_s(faults, workload.num_hosts),
+        recovery_s=prices.warm_s if prices.recovery is not Recovery.RESTART else prices.cold_s,
+        interval_s=cadence.step_s if is_near else cadence.checkpoint_steps * cadence.step_s,
+        blocking_s=0.0 if is_near else cadence.blocking_s,
+        commit_s=0.0 if is_near else cadence.write_s,
+        num_hosts=workload.num_hosts,
+        num_spares=study.cluster.num_hosts - workload.num_hosts,
+        host_rate_per_s=faults.rate_per_host_s,
+        repair_s=faults.repair.mean_s,
+        shrink=prices.can_shrink,
+        copies_in_memory=is_near,
+    )
+    if told is not None:
+        raise InputError(f"faults {faults.name}: {told}")
+
+
+def _mtbf_s(faults: Faults, num_hosts: int) -> float:
+    rate = faults.rate_per_host_s * num_hosts + faults.job_rate_per_s
+    return 1.0 / rate if rate > 0 else math.inf
+
+
+def _opening(study: Study, workload: Workload, *, config: ControlConfig, seed: int) -> book.Opened:
     cluster, host = study.cluster, study.cluster.host
     return book.Opened(
         world=book.World.TWIN,
@@ -105,13 +159,11 @@ def _opening(study: Study, workload: Workload, *, seed: int) -> book.Opened:
         idle_w_per_gpu=host.idle_w / host.num_gpus,
         pue=cluster.site.pue,
         seed=seed,
-        controller=config_to_json(
-            config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s)
-        ),
+        controller=config_to_json(config),
     )
 
 
-def _recorded(controller: Controller, ledger: LedgerWriter) -> Brain:
+def _recorded(controller: Controller, ledger: Sink) -> Brain:
     """The controller with a scribe at its side."""
 
     def decide(event: Event) -> list[Action]:
@@ -132,7 +184,7 @@ def _world(
     workload: Workload,
     *,
     seed: int,
-    ledger: LedgerWriter,
+    ledger: Sink,
     brain: Brain,
     delays: Delays,
 ) -> World:
@@ -143,7 +195,7 @@ def _world(
         fleet=new_fleet(
             study.cluster.num_hosts, lemon_share=study.faults.lemon_share, dice=dice
         ),
-        repairs_s=fl.repair_times_s(study.faults.repair, seed=seed),
+        repairs_s=repair_times_s(study.faults.repair, seed=seed),
         dice=stream("job.host", seed=seed),
         brain=brain,
         book=Book(
@@ -156,36 +208,47 @@ def _world(
     )  # fmt: skip
 
 
-def _let_it_run(world: World, study: Study, *, seed: int) -> None:
+def _let_it_run(world: World, study: Study, *, seed: int, stage: Stage) -> None:
     """Faults and the world take turns until the job or the time is over."""
-    kernel, faults, lemon = world.kernel, study.faults, world.fleet.lemon
+    kernel, faults = world.kernel, study.faults
     duration_s, cycle_s = study.campaign.duration_s, world.training.workload.cadence.cycle_s
-    world.training.report_every_s = cycle_s * math.ceil(duration_s / cycle_s / _MAX_REPORTS)
+    world.training.report_every_s = cycle_s * math.ceil(
+        max(duration_s / _MAX_REPORTS, _REPORT_S) / cycle_s
+    )
     if study.drill is not None:
         world.training.at_step(study.drill.kill_at_step, world.drill)
-    _feed(kernel, fl.strikes(faults, lemon=lemon, seed=seed), world.strike)
-    _feed(kernel, fl.job_strikes(faults, seed=seed), world.strike_job)
+    strikes = fl.strikes(
+        faults,
+        cluster=study.cluster,
+        num_training_hosts=world.training.workload.num_hosts,
+        seed=seed,
+    )
+    _feed(kernel, strikes, world.strike, stage)
+    _feed(kernel, fl.job_strikes(faults, seed=seed), world.strike_job, stage)
     alarms = fl.false_alarms(faults, num_hosts=world.fleet.num_hosts, seed=seed)
-    _feed(kernel, alarms, world.alarm)
+    _feed(kernel, alarms, world.alarm, stage)
     kernel.schedule(world.reach_horizon, at_s=duration_s, priority=Priority.END)
     world.begin()
     while not world.is_over:
         kernel.next()()
 
 
-def _feed(kernel: Kernel[Happening], points: Iterator[S], strike: Callable[[S], None]) -> None:
+def _feed(
+    kernel: Kernel[Happening], points: Iterator[S], strike: Callable[[S], None], stage: Stage
+) -> None:
     """Let the next point happen, and after it the one that follows."""
     point = next(points, None)
     if point is not None:
 
         def happen() -> None:
-            strike(point)
-            _feed(kernel, points, strike)
+            if stage.admits(point):
+                strike(point)
+            _feed(kernel, points, strike, stage)
 
         kernel.schedule(happen, at_s=point.at_s, priority=Priority.PHYSICS)
 
 
-def _close(world: World, ledger: LedgerWriter) -> None:
+def _close(world: World, ledger: Sink) -> None:
     finish = world.outcome
     closed = book.Closed(
         outcome=finish.outcome.value if finish else HORIZON,
@@ -195,7 +258,7 @@ def _close(world: World, ledger: LedgerWriter) -> None:
     ledger.write(closed, at_s=world.kernel.now_s)
 
 
-def _result(study: Study, workload: Workload, ledger: LedgerWriter) -> CampaignResult:
+def _result(study: Study, workload: Workload, ledger: Sink) -> CampaignResult:
     summary = ledger.summary()
     cadence, site = workload.cadence, study.cluster.site
     return CampaignResult(

@@ -104,6 +104,8 @@ class Phase(Enum):
     RUNNING = "running"
     ENDING = "ending"
     """The last step is done and its checkpoint is being written."""
+    REGROUPING = "regrouping"
+    """Replicas leave or join, and the others stand still for a moment."""
     BROKEN = "broken"
     """No progress any more; sooner or later somebody notices."""
     STOPPING = "stopping"
@@ -125,18 +127,53 @@ class Gang:
     reported_step: int = 0
     num_commits: int = 0
     """Reported commits of this run."""
+    replica_hosts: int = 0
+    """Hosts of one replica."""
+    out: set[int] = field(default_factory=set)
+    """Replicas that the others go on without."""
 
     @property
     def is_alive(self) -> bool:
         """True while a failure would interrupt something."""
         return self.phase in _ALIVE
 
+    @property
+    def num_working(self) -> int:
+        """Hosts that compute."""
+        return len(self.members)
+
+    def seats_of(self, replica: int) -> range:
+        """The seats of one replica."""
+        size = self.replica_hosts
+        return range(replica * size, min((replica + 1) * size, len(self.seats)))
+
+    def hosts_of(self, replica: int) -> set[int]:
+        """Its hosts."""
+        return {self.seats[seat] for seat in self.seats_of(replica)}
+
+    def leave_out(self, replicas: tuple[int, ...]) -> None:
+        """These no longer belong to the gang."""
+        for replica in replicas:
+            self.out.add(replica)
+            self.members -= self.hosts_of(replica)
+
+    def reseat(self, seated: tuple[tuple[int, int], ...]) -> None:
+        """Other hosts on seats of a replica that is out."""
+        for seat, host in seated:
+            self.seats[seat] = host
+
+    def take_in(self, replica: int) -> None:
+        """The replica belongs to the gang again."""
+        self.out.discard(replica)
+        self.members |= self.hosts_of(replica)
+
     def take_seats(
         self, hosts: tuple[int, ...], seated: tuple[tuple[int, int], ...] | None
     ) -> None:
         """Seat ``hosts``; ``seated`` names the changes, so that a swap costs no pass over all."""
-        if seated is None:
+        if seated is None or self.out:
             self.seats, self.members = list(hosts), set(hosts)
+            self.out = set()
             return
         for seat, host in seated:
             self.members.discard(self.seats[seat])
@@ -145,4 +182,4 @@ class Gang:
         self.members.update(host for _, host in seated)
 
 
-_ALIVE = {Phase.STARTING, Phase.RESTORING, Phase.RUNNING, Phase.ENDING}
+_ALIVE = {Phase.STARTING, Phase.RESTORING, Phase.RUNNING, Phase.ENDING, Phase.REGROUPING}

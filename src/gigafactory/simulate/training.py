@@ -11,6 +11,7 @@ Conventions of this ground truth:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from gigafactory.control import actions as act
@@ -18,7 +19,7 @@ from gigafactory.control import events as ev
 from gigafactory.ledger.entries import Bucket
 from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
-from gigafactory.simulate.gang import Gang, Phase, Run
+from gigafactory.simulate.gang import Cadence, Gang, Phase, Run
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.workload import Workload
 
@@ -36,7 +37,12 @@ class Training:
         decide: Callable[[ev.Event], None],
     ) -> None:
         self.workload = workload
-        self.gang = Gang()
+        self.prices = workload.known_prices
+        self.gang = Gang(replica_hosts=self.prices.replica_hosts)
+        self.slowdown = 1.0
+        """Of a step, by slow hosts and lost capacity."""
+        self.checkpoint_steps: int | None = workload.cadence.checkpoint_steps
+        """None: the store takes none."""
         self.report_every_s: float | None = None
         """Report at least this often, besides whenever the controller is spoken to."""
         self._kernel = kernel
@@ -44,6 +50,7 @@ class Training:
         self._delays = delays
         self._decide = decide
         self._step_hooks: list[tuple[int, Callable[[], None]]] = []
+        self._regrouping_s = 0.0
 
     def at_step(self, step: int, hook: Callable[[], None]) -> None:
         """Call ``hook`` once, when the run first reaches ``step``."""
@@ -60,13 +67,11 @@ class Training:
         stalled_s = run.stalled_s(now_s) - run.stalled_s(since_s)
         self._book.stalled(stalled_s, since_s=since_s)
         step, num_commits = run.step_at(now_s), run.num_commits_at(now_s)
-        for commit in range(gang.num_commits + 1, num_commits + 1):
-            self._book.committed(*run.commit(commit))
+        if num_commits > gang.num_commits:
+            newest, at_s = run.commit(num_commits)
+            self._book.committed(newest, at_s, num=num_commits - gang.num_commits)
         if step > gang.reported_step:
             self._report_steps(run, step)
-        elif stalled_s > 0:
-            # marks where work on the next step begins, which is what a break would lose
-            self._book.steps(step, num_steps=0, at_s=now_s - run.unfinished_s(now_s))
         # the controller may have ended this run in answer to its steps
         if num_commits > gang.num_commits and gang.run is run:
             gang.num_commits = num_commits
@@ -77,9 +82,6 @@ class Training:
         """The gang makes no progress from now on."""
         if self.gang.is_alive:
             self.catch_up()
-        if self.gang.phase is Phase.ENDING:
-            # no step was under way
-            self._book.steps(self.workload.num_steps, num_steps=0, at_s=self._kernel.now_s)
         if self.gang.is_alive:
             self.gang.run = None
             self.gang.phase = Phase.BROKEN
@@ -89,10 +91,62 @@ class Training:
         gang, now_s = self.gang, self._kernel.now_s
         # work on the next step stays behind the entry, for it may get lost
         done_s = now_s - run.unfinished_s(now_s)
-        self._book.steps(step, num_steps=step - gang.reported_step, at_s=done_s)
+        num_steps, step_s = step - gang.reported_step, run.cadence.step_s
+        self._book.steps(step, num_steps=num_steps, step_s=step_s, at_s=done_s)
         gang.reported_step = step
-        end_s = min(run.end_of_s(step), now_s)
-        self._decide(ev.StepsDone(at_s=end_s, generation=gang.generation, step=step))
+        self._decide(
+            ev.StepsDone(
+                at_s=min(run.end_of_s(step), now_s),
+                generation=gang.generation,
+                step=step,
+                peer_step=step if self.prices.peer_stride else None,
+                lease_s=self._lease_s,
+            )
+        )
+
+    @property
+    def _lease_s(self) -> float:
+        """The next report comes within this, and a step later at the most."""
+        return (self.report_every_s or 0.0) + 2.0 * self.cadence.step_s
+
+    @property
+    def cadence(self) -> Cadence:
+        """The rhythm at the pace of those that compute; the global batch stays what it was."""
+        gang, cadence = self.gang, self.workload.cadence
+        fewer = self.workload.num_hosts / max(gang.num_working, 1)
+        every = self.checkpoint_steps or self.workload.num_steps + 1
+        if fewer == 1.0 and self.slowdown == 1.0 and every == cadence.checkpoint_steps:
+            return cadence
+        step_s = cadence.step_s * fewer * self.slowdown
+        return replace(cadence, step_s=step_s, checkpoint_steps=every)
+
+    def change_pace(self, slowdown: float) -> None:
+        """Slow hosts or lost capacity: from now on a step takes so many times as long."""
+        if slowdown == self.slowdown:
+            return
+        if self.gang.run is None:
+            self.slowdown = slowdown
+            return
+        self.catch_up()
+        self.slowdown = slowdown
+        if self.gang.run is not None:
+            self._go_on_from(self.gang.reported_step)
+
+    def change_rhythm(self, every_s: float | None) -> None:
+        """Checkpoints in the store every so much work, from the next run on; None: none."""
+        step_s = self.workload.cadence.step_s
+        self.checkpoint_steps = None if every_s is None else max(1, round(every_s / step_s))
+
+    def _go_on_from(self, step: int) -> None:
+        """Training goes on after ``step`` at the pace that holds now."""
+        now_s, gang = self._kernel.now_s, self.gang
+        num_gpus = gang.num_working * self.workload.host_gpus
+        self._book.turn(Bucket.PRODUCTIVE, at_s=now_s)
+        self._book.pace(num_gpus, slowdown=self.slowdown, at_s=now_s)
+        run = Run(now_s, step, self.cadence)
+        self._follow(run)
+        # somebody may wait for a sign of life
+        self._when_done(run, step + 1, _nothing)
 
     def _tell_commit(self, step: int, *, at_s: float) -> None:
         at_s = min(at_s, self._kernel.now_s)
@@ -138,25 +192,31 @@ class Training:
     def start(self, action: act.StartGang, *, unfit: Iterable[int]) -> None:
         """Begin a generation; with an ``unfit`` host among its seats it will never be ready."""
         gang = self.gang
+        # changes count from the generation before, whose start may have been lost on the way
+        is_next = action.token.generation == gang.generation + 1
         gang.generation = action.token.generation
-        gang.take_seats(action.hosts, action.seated)
+        gang.take_seats(action.hosts, action.seated if is_next else None)
         gang.phase = Phase.STARTING
         if self._book.bucket is not Bucket.INIT:
             self._book.turn(Bucket.RENDEZVOUS, at_s=self._kernel.now_s)
         if not gang.members.isdisjoint(unfit):
             self.break_down()
             return
-        joined = partial(self._join, gang.generation, action.step)
-        self._kernel.after(joined, wait_s=self.workload.start_s, priority=Priority.ANSWER)
+        joined = partial(self._join, gang.generation, action.step, action.tier)
+        is_warm = action.how is act.Start.WARM
+        start_s = self.prices.warm_s if is_warm else self.workload.start_s
+        self._kernel.after(joined, wait_s=start_s, priority=Priority.ANSWER)
 
-    def _join(self, generation: int, step: int | None) -> None:
+    def _join(self, generation: int, step: int | None, tier: act.Tier) -> None:
         gang = self.gang
         if gang.generation != generation or gang.phase is not Phase.STARTING:
             return
         gang.phase = Phase.RESTORING
         if step is not None:
             self._book.turn(Bucket.RESTORE, at_s=self._kernel.now_s)
-        restore_s = 0.0 if step is None else self.workload.restore_s
+        is_near = tier is act.Tier.PEER
+        restore_s = self.prices.restore_peer_s if is_near else self.workload.restore_s
+        restore_s = 0.0 if step is None else restore_s
         go = partial(self._go, generation, step or 0)
         self._kernel.after(go, wait_s=restore_s, priority=Priority.ANSWER)
 
@@ -166,7 +226,9 @@ class Training:
             return
         self._book.rolled_back(step, at_s=now_s)
         self._book.turn(Bucket.PRODUCTIVE, at_s=now_s)
-        self._follow(Run(now_s, step, self.workload.cadence))
+        num_gpus = gang.num_working * self.workload.host_gpus
+        self._book.pace(num_gpus, slowdown=self.slowdown, at_s=now_s)
+        self._follow(Run(now_s, step, self.cadence))
         self._decide(ev.GangReady(at_s=now_s, generation=generation, step=step))
 
     def stop(self, action: act.StopGang, *, why: Bucket) -> None:
@@ -185,6 +247,69 @@ class Training:
             self.gang.phase = Phase.ABSENT
             self._decide(ev.GangStopped(at_s=self._kernel.now_s, generation=generation))
 
+    # --- replicas ------------------------------------------------------------------------
+
+    def drop(self, action: act.DropReplicas) -> None:
+        """The others part from these, discard the step in flight, and go on."""
+        gang = self.gang
+        self.catch_up()
+        # in answer to its steps the controller may have ended the gang
+        if action.token.generation != gang.generation or gang.phase not in _HAS_PARTED:
+            return
+        gang.leave_out(action.replicas)
+        self._regroup(Bucket.REPLACE)
+
+    def join(self, action: act.JoinReplica, *, is_up: Callable[[int], bool]) -> None:
+        """Its processes start; the others go on meanwhile."""
+        if action.token.generation == self.gang.generation and action.replica in self.gang.out:
+            self.gang.reseat(action.seated)
+            come = partial(self._come, action, is_up)
+            self._kernel.after(come, wait_s=self.prices.join_s, priority=Priority.ANSWER)
+
+    def _come(self, action: act.JoinReplica, is_up: Callable[[int], bool]) -> None:
+        gang, token, now_s = self.gang, action.token, self._kernel.now_s
+        self.catch_up()
+        if token.generation != gang.generation or action.replica not in gang.out:
+            return
+        if gang.phase is Phase.REGROUPING:
+            # one after the other
+            self._kernel.after(
+                partial(self._come, action, is_up),
+                wait_s=self.prices.drop_s,
+                priority=Priority.ANSWER,
+            )
+            return
+        named = {"generation": token.generation, "replica": action.replica}
+        if gang.run is None or not all(map(is_up, gang.hosts_of(action.replica))):
+            lost = ev.ReplicaLost(at_s=now_s, incarnation=token.attempt, reason="not up", **named)
+            self._decide(lost)
+            return
+        gang.take_in(action.replica)
+        self._regroup(Bucket.RENDEZVOUS)
+        self._decide(ev.ReplicaReady(at_s=now_s, incarnation=token.attempt, **named))
+
+    def _regroup(self, bucket: Bucket) -> None:
+        gang, now_s = self.gang, self._kernel.now_s
+        gang.run, gang.phase = None, Phase.REGROUPING
+        self._book.turn(bucket, at_s=now_s)
+        done = partial(self._regrouped, gang.generation, now_s)
+        self._regrouping_s = now_s
+        self._kernel.after(done, wait_s=self.prices.drop_s, priority=Priority.ANSWER)
+
+    def _regrouped(self, generation: int, since_s: float) -> None:
+        gang = self.gang
+        is_newest = gang.generation == generation and self._regrouping_s == since_s
+        if is_newest and gang.phase is Phase.REGROUPING:
+            self._book.rolled_back(gang.reported_step, at_s=self._kernel.now_s)
+            self._go_on_from(gang.reported_step)
+
+    def resume_in_place(self, generation: int) -> None:
+        """What held everybody up is over, and nobody was stopped meanwhile."""
+        gang = self.gang
+        if gang.generation == generation and gang.phase is Phase.BROKEN:
+            self._book.rolled_back(gang.reported_step, at_s=self._kernel.now_s)
+            self._go_on_from(gang.reported_step)
+
     # --- checkpoints that somebody asked for ----------------------------------------------
 
     def save_soon(self) -> None:
@@ -200,7 +325,7 @@ class Training:
 
     def _save(self, step: int) -> None:
         """Stall now; the rhythm of the checkpoints begins anew after it."""
-        cadence = self.workload.cadence
+        cadence = self.cadence
         self._follow(Run(self._kernel.now_s, step, cadence, lead_s=cadence.blocking_s))
         self._commit_after(cadence.blocking_s + cadence.write_s, step)
 
@@ -221,3 +346,10 @@ class Training:
             self.catch_up()
             self._book.committed(step, self._kernel.now_s)
             self._tell_commit(step, at_s=self._kernel.now_s)
+
+
+_HAS_PARTED = frozenset({Phase.BROKEN, Phase.RUNNING, Phase.REGROUPING})
+
+
+def _nothing() -> None:
+    """Being asked is enough: progress is reported."""

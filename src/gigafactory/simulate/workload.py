@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gigafactory.control.config import Prices
+from gigafactory.control.prices import prices_of
 from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
 from gigafactory.cost.parameters import count_parameters
-from gigafactory.cost.reliability import daly_interval_s, job_mtbf_s
+from gigafactory.describe.layout import Layout
 from gigafactory.describe.study import Study
 from gigafactory.simulate.gang import Cadence
 
@@ -31,6 +33,24 @@ class Workload:
     checkpoint_bytes: float
     peak_flops_per_s: float
     """Dense peak of one GPU in the precision of the job."""
+    prices: Prices | None = None
+    """Of the ways to go on; None: plain checkpoint and restart."""
+    layout: Layout | None = None
+
+    @property
+    def known_prices(self) -> Prices:
+        """What both the brain and the world go by."""
+        if self.prices is not None:
+            return self.prices
+        cadence = self.cadence
+        return Prices(
+            replica_hosts=self.num_hosts,
+            step_s=cadence.step_s,
+            cold_s=self.start_s,
+            warm_s=self.start_s,
+            restore_store_s=self.restore_s,
+            store_every_s=cadence.checkpoint_steps * cadence.step_s,
+        )
 
     @property
     def num_hosts(self) -> int:
@@ -42,9 +62,12 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
     """The job of ``study`` under ``plan``, whose ``best`` carries ``layout``, ``step_s`` and
     ``flops_per_step``."""
     best = plan.best
-    num_gpus = int(best.layout.num_gpus)
+    num_gpus, step_s = int(best.layout.num_gpus), float(best.step_s)
     checkpoint_bytes = CHECKPOINT_BYTES_PER_PARAMETER * count_parameters(study.model).total
-    storage = study.cluster.storage
+    prices = prices_of(
+        study, layout=best.layout, num_gpus=num_gpus, step_s=step_s,
+        recovery=study.policy.recovery,
+    )  # fmt: skip
     return Workload(
         num_steps=study.job.num_steps,
         num_gpus=num_gpus,
@@ -54,36 +77,29 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
         peak_flops_per_s=study.cluster.host.gpu.peak(study.job.precision),
         cadence=_cadence(
             study,
-            step_s=float(best.step_s),
+            prices=prices,
             num_gpus=num_gpus,
-            write_s=checkpoint_bytes / storage.write_bandwidth_bytes_per_s,
+            write_s=checkpoint_bytes / study.cluster.storage.write_bandwidth_bytes_per_s,
         ),
-        start_s=study.faults.start_s(num_gpus),
-        restore_s=checkpoint_bytes / storage.read_bandwidth_bytes_per_s,
+        start_s=prices.cold_s,
+        restore_s=prices.restore_store_s,
         host_gpus=study.cluster.host.num_gpus,
+        prices=prices,
+        layout=best.layout,
     )
 
 
-def _cadence(study: Study, *, step_s: float, num_gpus: int, write_s: float) -> Cadence:
-    """The rhythm the study fixes, else the Daly interval, never faster than the store writes."""
-    blocking_s = float(stall_s(num_gpus))
-    num_hosts = -(-num_gpus // study.cluster.host.num_gpus)
-    interval_s = study.policy.checkpoint_interval_s
+def _cadence(study: Study, *, prices: Prices, num_gpus: int, write_s: float) -> Cadence:
+    """The rhythm of checkpoints in the store, never faster than it writes."""
+    step_s = prices.step_s
     if study.train is not None:
         every = study.train.checkpoint_steps
     else:
-        if interval_s is None:
-            mtbf_s = job_mtbf_s(
-                num_hosts,
-                host_rate_per_s=study.faults.rate_per_host_s,
-                job_rate_per_s=study.faults.job_rate_per_s,
-            )
-            interval_s = float(daly_interval_s(blocking_s, mtbf_s=min(float(mtbf_s), 1e12)))
-        every = max(1, round(interval_s / step_s))
+        every = max(1, round(prices.store_every_s / step_s))
     fastest = max(1, -int(-write_s // step_s))
     return Cadence(
         step_s=step_s,
         checkpoint_steps=max(every, fastest),
-        blocking_s=blocking_s,
+        blocking_s=float(stall_s(num_gpus)),
         write_s=write_s,
     )

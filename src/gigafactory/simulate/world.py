@@ -8,6 +8,7 @@ does not fail. Training itself is in training.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -30,6 +31,8 @@ from gigafactory.simulate.workload import Workload
 Brain = Callable[[ev.Event], list[act.Action]]
 #: Holds that only a person lifts.
 _FOR_A_PERSON = {act.HoldReason.NO_PROGRESS, act.HoldReason.NO_CLEAN_CHECKPOINT}
+#: Faults that name no host.
+_OF_ALL = {FaultClass.CAPACITY, FaultClass.STORAGE, FaultClass.CONTROL}
 #: News that ends the time in which nobody knew.
 _BAD_NEWS = (ev.HostsDied, ev.HostUnreachable, ev.RankExited, ev.HangSuspected)
 
@@ -66,6 +69,11 @@ class World:
         self._num_crashes = 0
         self._corruption_found = False
         self._is_time_up = False
+        self._lost_capacity = 1.0
+        self._slow_hosts: dict[int, float] = {}
+        self._is_deaf = False
+        """The control plane is out."""
+        self._pent_up: list[ev.Event] = []
 
     # --- beginning and end ---------------------------------------------------------------
 
@@ -87,6 +95,12 @@ class World:
         """True when the controller is finished or the time is up."""
         return self.outcome is not None or self._is_time_up
 
+    def heal(self) -> None:
+        """Every host that is lost or in repair is well again; what happens then shows whether the
+        controller finds back."""
+        for host in self.fleet.hosts_not_up():
+            self._repair(host)
+
     def reach_horizon(self) -> None:
         """The twin follows the campaign no further."""
         self.training.catch_up()
@@ -96,10 +110,13 @@ class World:
 
     def strike(self, strike: fl.Strike) -> None:
         """A fault happens to its hosts, as far as they are there to be hit."""
+        cause = strike.cause
+        if cause.fault in _OF_ALL:
+            self._strike_all(strike)
+            return
         hosts = tuple(host for host in strike.hosts if self.fleet.is_up(host))
         if not hosts:
             return
-        cause = strike.cause
         self._enter(cause.name, cause.fault, hosts)
         self.fleet.num_faults[list(hosts)] += 1
         match cause.fault:
@@ -113,6 +130,15 @@ class World:
                 self._corrupt(hosts[0], detect_s=cause.detect_s)
             case FaultClass.PLANNED:
                 self._after(cause.detect_s, partial(self._announce, hosts[0]))
+            case FaultClass.CONTAINED:
+                self._crash(hosts[0], cause.name, detect_s=cause.detect_s)
+                self._after(cause.detect_s, partial(self._see_failing, hosts[0], cause.name))
+            case FaultClass.FAILING:
+                self._after(cause.detect_s, partial(self._see_failing, hosts[0], cause.name))
+            case FaultClass.FLAP:
+                self._flap(hosts, strike)
+            case FaultClass.SLOW:
+                self._slow(hosts[0], strike)
 
     def strike_job(self, _: fl.JobStrike) -> None:
         """The job itself fails, wherever it is."""
@@ -167,6 +193,78 @@ class World:
             self.training.break_down()
             self._after(detect_s, partial(self._see_hang, gang.generation, host))
 
+    def _strike_all(self, strike: fl.Strike) -> None:
+        """What concerns everybody, for as long as it lasts."""
+        cause = strike.cause
+        self._enter(cause.name, cause.fault, ())
+        match cause.fault:
+            case FaultClass.CAPACITY:
+                self._press(strike.slowdown)
+                self._after(strike.lasts_s, partial(self._press, 1.0 / strike.slowdown))
+            case FaultClass.STORAGE:
+                slowdown = strike.slowdown if strike.slowdown > 1.0 else math.inf
+                self._after(cause.detect_s, partial(self._see_storage, slowdown))
+                self._after(cause.detect_s + strike.lasts_s, partial(self._see_storage, 1.0))
+            case FaultClass.CONTROL:
+                if not self._is_deaf:
+                    self._is_deaf = True
+                    self._after(strike.lasts_s, self._hear_again)
+
+    def _press(self, slowdown: float) -> None:
+        self._lost_capacity = max(1.0, self._lost_capacity * slowdown)
+        self._set_pace()
+
+    def _set_pace(self) -> None:
+        """All wait for the slowest host, and traffic above the leaves for what is left of them."""
+        members = self.training.gang.members
+        slowest = max((s for host, s in self._slow_hosts.items() if host in members), default=1.0)
+        self.training.change_pace(slowest * self._lost_capacity)
+
+    def _see_storage(self, slowdown: float) -> None:
+        self._tell(ev.StorageSeen(at_s=self._now_s, slowdown=slowdown))
+
+    def _hear_again(self) -> None:
+        """The control plane is back: it is told so, and then all that happened meanwhile."""
+        self._is_deaf = False
+        pent_up, self._pent_up = self._pent_up, []
+        for event in (ev.Reattached(at_s=self._now_s), *pent_up):
+            self._decide(event)
+
+    def _flap(self, hosts: tuple[int, ...], strike: fl.Strike) -> None:
+        """Links are down for a while; everybody waits, and goes on when they are back."""
+        gang = self.training.gang
+        if gang.phase is not Phase.RUNNING or gang.members.isdisjoint(hosts):
+            return
+        self.training.break_down()
+        generation = gang.generation
+        self._tell(ev.LinksDown(at_s=self._now_s, hosts=hosts, cause=strike.cause.name))
+        self._after(strike.lasts_s, partial(self._end_flap, hosts, generation))
+
+    def _end_flap(self, hosts: tuple[int, ...], generation: int) -> None:
+        self.training.resume_in_place(generation)
+        still = tuple(host for host in hosts if self.fleet.is_up(host))
+        if still:
+            self._tell(ev.LinksUp(at_s=self._now_s, hosts=still))
+
+    def _slow(self, host: int, strike: fl.Strike) -> None:
+        """One host is slow, for a while or until it is exchanged."""
+        self._slow_hosts[host] = strike.slowdown
+        self._set_pace()
+        see = partial(self._see_slow, host, strike.slowdown)
+        self._after(strike.cause.detect_s, see)
+        if strike.lasts_s > 0:
+            self._after(strike.lasts_s, partial(self._quicken, host, strike.slowdown))
+
+    def _see_slow(self, host: int, slowdown: float) -> None:
+        if self._slow_hosts.get(host) == slowdown and self.fleet.is_up(host):
+            self._tell(ev.HostSlow(at_s=self._now_s, host=host, slowdown=slowdown))
+
+    def _quicken(self, host: int, slowdown: float) -> None:
+        if self._slow_hosts.get(host) == slowdown:
+            del self._slow_hosts[host]
+            self._set_pace()
+            self._tell(ev.HostSlow(at_s=self._now_s, host=host, slowdown=1.0))
+
     def _corrupt(self, host: int, *, detect_s: float) -> None:
         gang = self.training.gang
         if host in gang.members and gang.run is not None:
@@ -183,6 +281,10 @@ class World:
             # a broken link silences the host; that it is lost, a witness must say
             for host in still:
                 self._tell(ev.HostUnreachable(at_s=self._now_s, host=host))
+
+    def _see_failing(self, host: int, cause: str) -> None:
+        if self.fleet.is_up(host):
+            self._tell(ev.HostFailing(at_s=self._now_s, host=host, cause=cause))
 
     def _see_exit(self, generation: int, host: int, how: ev.Exit, signature: str) -> None:
         self._tell(
@@ -231,10 +333,19 @@ class World:
         match action:
             case act.StartGang():
                 training.start(action, unfit=self.fleet.hosts_not_up())
+                self._set_pace()
             case act.StopGang():
                 training.stop(action, why=self._bucket_of_stop())
             case act.EvictHosts(hosts=hosts):
                 self._evict(hosts)
+            case act.DropReplicas():
+                training.drop(action)
+            case act.JoinReplica():
+                training.join(action, is_up=self.fleet.is_up)
+            case act.SetCadence(every_s=every_s):
+                training.change_rhythm(every_s)
+            case act.ReplaySteps():
+                self._answer(training.cadence.step_s, partial(self._replayed, action))
             case act.ProbeHost(host=host):
                 self._answer(self._delays.probe_s, partial(self._witness, host))
             case act.SaveNow():
@@ -261,7 +372,12 @@ class World:
                 self._announced.discard(host)
                 self._answer(next(self._repairs_s), partial(self._repair, host))
 
+    def _replayed(self, action: act.ReplaySteps) -> None:
+        """The twin's corruption is told by `_see_corruption`; anything else was odd text."""
+        self._tell(ev.Replayed(at_s=self._now_s, token=action.token, differs=False))
+
     def _repair(self, host: int) -> None:
+        self._slow_hosts.pop(host, None)
         self.fleet.state[host] = HostState.UP
         self.fleet.repaired_at_s[host] = self._now_s
         self._tell(ev.HostRepaired(at_s=self._now_s, host=host))
@@ -311,7 +427,13 @@ class World:
             self._book.turn(Bucket.DECIDE, at_s=self._now_s)
 
     def _decide(self, event: ev.Event) -> None:
-        actions = self._brain(event)
+        if self._is_deaf:
+            self._pent_up.append(event)
+        else:
+            self.carry_out(self._brain(event))
+
+    def carry_out(self, actions: list[act.Action]) -> None:
+        """Do what was asked for, now."""
         for action in actions:
             self._carry_out(action)
         evicted = [h for a in actions if isinstance(a, act.EvictHosts) for h in a.hosts]

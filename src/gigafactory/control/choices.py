@@ -1,0 +1,119 @@
+"""Which way to go on: each choice is the cheaper one by the equations of `cost.recovery`."""
+
+from __future__ import annotations
+
+import math
+
+from gigafactory.control.state import State
+from gigafactory.cost import recovery as cost
+from gigafactory.describe.policy import Recovery
+from gigafactory.units import DAY_S
+
+#: How long a part goes on that announced its failure; an assumption, no source gives a law.
+LIFE_OF_A_FAILING_PART_S = DAY_S
+
+
+def restart_s(state: State) -> float:
+    """Expected cost of stopping everybody and starting again as the job is able to."""
+    prices = state.config.prices
+    if prices.recovery is Recovery.RESTART:
+        lost_s = prices.store_every_s / 2.0
+        found = cost.restart_cost_s(
+            prices.cold_s, restore_s=prices.restore_store_s, lost_work_s=lost_s
+        )
+    else:
+        near_s = prices.restore_peer_s if prices.peer_stride else prices.restore_store_s
+        lost_s = prices.step_s / 2.0 if prices.peer_stride else prices.store_every_s / 2.0
+        found = cost.restart_cost_s(prices.warm_s, restore_s=near_s, lost_work_s=lost_s)
+    return float(found)
+
+
+def may_drop(state: State, num_lost: int) -> bool:
+    """Whether the others should go on without so many of the replicas that train."""
+    prices, num_training = state.config.prices, state.num_training()
+    if prices.recovery is not Recovery.REPLICAS or num_lost <= 0:
+        return False
+    if num_training - num_lost < max(1, prices.min_replicas):
+        return False
+    dropped_s = cost.replica_cost_s(
+        num_training, num_lost=num_lost, drop_s=prices.drop_s, join_s=prices.join_s
+    )
+    return bool(dropped_s <= restart_s(state))
+
+
+def num_seats(state: State) -> int:
+    """Seats of the next gang: all, or fewer where training on beats waiting for hosts.
+
+    0: too few hosts are left for any gang worth starting.
+    """
+    fleet, prices = state.fleet, state.config.prices
+    have = len(fleet.seat_of) + len(fleet.usable_spares())
+    if have >= fleet.num_seats:
+        return fleet.num_seats
+    size = prices.replica_hosts
+    if not prices.can_shrink or size <= 0:
+        return 0
+    whole = max(1, fleet.num_seats // size)
+    left = have // size
+    if left < max(1, prices.min_replicas):
+        return 0
+    wait_s = cost.wait_for_s(
+        fleet.num_seats - have, num_away=len(fleet.away), repair_s=prices.repair_s
+    )
+    until_s = min(float(wait_s), prices.repair_s)
+    shrunk_s = cost.shrink_cost_s(
+        whole, num_lost=whole - left, until_s=until_s, regrow_s=restart_s(state)
+    )
+    return left * size if float(shrunk_s) < float(wait_s) else 0
+
+
+def growth_is_due(state: State) -> bool:
+    """Whether hosts for at least one replica more stand by, and stopping to take them in pays."""
+    fleet, size = state.fleet, state.config.prices.replica_hosts
+    missing = fleet.num_seats - len(fleet.seats)
+    if size <= 0 or missing <= 0:
+        return False
+    num_more = min(missing, len(fleet.usable_spares()) - len(fleet.vacant)) // size
+    if num_more <= 0:
+        return False
+    gain_s = cost.growth_gain_s(
+        state.num_training(), num_more=num_more, mtbf_s=state.config.prices.mtbf_s
+    )
+    return float(gain_s) > restart_s(state)
+
+
+def exchange_is_due(state: State, host: int) -> bool:
+    """Whether a slow or failing host is worth a stop of its own; at others it leaves anyway."""
+    fleet, prices = state.fleet, state.config.prices
+    if host in fleet.slow:
+        gain_s = cost.straggler_gain_s(fleet.slow[host], mtbf_s=prices.mtbf_s)
+        return float(gain_s) > restart_s(state)
+    # planned, nothing is lost but the start; unplanned, it must be noticed as well
+    planned_s = restart_s(state)
+    risk_s = cost.risk_cost_s(
+        planned_s + state.config.ladder.heartbeat_s,
+        mtbf_s=prices.mtbf_s,
+        life_s=LIFE_OF_A_FAILING_PART_S,
+    )
+    return float(risk_s) > planned_s
+
+
+def cut_patience_s(state: State) -> float:
+    """How long links may be down before their hosts are given up.
+
+    A flap's time where spares can take the seats; where a whole leaf went, as long as training on
+    without its hosts would cost, for a switch comes back sooner than so many hosts are found.
+    """
+    ladder, fleet = state.config.ladder, state.fleet
+    num_cut = sum(host in fleet.seat_of for host in fleet.cuts)
+    if num_cut <= len(fleet.usable_spares()):
+        return ladder.flap_s
+    patience_s = float(cost.patience_s(restart_s(state)))
+    return max(ladder.flap_s, min(patience_s, ladder.collective_s / 2.0))
+
+
+def store_every_s(state: State) -> float | None:
+    """Work between checkpoints in the store as it is now; None: it takes none."""
+    if math.isinf(state.storage):
+        return None
+    return float(cost.cadence_s(state.config.prices.store_every_s, slowdown=state.storage))

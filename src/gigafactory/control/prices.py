@@ -1,0 +1,128 @@
+"""What each way to go on takes in a study's job: one place for the brain and for the twin.
+
+Legend
+    B       bytes of the whole state: 14 a parameter (bf16 parameter, fp32 master and two moments)
+    n, N    GPUs and hosts of the job
+    Lam     failures that only the store mends, per second
+
+A host keeps its own state in its memory, and the copy of another host's (Gemini, SOSP 2023). Hosts
+that stay take theirs over PCIe; one that steps in gets it from the keeper over its NICs.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gigafactory.control.config import Prices
+from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
+from gigafactory.cost.parameters import count_parameters
+from gigafactory.cost.reliability import daly_interval_s, job_mtbf_s
+from gigafactory.cost.tiers import tier_intervals_s
+from gigafactory.describe.faults import FaultClass, Scope
+from gigafactory.describe.layout import Layout
+from gigafactory.describe.policy import Recovery
+from gigafactory.describe.study import Study
+from gigafactory.units import HOUR_S
+
+#: A store that nothing is known to need is written to this often all the same: what nobody foresaw
+#: would cost as much again. An assumption.
+LONGEST_INTERVAL_S = 4 * HOUR_S
+#: Copies may take this share of a host's memory.
+_MEMORY_SHARE = 0.5
+_NEVER_S = 1e12
+
+
+def prices_of(
+    study: Study, *, layout: Layout | None, num_gpus: int, step_s: float, recovery: Recovery
+) -> Prices:
+    """The prices of the job of ``study`` on ``num_gpus``; ``recovery``: what it is able to.
+
+    Without a layout, or where its replicas do not fill whole hosts, all hosts are one replica.
+    """
+    host, faults, policy = study.cluster.host, study.faults, study.policy
+    num_hosts = -(-num_gpus // host.num_gpus)
+    replica_hosts, num_replicas = _replicas(layout, num_hosts=num_hosts, host_gpus=host.num_gpus)
+    has_peers = recovery is not Recovery.RESTART and _keeps_copies(study, num_hosts, step_s)
+    peer_s = _peer_restore_s(study, num_hosts=num_hosts)
+    warm_s = float(faults.warm_start_s(num_gpus))
+    return Prices(
+        recovery=recovery,
+        can_shrink=policy.shrink and num_replicas > 1,
+        num_replicas=num_replicas,
+        replica_hosts=replica_hosts,
+        min_replicas=max(1, math.ceil(policy.min_replicas_share * num_replicas)),
+        step_s=step_s,
+        mtbf_s=_mtbf_s(study, num_hosts),
+        cold_s=float(faults.start_s(num_gpus)),
+        warm_s=warm_s,
+        join_s=float(faults.warm_start_s(replica_hosts * host.num_gpus)) + peer_s,
+        drop_s=faults.warm_start_base_s,
+        restore_peer_s=peer_s,
+        restore_store_s=_state_bytes(study) / study.cluster.storage.read_bandwidth_bytes_per_s,
+        repair_s=faults.repair.mean_s,
+        peer_stride=(replica_hosts if num_replicas > 1 else 1) if has_peers else 0,
+        store_every_s=_store_every_s(study, num_gpus=num_gpus, has_peers=has_peers),
+        slow_from=policy.slow_from,
+    )
+
+
+def _replicas(layout: Layout | None, *, num_hosts: int, host_gpus: int) -> tuple[int, int]:
+    """(hosts of a replica, number of replicas)."""
+    if (
+        layout is None
+        or layout.replica_gpus % host_gpus
+        or num_hosts * host_gpus % (layout.replica_gpus)
+    ):
+        return num_hosts, 1
+    hosts = layout.replica_gpus // host_gpus
+    return hosts, num_hosts // hosts
+
+
+def _state_bytes(study: Study) -> float:
+    return CHECKPOINT_BYTES_PER_PARAMETER * count_parameters(study.model).total
+
+
+def _keeps_copies(study: Study, num_hosts: int, step_s: float) -> bool:
+    """Whether the policy wants copies, memory holds them, and a step hides their way."""
+    host = study.cluster.host
+    each_bytes = _state_bytes(study) / num_hosts
+    fits = 2.0 * each_bytes <= _MEMORY_SHARE * host.dram_bytes
+    nics = host.num_nics * host.nic_bandwidth_bytes_per_s
+    return study.policy.peer_copies and num_hosts > 1 and fits and each_bytes / nics < step_s
+
+
+def _peer_restore_s(study: Study, *, num_hosts: int) -> float:
+    host = study.cluster.host
+    each_bytes = _state_bytes(study) / num_hosts
+    nics = host.num_nics * host.nic_bandwidth_bytes_per_s
+    efficiency = study.cluster.fabric.bandwidth_efficiency
+    links = host.num_gpus * host.host_link_bandwidth_bytes_per_s
+    return each_bytes / (nics * efficiency) + each_bytes / links
+
+
+def _mtbf_s(study: Study, num_hosts: int) -> float:
+    faults = study.faults
+    found = job_mtbf_s(
+        num_hosts, host_rate_per_s=faults.rate_per_host_s, job_rate_per_s=faults.job_rate_per_s
+    )
+    return min(float(found), _NEVER_S)
+
+
+def _store_every_s(study: Study, *, num_gpus: int, has_peers: bool) -> float:
+    """What the study fixes, else Young/Daly by the failures that only the store mends."""
+    if study.policy.checkpoint_interval_s is not None:
+        return study.policy.checkpoint_interval_s
+    blocking_s, num_hosts = float(stall_s(num_gpus)), -(-num_gpus // study.cluster.host.num_gpus)
+    if not has_peers:
+        return float(daly_interval_s(blocking_s, mtbf_s=_mtbf_s(study, num_hosts)))
+    every_s = float(tier_intervals_s(blocking_s, rate_per_s=_store_rate_per_s(study, num_hosts)))
+    return min(every_s, LONGEST_INTERVAL_S)
+
+
+def _store_rate_per_s(study: Study, num_hosts: int) -> float:
+    """Corruption, which taints every copy, and a keeper lost while the one it keeps is."""
+    faults = study.faults
+    hosts = [cause for cause in faults.causes if cause.scope is Scope.HOST]
+    tainted = sum(c.rate_per_s for c in hosts if c.fault is FaultClass.CORRUPTION) * num_hosts
+    lost = sum(c.rate_per_s for c in hosts if c.fault in (FaultClass.HOST, FaultClass.NETWORK))
+    return tainted + num_hosts * lost * 2.0 * lost * HOUR_S

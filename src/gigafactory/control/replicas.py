@@ -1,0 +1,158 @@
+"""Replica groups: the others go on while one is dropped, filled, started and taken in again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gigafactory.control.actions import DropReplicas, JoinReplica
+from gigafactory.control.choices import may_drop
+from gigafactory.control.fleet import Condition
+from gigafactory.control.state import EXPLAINED, Break, Replica, Slot, State
+from gigafactory.control.states import Membership, Move, Phase
+
+_TRAINS = frozenset({Phase.RUNNING, Phase.DRAINING})
+
+
+def harm(state: State, hosts: Iterable[int], why: Break, words: str) -> None:
+    """Something that stops these hosts' replicas; the whole gang, where it cannot go on without."""
+    gang, fleet = state.gang, state.fleet
+    replicas = {state.replica_of(fleet.seat_of[h]) for h in hosts if h in fleet.seat_of}
+    training = replicas - {
+        n for n, r in gang.replicas.items() if r.membership is not Membership.TRAINING
+    }
+    lost = training | {n for n in gang.hurt if _membership(state, n) is Membership.TRAINING}
+    if state.phase not in _TRAINS or (training and not may_drop(state, len(lost))):
+        state.break_gang(why, words)
+        return
+    for number in replicas:
+        if _membership(state, number) is Membership.JOINING:
+            join_failed(state, number, words)
+        elif number in training:
+            gang.hurt.setdefault(number, (why, words))
+
+
+def joined(state: State, number: int, incarnation: int) -> bool:
+    """The replica trains again; False where nobody waits for this."""
+    replica = state.gang.replicas.get(number)
+    if replica is None or replica.incarnation != incarnation or not replica.move(Move.READY):
+        return False
+    replica.num_failures, replica.seated = 0, ()
+    state.gang.moved_at_s = state.now_s
+    return True
+
+
+def join_failed(state: State, number: int, reason: str) -> None:
+    """Its start failed: its processes end, and it is tried again, so many times."""
+    replica = state.gang.replicas[number]
+    if not replica.move(Move.FAIL):
+        return
+    replica.num_failures += 1
+    replica.since_s = state.now_s
+    if replica.num_failures >= state.config.max_restarts_without_progress:
+        state.break_gang(Break.REPLICA_STUCK, f"replica {number}: {reason}")
+    else:
+        _ask_drop(state, (number,))
+
+
+def mind_replicas(state: State) -> None:
+    """Drop those that are hurt, and take in those whose seats are filled."""
+    gang = state.gang
+    if gang.broken is not None or state.phase not in _TRAINS:
+        return
+    if gang.hurt:
+        _drop(state)
+    if gang.broken is None and gang.replicas and state.phase is Phase.RUNNING:
+        _gather_hosts(state)
+        for number, replica in gang.replicas.items():
+            if replica.membership is Membership.OUT:
+                _take_in(state, number, replica)
+
+
+def expire_joins(state: State) -> None:
+    """A replica that joins for longer than the ladder permits has failed."""
+    limit_s = state.config.ladder.join_s
+    for number, replica in list(state.gang.replicas.items()):
+        is_late = state.now_s >= replica.since_s + limit_s
+        if replica.membership is Membership.JOINING and is_late:
+            join_failed(state, number, "it did not join in time")
+
+
+def _membership(state: State, number: int) -> Membership:
+    replica = state.gang.replicas.get(number)
+    return replica.membership if replica else Membership.TRAINING
+
+
+def _drop(state: State) -> None:
+    gang = state.gang
+    hurt = [n for n in sorted(gang.hurt) if _membership(state, n) is Membership.TRAINING]
+    why, words = next(iter(gang.hurt.values()))
+    if any(cause not in EXPLAINED for cause, _ in gang.hurt.values()):
+        state.progress.num_restarts += 1
+    limit = state.config.max_restarts_without_progress
+    if state.progress.num_restarts > limit or not may_drop(state, len(hurt)):
+        state.break_gang(why, words)
+        gang.hurt.clear()
+        return
+    gang.hurt.clear()
+    for number in hurt:
+        replica = gang.replicas.setdefault(number, Replica())
+        replica.move(Move.DROP)
+        replica.since_s = state.now_s
+    _ask_drop(state, tuple(hurt))
+
+
+def _ask_drop(state: State, numbers: tuple[int, ...]) -> None:
+    gang = state.gang
+    gang.drop_token = state.token()
+    # the others stand still until they have parted from it, and then speak
+    gang.moved_at_s, gang.lease_until_s = state.now_s, 0.0
+    state.ask(DropReplicas(token=gang.drop_token, replicas=numbers), Slot.DROP)
+
+
+def _gather_hosts(state: State) -> None:
+    """Where spares do not fill every replica that is out, the last of them gives its hosts."""
+    fleet = state.fleet
+    out = [n for n, r in state.gang.replicas.items() if r.membership is Membership.OUT]
+    vacant = [seat for n in out for seat in state.seats_of(n) if seat not in _taken(state, n)]
+    if len(out) > 1 and len(vacant) > len(fleet.usable_spares()):
+        fleet.clear(state.seats_of(max(out)))
+
+
+def _taken(state: State, number: int) -> set[int]:
+    """Seats of the replica that a host holds."""
+    fleet = state.fleet
+    return {seat for seat in state.seats_of(number) if fleet.seat_of.get(fleet.seats[seat]) == seat}
+
+
+def _take_in(state: State, number: int, replica: Replica) -> None:
+    fleet = state.fleet
+    taken = _taken(state, number)
+    vacant = [seat for seat in state.seats_of(number) if seat not in taken]
+    if any(_is_open(state, fleet.seats[seat]) for seat in taken):
+        return
+    if len(vacant) > len(fleet.usable_spares()):
+        return
+    seated = fleet.fill(vacant) if vacant else ()
+    replica.move(Move.JOIN)
+    replica.since_s, replica.seated = state.now_s, seated
+    for seat in taken:
+        if fleet.conditions.get(fleet.seats[seat]) in (Condition.SUSPECT, Condition.HUNG):
+            fleet.settle(fleet.seats[seat])
+            fleet.ease(fleet.seats[seat])
+    token = state.token()
+    replica.incarnation = token.attempt
+    state.out.append(JoinReplica(token=token, replica=number, seated=seated))
+
+
+def _is_open(state: State, host: int) -> bool:
+    """Whether the fate of a host is not settled yet."""
+    fleet = state.fleet
+    if host in fleet.casualties or host in fleet.cuts:
+        return True
+    known = fleet.conditions.get(host)
+    if known is Condition.UNREACHABLE:
+        return True
+    enquiry = fleet.enquiries.get(host)
+    if known is not Condition.HUNG or enquiry is None:
+        return False
+    return enquiry.num_probes <= state.config.max_probes and enquiry.alive is not True

@@ -1,0 +1,119 @@
+"""The start of the next generation: who sits where, how it comes to life, what it restores."""
+
+from __future__ import annotations
+
+import math
+
+from gigafactory.control.actions import Start, StartGang, Tier
+from gigafactory.control.choices import num_seats
+from gigafactory.control.fleet import Condition
+from gigafactory.control.state import EXPLAINED, Break, Gang, Slot, State
+from gigafactory.control.states import Turn
+from gigafactory.describe.policy import Recovery
+
+#: After so many starts in a row without a step, processes are no longer kept; then copies in
+#: memory are no longer trusted, then those on the hosts' disks.
+COLD_FROM, NO_PEER_FROM, NO_LOCAL_FROM = 2, 2, 3
+
+
+def counts(state: State) -> bool:
+    """Whether the next start is an attempt after a failure that nothing explains."""
+    return state.gang.broken is not None and state.gang.broken not in EXPLAINED
+
+
+def may_start_from(state: State) -> list[tuple[Tier, int]]:
+    """Where a restore may come from now: the nearest tier of the newest step comes first."""
+    is_out = math.isinf(state.storage)
+    found = [
+        (tier, step)
+        for tier, step in state.progress.in_tiers()
+        if not (tier is Tier.STORE and is_out)
+    ]
+    return sorted(found, key=lambda place: -place[1])
+
+
+def start(state: State) -> None:
+    """Spares on vacant seats, the newest checkpoint that survived, processes kept if they may."""
+    fleet = state.fleet
+    _count(state)
+    seated, is_resized = _take_seats(state)
+    places = may_start_from(state)
+    tier, step = places[0] if places else (Tier.STORE, None)
+    how = _how(state)
+    state.progress.unconfirmed = []
+    _let_off(state)
+    state.suspicion = state.replay = None
+    state.gang = Gang(
+        generation=state.gang.generation + 1,
+        restored_step=step or 0,
+        step=step or 0,
+        started_at_s=state.now_s,
+        moved_at_s=state.now_s,
+        how=how,
+        tier=tier,
+    )
+    state.turn(Turn.START)
+    token = state.gang.start_token = state.token()
+    state.open.clear()
+    is_new = not state.has_started or is_resized
+    action = StartGang(
+        token=token, hosts=fleet.hosts(), step=step, seated=None if is_new else seated, how=how,
+        tier=tier,
+    )  # fmt: skip
+    state.ask(action, Slot.GANG)
+    state.has_started = True
+
+
+def error_of(gang: Gang) -> tuple[str, int] | None:
+    """The exception that ended the gang and the step it was at; None: it ended otherwise."""
+    return gang.last_exit if gang.broken is Break.PROCESS_EXIT else None
+
+
+def note_error(state: State) -> None:
+    """The same exception at the same step, twice from cold: it will come again."""
+    error, gang = error_of(state.gang), state.gang
+    is_again = error is not None and error[0] != "" and error == state.last_error
+    state.is_deterministic = is_again and gang.how is Start.COLD
+    state.last_error = error if gang.how is Start.COLD or not is_again else state.last_error
+
+
+def _count(state: State) -> None:
+    if counts(state):
+        state.progress.num_restarts += 1
+    if not state.gang.has_stepped and state.has_started and counts(state):
+        state.num_failed_starts += 1
+    if state.num_failed_starts >= NO_PEER_FROM:
+        state.progress.forget_tier(Tier.PEER)
+    if state.num_failed_starts >= NO_LOCAL_FROM:
+        state.progress.forget_tier(Tier.LOCAL)
+
+
+def _take_seats(state: State) -> tuple[tuple[tuple[int, int], ...], bool]:
+    """(seats that changed, whether there are more or fewer than before)."""
+    fleet, progress = state.fleet, state.progress
+    if fleet.lost_seats:
+        stride = state.config.prices.peer_stride
+        # until the next copies are made: whoever steps in keeps nothing for anybody yet
+        progress.lose_near(fleet.lost_seats, num_seats=len(fleet.seats), stride=stride)
+    is_resized = fleet.resize(num_seats(state) or len(fleet.seats))
+    if is_resized:
+        # shards change hosts, and a disk serves its own host alone
+        progress.forget_tier(Tier.LOCAL)
+    return fleet.fill(), is_resized
+
+
+def _how(state: State) -> Start:
+    """Kept processes are worth nothing where they fail to start, or nobody saw them stop."""
+    gang, recovery = state.gang, state.config.prices.recovery
+    is_kept = state.has_started and gang.stop_how is Start.WARM and gang.is_gone
+    if recovery is Recovery.RESTART or not is_kept or state.num_failed_starts >= COLD_FROM:
+        return Start.COLD
+    return Start.WARM
+
+
+def _let_off(state: State) -> None:
+    """Hosts that hung and were not condemned get another chance."""
+    fleet = state.fleet
+    for host in [h for h, known in fleet.conditions.items() if known is Condition.HUNG]:
+        fleet.settle(host)
+        fleet.ease(host, Condition.SUSPECT)

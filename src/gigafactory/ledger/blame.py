@@ -1,0 +1,179 @@
+"""Which causes cost what.
+
+An interruption belongs to the fault that struck when computing ended; else to the last fault of a
+host that the brain was told of just before; and to `NO_FAULT` where there is none (a false alarm).
+All that is lost until the gang computes again, rework included, is booked to it; work with fewer
+replicas to the last interruption, work held up to the last cause that slows. So what is blamed and
+the upkeep (start, checkpoints, maintenance) add up to all that was not productive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gigafactory.control import events as ev
+from gigafactory.describe.faults import FaultClass
+from gigafactory.ledger.entries import WORKING, Bucket, BucketFrom, Entry, EventSeen, FaultStruck
+from gigafactory.ledger.fold import Tally
+
+NO_FAULT = "false alarm"
+UNKNOWN_SLOW = "stragglers"
+PLANNED = "maintenance"
+#: Nobody's fault: these stand under their own name.
+UPKEEP = (Bucket.INIT, Bucket.DATA_WAIT, Bucket.CHECKPOINT, Bucket.PLANNED, Bucket.OTHER)
+_NO_STOP = {Bucket.INIT, Bucket.OTHER}
+_NOT_LOST = {Bucket.PRODUCTIVE, Bucket.IDLE_SPARE}
+_DRAINED = {FaultClass.PLANNED.value, FaultClass.FAILING.value}
+_SLOWING = {FaultClass.SLOW.value, FaultClass.CAPACITY.value, FaultClass.STORAGE.value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blamed:
+    """What one cause did to the campaign."""
+
+    cause: str
+    num_faults: int
+    """Times it struck, whether or not training noticed."""
+    num_interruptions: int
+    num_stops: int
+    """Interruptions, and stops that were announced."""
+    down_s: float
+    """Training stood still, all stops together."""
+    lost_gpu_s: float
+    """Of the training allocation: standing still, work done again, work held up."""
+
+
+@dataclass(slots=True)
+class _Sum:
+    num_faults: int = 0
+    num_interruptions: int = 0
+    num_stops: int = 0
+    down_s: float = 0.0
+    lost_gpu_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Blame:
+    """Takes the entries of a campaign one by one; its own tally shows what each one moved."""
+
+    tally: Tally = field(default_factory=Tally)
+    _sums: dict[str, _Sum] = field(default_factory=dict)
+    _upkeep: dict[Bucket, float] = field(default_factory=lambda: dict.fromkeys(UPKEEP, 0.0))
+    _seen: dict[Bucket, float] = field(default_factory=lambda: dict.fromkeys(Bucket, 0.0))
+    _struck: FaultStruck | None = None
+    _struck_s: float = -1.0
+    _cause_of: dict[int, str] = field(default_factory=dict)
+    """Host -> its last fault."""
+    _told: str | None = None
+    """Cause of the last bad news, until training goes on."""
+    _culprit: str = NO_FAULT
+    _planned: str = PLANNED
+    _slowing: str = UNKNOWN_SLOW
+    _down_since_s: float | None = None
+    _is_planned: bool = False
+
+    def take(self, entry: Entry) -> None:
+        """One more entry; the first is `Opened`."""
+        was_working = self.tally.bucket in WORKING
+        if self.tally.opened is not None:
+            self._book(entry.at_s)
+        match entry.content:
+            case FaultStruck() as fault:
+                self._strike(fault, entry.at_s)
+            case EventSeen(event=event):
+                self._listen(event)
+            case BucketFrom(bucket=bucket) if was_working and bucket not in WORKING:
+                self._begin(bucket, entry.at_s)
+            case BucketFrom(bucket=bucket) if bucket in WORKING and not was_working:
+                self._end(entry.at_s)
+        self.tally.write(entry.content, at_s=entry.at_s)
+        self._book(entry.at_s)
+
+    def causes(self) -> tuple[Blamed, ...]:
+        """Most expensive first."""
+        found = (
+            Blamed(
+                cause=cause,
+                num_faults=one.num_faults,
+                num_interruptions=one.num_interruptions,
+                num_stops=one.num_stops,
+                down_s=one.down_s,
+                lost_gpu_s=one.lost_gpu_s,
+            )
+            for cause, one in self._sums.items()
+        )
+        return tuple(sorted(found, key=lambda one: (-one.lost_gpu_s, one.cause)))
+
+    def upkeep_gpu_s(self) -> dict[str, float]:
+        """Bucket -> GPU-seconds that are nobody's fault."""
+        return {bucket.value: gpu_s for bucket, gpu_s in self._upkeep.items() if gpu_s > 0}
+
+    def _sum(self, cause: str) -> _Sum:
+        return self._sums.setdefault(cause, _Sum())
+
+    def _strike(self, fault: FaultStruck, at_s: float) -> None:
+        self._sum(fault.cause).num_faults += 1
+        self._struck, self._struck_s = fault, at_s
+        self._cause_of.update(dict.fromkeys(fault.hosts, fault.cause))
+        if fault.fault in _SLOWING:
+            self._slowing = fault.cause
+        elif fault.fault in _DRAINED:
+            self._planned = fault.cause
+
+    def _listen(self, told: ev.Event) -> None:
+        if not isinstance(told, _BAD_NEWS):
+            return
+        if isinstance(told, ev.HostsDied | ev.HostFailing | ev.LinksDown):
+            self._told = told.cause
+            return
+        hosts = told.hosts if isinstance(told, ev.HangSuspected | ev.Replayed) else (told.host,)
+        self._told = next((self._cause_of[h] for h in hosts if h in self._cause_of), self._told)
+
+    def _begin(self, bucket: Bucket, at_s: float) -> None:
+        """Computing ends; announced maintenance is no interruption."""
+        if self._struck is not None and self._struck_s == at_s:
+            self._culprit = self._struck.cause
+        elif bucket is Bucket.PLANNED:
+            self._culprit = self._told or self._planned
+        else:
+            self._culprit = self._told or NO_FAULT
+        self._down_since_s = None if bucket in _NO_STOP else at_s
+        self._is_planned = bucket is Bucket.PLANNED
+
+    def _end(self, at_s: float) -> None:
+        if self._down_since_s is not None:
+            one = self._sum(self._culprit)
+            one.num_stops += 1
+            one.num_interruptions += not self._is_planned
+            one.down_s += at_s - self._down_since_s
+        self._down_since_s = self._told = None
+
+    def _book(self, at_s: float) -> None:
+        """Whatever the last entry moved into a bucket that is not productive."""
+        for bucket, gpu_s in self.tally.spent_gpu_s(at_s=at_s).items():
+            more = gpu_s - self._seen[bucket]
+            if more and bucket not in _NOT_LOST:
+                self._charge(bucket, more)
+            self._seen[bucket] = gpu_s
+
+    def _charge(self, bucket: Bucket, gpu_s: float) -> None:
+        if bucket in self._upkeep:
+            self._upkeep[bucket] += gpu_s
+        elif bucket is Bucket.STRAGGLER:
+            self._sum(self._slowing).lost_gpu_s += gpu_s
+        else:
+            self._sum(self._culprit).lost_gpu_s += gpu_s
+
+
+_BAD_NEWS = (
+    ev.HostsDied,
+    ev.HostFailing,
+    ev.LinksDown,
+    ev.HostUnreachable,
+    ev.RankExited,
+    ev.HangSuspected,
+    ev.HostSlow,
+    ev.Replayed,
+    ev.CorruptionFound,
+    ev.MaintenanceAnnounced,
+)

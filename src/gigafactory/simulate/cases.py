@@ -1,0 +1,219 @@
+"""The cases of the swarm: what is drawn for a seed, and how it becomes a study.
+
+Swarm testing (Groce et al., ISSTA 2012): instead of one configuration with everything in it, each
+run draws which kinds of trouble exist at all, how often they come and what the factory is like. So
+rare combinations meet that an average configuration would drown.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gigafactory.describe.faults import Cause, FaultClass, Faults, Repair
+from gigafactory.describe.policy import Policy
+from gigafactory.describe.study import Campaign, Study
+from gigafactory.simulate.gang import Cadence
+from gigafactory.simulate.rng import stream
+from gigafactory.simulate.workload import Workload
+from gigafactory.units import DAY_S, HOUR_S
+
+#: What the published fleets lose, interruptions a host and day (arXiv:2410.21680, RSC-1).
+BASE_RATE_PER_HOST_DAY = 6.5e-3
+#: Faults of one run on average; a fleet that fails more often is followed for fewer days.
+MAX_STRIKES = 1500
+CAMPAIGN_DAYS = 54.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One run of the swarm, complete: the same case always takes the same course."""
+
+    seed: int
+    num_hosts: int
+    """That train; spares come on top."""
+    num_spares: int
+    days: float
+    causes: tuple[tuple[str, float, float], ...]
+    """(fault class, strikes a host and day, seconds until it is seen)."""
+    job_rate_per_day: float = 0.0
+    batch_share: float = 0.0
+    batch_hosts: int = 8
+    false_alarm_share: float = 0.0
+    repair_median_s: float = 3600.0
+    repair_mean_s: float = 3600.0
+    step_s: float = 10.0
+    checkpoint_steps: int = 30
+    start_s: float = 100.0
+    policy: dict[str, Any] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
+    strikes: tuple[int, ...] | None = None
+    """Numbers of the faults that happen; None: all."""
+    messages: tuple[int, ...] | None = None
+    """Numbers of the messages that may be disturbed; None: all."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; `case_from_json` is the inverse."""
+        return asdict(self)
+
+
+def case_from_json(source: dict[str, Any]) -> Case:
+    """The inverse of `Case.to_json`."""
+    tuples = {name: _tuple(source[name]) for name in ("strikes", "messages")}
+    causes = tuple((name, rate, detect_s) for name, rate, detect_s in source["causes"])
+    return Case(**{**source, **tuples, "causes": causes})
+
+
+def _tuple(numbers: list[int] | None) -> tuple[int, ...] | None:
+    return None if numbers is None else tuple(numbers)
+
+
+# -- drawing ---------------------------------------------------------------------------------
+
+_HOSTS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 512, 2048, 12500)
+#: Troubles that a case may have, besides a controller that dies.
+NOISES = ("lost", "doubled", "late", "stale", "skewed")
+
+
+def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN_DAYS) -> Case:
+    """The case of ``seed``; ``num_hosts`` fixes the size, which is drawn as well otherwise."""
+    dice = stream("swarm", seed=seed)
+    size = int(dice.choice(_HOSTS))
+    hosts = size if num_hosts is None else num_hosts
+    causes = _draw_causes(dice)
+    rate_per_day = hosts * sum(rate for _, rate, _ in causes)
+    alarms = min(0.9, _sometimes(dice, 0.01, 0.9))
+    repair_median_s = _between(dice, 300.0, DAY_S)
+    return Case(
+        seed=seed,
+        num_hosts=hosts,
+        num_spares=_draw_spares(dice, num_hosts=hosts),
+        days=min(days, max(1.0, MAX_STRIKES / max(rate_per_day / (1.0 - alarms), 1e-9))),
+        causes=causes,
+        job_rate_per_day=_sometimes(dice, 0.1, 20.0),
+        batch_share=_sometimes(dice, 0.01, 0.9),
+        batch_hosts=int(dice.choice((2, 4, 8, 32))),
+        false_alarm_share=alarms,
+        repair_median_s=repair_median_s,
+        repair_mean_s=repair_median_s * _between(dice, 1.0, 8.0),
+        step_s=_between(dice, 1.0, 30.0),
+        checkpoint_steps=int(dice.integers(3, 200)),
+        start_s=_between(dice, 10.0, 250.0),
+        policy=_draw_policy(dice),
+        noise=_draw_noise(dice),
+    )
+
+
+def _between(dice: np.random.Generator, low: float, high: float) -> float:
+    """Evenly over the orders of magnitude."""
+    return float(math.exp(dice.uniform(math.log(low), math.log(high))))
+
+
+def _sometimes(dice: np.random.Generator, low: float, high: float) -> float:
+    """Nothing in half of the cases. Draws the same number of dice either way."""
+    found = _between(dice, low, high)
+    return found if dice.random() < 0.5 else 0.0
+
+
+def _draw_spares(dice: np.random.Generator, *, num_hosts: int) -> int:
+    share = float(dice.choice((0.0, 0.005, 0.02, 0.1, 0.5)))
+    return round(share * num_hosts) + int(dice.integers(0, 3))
+
+
+def _draw_causes(dice: np.random.Generator) -> tuple[tuple[str, float, float], ...]:
+    """Each class of faults is there or not; all of them at once in one case of eight."""
+    everything = dice.random() < 0.125
+    harsh = _between(dice, 0.3, 300.0)
+    causes = []
+    for fault in FaultClass:
+        share, detect_s, is_on = dice.random(), _between(dice, 0.5, 900.0), dice.random() < 0.5
+        rate = BASE_RATE_PER_HOST_DAY * harsh * share
+        if is_on or everything:
+            causes.append((fault.value, float(rate), detect_s))
+    return tuple(causes)
+
+
+def _draw_policy(dice: np.random.Generator) -> dict[str, Any]:
+    heartbeat_s = _between(dice, 2.0, 60.0)
+    return {
+        "heartbeat_timeout_s": heartbeat_s,
+        "progress_timeout_s": heartbeat_s * _between(dice, 4.0, 60.0),
+        "start_timeout_s": _between(dice, 600.0, 3600.0),
+        "max_restarts_without_progress": int(dice.integers(1, 8)),
+        "max_evictions_per_h": int(dice.choice((2, 5, 30, 100))),
+    }
+
+
+def _draw_noise(dice: np.random.Generator) -> dict[str, float]:
+    drawn = {name: min(0.15, _sometimes(dice, 0.001, 0.15)) for name in NOISES}
+    drawn["crashed"] = _sometimes(dice, 0.0005, 0.02)
+    drawn |= {
+        "late_s": _between(dice, 0.5, 60.0),
+        "stale_s": _between(dice, 10.0, 4 * HOUR_S),
+        "skew_s": _between(dice, 0.01, 30.0),
+        "down_s": _between(dice, 1.0, 120.0),
+    }
+    is_quiet = dice.random() < 0.25
+    return {} if is_quiet else drawn
+
+
+# -- a case as a study -----------------------------------------------------------------------
+
+
+def study_of(case: Case, *, base: Study) -> Study:
+    """``base`` (whose money, host and model matter little here) with the traits of ``case``."""
+    hosts = {
+        "num_hosts": case.num_hosts + case.num_spares,
+        "num_spare_hosts": case.num_spares,
+    }
+    return base.model_copy(
+        update={
+            "cluster": base.cluster.model_copy(update=hosts),
+            "faults": _faults(case),
+            "policy": Policy(**case.policy),
+            "campaign": Campaign(duration_s=case.days * DAY_S),
+        }
+    )
+
+
+def _faults(case: Case) -> Faults:
+    return Faults(
+        name="swarm",
+        causes=tuple(
+            Cause(
+                name=fault,
+                fault=FaultClass(fault),
+                rate_per_s=rate / DAY_S,
+                detect_s=detect_s,
+                source="drawn",
+            )
+            for fault, rate, detect_s in case.causes
+        ),
+        job_rate_per_s=case.job_rate_per_day / DAY_S,
+        repair=Repair(median_s=case.repair_median_s, mean_s=case.repair_mean_s, source="drawn"),
+        batch_share=case.batch_share,
+        batch_hosts=case.batch_hosts,
+        false_alarm_share=case.false_alarm_share,
+        source="drawn",
+    )
+
+
+def workload_of_case(case: Case, *, base: Study) -> Workload:
+    """A job that never ends on the hosts of ``case``, with its rhythm."""
+    num_gpus = case.num_hosts * base.cluster.host.num_gpus
+    write_s = 0.5 * case.step_s * case.checkpoint_steps
+    return Workload(
+        cadence=Cadence(case.step_s, case.checkpoint_steps, 0.1 * case.step_s, write_s),
+        num_steps=10**9,
+        num_gpus=num_gpus,
+        host_gpus=base.cluster.host.num_gpus,
+        start_s=case.start_s,
+        restore_s=0.2 * case.start_s,
+        flops_per_step=0.4 * 989.4e12 * case.step_s * num_gpus,
+        tokens_per_step=2**20,
+        checkpoint_bytes=1e12,
+        peak_flops_per_s=989.4e12,
+    )

@@ -1,0 +1,376 @@
+"""What must never happen, whatever breaks: the laws of the brain, checked while it works.
+
+`Laws` sees every event that reaches the controller, every action it asks for, and the ground truth
+that the controller cannot see. It keeps its own small account of what was told, written from the
+rules and not from the controller, and notes each breach as a `Violation`. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from gigafactory.control import actions as act
+from gigafactory.control import events as ev
+from gigafactory.control.config import ControlConfig
+from gigafactory.control.fence import Admission
+from gigafactory.units import HOUR_S
+
+
+class Law(StrEnum):
+    """One sentence each; `Violation.words` says who broke it and how."""
+
+    ONE_GENERATION = "a generation starts when the one before it is gone or fenced off"
+    TOKENS_RISE = "every new action carries a higher token than all before it"
+    SEATS_ARE_HOSTS = "a gang starts on different hosts of the allocation, none of them lost"
+    EVICTION_HAS_A_REASON = "a host is evicted when it is lost, or when somebody said so"
+    HEALTHY_JOB_LIVES = "a healthy gang is not stopped because nothing is heard of it"
+    NEWEST_GOOD_STEP = "a gang restores the newest checkpoint that is complete, good and there"
+    EVICTIONS_BOUNDED = "incidents with evictions an hour stay within the limit"
+    RESTARTS_BOUNDED = "unexplained restarts without progress stay within the limit"
+    ACTIONS_BOUNDED = "the controller asks for no more than what it hears gives reason for"
+    ONE_INCIDENT = "hosts lost together leave together"
+    BUCKETS_ADD_UP = "every GPU-second of the allocation is in one bucket, under 1 % in other"
+    SAME_AGAIN = "the book fed to a new controller gives the same actions"
+    LIVES_ON = "once faults stop it runs again, or ends with a reason, within a computed time"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A law was broken."""
+
+    law: Law
+    at_s: float
+    words: str
+
+    def text(self) -> str:
+        """One line for people."""
+        return f"{self.at_s:.1f} s: {self.law.name}: {self.law.value}; {self.words}"
+
+
+class Truth(Protocol):
+    """What is, whether or not anybody knows."""
+
+    def is_fit(self, host: int) -> bool:
+        """The host could train."""
+
+    def trains(self, generation: int) -> bool:
+        """The gang of this generation computes steps at this moment."""
+
+
+#: After one of these about the gang, or about hosts in it, ending it has a cause.
+_BAD_NEWS = (
+    ev.HostsDied,
+    ev.RankExited,
+    ev.GangStopped,
+    ev.HangSuspected,
+    ev.CorruptionFound,
+    ev.CheckpointLost,
+    ev.ActionFailed,
+    ev.LinksDown,
+    ev.ReplicaLost,
+    ev.StopRequested,
+    ev.HostRepaired,
+)
+#: Evidence that explains why a gang ended; a start after it is no failed attempt.
+_EXPLAINS = (
+    ev.HostsDied,
+    ev.CorruptionFound,
+    ev.CheckpointLost,
+    ev.MaintenanceAnnounced,
+    ev.LinksDown,
+    ev.HostFailing,
+    ev.HostSlow,
+    ev.HostRepaired,
+    ev.StopRequested,
+    ev.WitnessSpoke,
+    ev.Replayed,
+)
+#: Requests for time, and what only a person reads.
+_QUIET = (act.WakeAt, act.Hold, act.Finish)
+
+
+class Account:
+    """Checkpoints as told: which are good, and what a start may restore."""
+
+    def __init__(self) -> None:
+        self.good: set[int] = set()
+        self.is_thinned = False
+        """Something was taken back, or the list may have been thinned out: below the newest
+        there may be gaps."""
+        self.furthest = -1
+        self.has_moved = False
+        """A commit beyond all earlier ones was told since this was last asked."""
+        self._waiting: set[int] = set()
+        self._good_step = 0
+        self._bad_step: int | None = None
+        self._restored = 0
+
+    def start(self, step: int | None) -> None:
+        """A generation goes on after ``step``."""
+        self._waiting.clear()
+        self._bad_step = None
+        self._good_step = self._restored = step or 0
+
+    def take_in(self, event: ev.Event, *, seated: set[int]) -> None:
+        """An event of the current generation, or one that belongs to none."""
+        match event:
+            case ev.Launched(committed_step=int(step)):
+                self._commit(step)
+            case ev.StepsDone() if event.finite and event.replicas_agree:
+                self._reach(event.step)
+            case ev.StepsDone(step=step) if step > self._restored:
+                self._bad_step = min(step, self._bad_step or step)
+                self._take_back(max(step - 1, self._restored))
+            case ev.CheckpointCommitted(step=step):
+                self._offer(step)
+            case ev.CheckpointLost(step=step, tier=act.Tier.STORE):
+                self.good.discard(step)
+                self.is_thinned = True
+            case ev.CorruptionFound(host=host, clean_step=clean):
+                if host in seated or self._good_step > clean or self._restored > clean:
+                    self._bad_step = min(clean + 1, self._bad_step or clean + 1)
+                    self._take_back(clean)
+
+    def _reach(self, step: int) -> None:
+        if self._bad_step is None or step < self._bad_step:
+            self._good_step = max(self._good_step, step)
+            for found in sorted(known for known in self._waiting if known <= self._good_step):
+                self._waiting.discard(found)
+                self._commit(found)
+
+    def _offer(self, step: int) -> None:
+        if self._bad_step is not None and step >= self._bad_step:
+            return
+        if step > self._good_step:
+            self._waiting.add(step)
+        else:
+            self._commit(step)
+
+    def _commit(self, step: int) -> None:
+        self.good.add(step)
+        if step > self.furthest:
+            self.furthest, self.has_moved = step, True
+
+    def _take_back(self, beyond: int) -> None:
+        self.good = {step for step in self.good if step <= beyond}
+        self._waiting = {step for step in self._waiting if step <= beyond}
+        self._good_step = min(self._good_step, beyond)
+        self.furthest = min(self.furthest, beyond)
+        self.is_thinned = True
+
+    def fault_of(self, step: int | None) -> str | None:
+        """Why a start must not restore ``step`` from the store; None: it may."""
+        newest = max(self.good, default=None)
+        if step == newest:
+            return None
+        if step is not None and step not in self.good:
+            return f"step {step} was never told complete and good, or was taken back"
+        if self.is_thinned and step is not None:
+            return None
+        return f"it restores step {step}, and step {newest} is good"
+
+
+class Laws:
+    """Observes one campaign; ``broken`` holds what it found, first things first."""
+
+    def __init__(self, config: ControlConfig, *, truth: Truth) -> None:
+        self.broken: list[Violation] = []
+        self._config = config
+        self._truth = truth
+        self._now_s = 0.0
+        self._account = Account()
+        self._generation = 0
+        self._seated: set[int] = set()
+        self._newest_token: act.Token | None = None
+        self._past_tokens: set[act.Token] = set()
+        self._num_stops = 0
+        self._is_gone = True
+        self._has_cause = False
+        self._is_explained = True
+        self._num_starts = 0
+        self._evidence: dict[int, str] = {}
+        self._accused: dict[int, int] = {}
+        self._lost: set[int] = set()
+        self._leaving: set[int] = set()
+        self._incidents_s: deque[float] = deque()
+        self._incident_until_s = -1.0
+        self._hour = -1
+        self._num_heard = self._num_asked = 0
+
+    def _breach(self, law: Law, words: str) -> None:
+        self.broken.append(Violation(law, self._now_s, words))
+
+    # -- what the wire shows -----------------------------------------------------------------
+
+    def heard(self, event: ev.Event, actions: list[act.Action], *, now_s: float) -> None:
+        """One turn of the controller."""
+        self._now_s = now_s
+        self._take_in(event)
+        self._bound_actions(event, actions)
+        for action in actions:
+            self._check_token(action, is_back=isinstance(event, (ev.Reattached, ev.ActionFailed)))
+            match action:
+                case act.StartGang():
+                    self._check_start(action)
+                case act.StopGang():
+                    self._check_stop(action)
+                case act.EvictHosts():
+                    self._check_eviction(action)
+        if isinstance(event, ev.HostsDied):
+            self._check_incident(event, actions)
+
+    def reached(self, action: act.Action, admission: Admission, *, now_s: float) -> None:
+        """An action came to its executor; the fence has judged it already."""
+
+    # -- evidence ----------------------------------------------------------------------------
+
+    def _take_in(self, event: ev.Event) -> None:
+        generation = getattr(event, "generation", None)
+        is_stale = generation is not None and generation != self._generation
+        if is_stale and not isinstance(event, (ev.Launched, ev.CorruptionFound)):
+            return
+        self._account.take_in(event, seated=self._seated)
+        if self._account.has_moved:
+            self._account.has_moved, self._num_starts = False, 0
+        if isinstance(event, _BAD_NEWS) or self._is_bad_step(event):
+            self._has_cause = True
+        if isinstance(event, _EXPLAINS):
+            self._is_explained = True
+        if isinstance(event, ev.GangStopped):
+            self._is_gone = True
+        if isinstance(event, ev.ResumeRequested):
+            self._num_starts = 0
+        if isinstance(event, ev.Launched):
+            self._generation = max(event.generation, 0)
+        self._note_hosts(event)
+
+    @staticmethod
+    def _is_bad_step(event: ev.Event) -> bool:
+        return isinstance(event, ev.StepsDone) and not (event.finite and event.replicas_agree)
+
+    def _note_hosts(self, event: ev.Event) -> None:
+        match event:
+            case ev.HostsDied(hosts=hosts):
+                self._lost |= set(hosts)
+                self._evidence |= dict.fromkeys(hosts, "said to be lost")
+            case ev.WitnessSpoke(host=host, alive=False):
+                self._evidence[host] = "a witness says it is dead"
+            case ev.LinksDown(hosts=hosts):
+                self._evidence |= dict.fromkeys(hosts, "its links are down")
+            case ev.MaintenanceAnnounced(host=host) | ev.HostFailing(host=host):
+                self._evidence[host] = "it is to leave"
+                self._leaving.add(host)
+            case ev.HostSlow(host=host, slowdown=slowdown) if slowdown > 1.0:
+                self._evidence[host] = "it is slow"
+                self._leaving.add(host)
+            case ev.CorruptionFound(host=host):
+                self._evidence[host] = "it computes wrong values"
+            case ev.Replayed(hosts=hosts):
+                self._evidence |= dict.fromkeys(hosts, "a replay named it")
+            case ev.HangSuspected(generation=generation, hosts=hosts):
+                self._accuse(generation, hosts)
+            case ev.HostRepaired(host=host):
+                self._lost.discard(host)
+                self._evidence.pop(host, None)
+                self._leaving.discard(host)
+
+    def _accuse(self, generation: int, hosts: tuple[int, ...]) -> None:
+        for host in hosts:
+            if self._accused.get(host, generation) != generation:
+                self._evidence[host] = "two generations hung at it"
+            self._accused[host] = generation
+
+    # -- what is asked for -------------------------------------------------------------------
+
+    def _check_token(self, action: act.Action, *, is_back: bool) -> None:
+        token = action.token
+        if self._newest_token is None or token > self._newest_token:
+            self._newest_token = token
+            self._past_tokens.add(token)
+        elif not (is_back and token in self._past_tokens):
+            self._breach(Law.TOKENS_RISE, f"{token} after {self._newest_token}")
+
+    def _check_start(self, action: act.StartGang) -> None:
+        if action.token.generation == self._generation:
+            return  # asked for again after a crash
+        if not self._is_gone and self._num_stops < self._config.max_stops:
+            self._breach(
+                Law.ONE_GENERATION,
+                f"generation {action.token.generation} starts after {self._num_stops} requests "
+                f"to stop {self._generation}",
+            )
+        self._check_seats(action)
+        if action.tier is act.Tier.STORE and (fault := self._account.fault_of(action.step)):
+            self._breach(Law.NEWEST_GOOD_STEP, fault)
+        self._count_start()
+        self._generation = action.token.generation
+        self._seated = set(action.hosts)
+        self._account.start(action.step)
+        self._is_gone, self._num_stops = False, 0
+        self._has_cause = self._is_explained = False
+
+    def _count_start(self) -> None:
+        self._num_starts = 0 if self._is_explained else self._num_starts + 1
+        if self._num_starts > self._config.max_restarts_without_progress + 1:
+            self._breach(Law.RESTARTS_BOUNDED, f"{self._num_starts} in succession")
+
+    def _check_seats(self, action: act.StartGang) -> None:
+        if len(set(action.hosts)) < len(action.hosts):
+            self._breach(Law.SEATS_ARE_HOSTS, "a host has two seats")
+        if lost := self._lost.intersection(action.hosts):
+            self._breach(Law.SEATS_ARE_HOSTS, f"host {min(lost)} is known to be lost")
+
+    def _check_stop(self, action: act.StopGang) -> None:
+        self._num_stops += 1
+        is_leaving = not self._leaving.isdisjoint(self._seated)
+        if self._has_cause or is_leaving or action.token.generation != self._generation:
+            return
+        if self._truth.trains(self._generation):
+            self._breach(Law.HEALTHY_JOB_LIVES, f"generation {self._generation} was training")
+
+    def _check_eviction(self, action: act.EvictHosts) -> None:
+        for host in action.hosts:
+            if host not in self._evidence and self._truth.is_fit(host):
+                self._breach(Law.EVICTION_HAS_A_REASON, f"host {host} ({action.reason})")
+        if not self._seated.isdisjoint(action.hosts):
+            self._has_cause = self._is_explained = True
+        if self._leaving.isdisjoint(action.hosts):
+            self._count_incident()
+        self._leaving.difference_update(action.hosts)
+
+    def _count_incident(self) -> None:
+        incidents_s, now_s = self._incidents_s, self._now_s
+        while incidents_s and incidents_s[0] + HOUR_S <= now_s:
+            incidents_s.popleft()
+        if now_s > self._incident_until_s:
+            incidents_s.append(now_s)
+        # whatever follows within a heartbeat belongs to it, as often as that happens
+        self._incident_until_s = now_s + self._config.ladder.heartbeat_s
+        if len(incidents_s) > self._config.max_evictions_per_h:
+            self._breach(Law.EVICTIONS_BOUNDED, f"{len(incidents_s)} within the hour")
+
+    def _check_incident(self, event: ev.HostsDied, actions: list[act.Action]) -> None:
+        hosts = set(event.hosts)
+        num = sum(isinstance(a, act.EvictHosts) and not hosts.isdisjoint(a.hosts) for a in actions)
+        if num > 1:
+            self._breach(Law.ONE_INCIDENT, f"{len(hosts)} hosts lost together, {num} evictions")
+
+    def _bound_actions(self, event: ev.Event, actions: list[act.Action]) -> None:
+        hour = int(self._now_s // HOUR_S)
+        if hour != self._hour:
+            self._hour, self._num_heard, self._num_asked = hour, 0, 0
+        if not isinstance(event, (ev.Ticked, ev.StepsDone)):
+            self._num_heard += len(getattr(event, "hosts", ())) + 1
+        self._num_asked += sum(not isinstance(a, _QUIET) for a in actions)
+        limit = MAX_ACTIONS_PER_H + MAX_ACTIONS_PER_EVENT * self._num_heard
+        if self._num_asked > limit:
+            self._breach(Law.ACTIONS_BOUNDED, f"{self._num_asked} within the hour, over {limit}")
+            self._num_asked = 0
+
+
+#: What deadlines alone may lead to within an hour, and what one piece of news may.
+MAX_ACTIONS_PER_H = 240
+MAX_ACTIONS_PER_EVENT = 8

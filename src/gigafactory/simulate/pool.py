@@ -1,0 +1,337 @@
+"""The serving pool in the twin: its brain against its traffic, and the hosts that go and come.
+
+The pool decides by itself (`control.lending`); training is a borrower to which hosts are handed,
+who is told when they are wanted back, and who hands them over. What the users get is accounted
+between any two changes: while the demand exceeds what the serving hosts keep within the limits, the
+excess is late. A pool with less than that is a pool that turns the excess away; nothing piles up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from gigafactory.control.actions import Action
+from gigafactory.control.events import Event
+from gigafactory.control.lending import (
+    DemandSeen,
+    HostBack,
+    HostLost,
+    Lend,
+    LendingConfig,
+    LendingController,
+    PoolOpened,
+    Post,
+    Recall,
+    TrainingReleased,
+)
+from gigafactory.cost.staffing import ReplicaCapacity, rate_kept_per_s, replica_capacity
+from gigafactory.describe.errors import InputError
+from gigafactory.describe.pool import Pool
+from gigafactory.describe.study import Study
+from gigafactory.simulate.kernel import Happening, Kernel, Priority
+from gigafactory.simulate.traffic import Series
+
+
+class Borrower(Protocol):
+    """Training, as the pool sees it."""
+
+    def borrow(self, hosts: tuple[int, ...]) -> None:
+        """These hosts stand by for training from now on."""
+
+    def give_back(self, hosts: tuple[int, ...], *, by_s: float) -> int:
+        """They are wanted by ``by_s``; how many of them compute just now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolResult:
+    """What the pool came to."""
+
+    num_hosts: int
+    requests_per_s_per_replica: float
+    """The most within the limits."""
+    peak_requests_per_s: float
+    num_requests: float
+    slo_kept_share: float
+    """Of the requests."""
+    slo_kept_time_share: float
+    """Of the time: enough hosts served for the whole demand."""
+    short_while_lent_s: float
+    """The part of the rest in which hosts away for training would have been enough."""
+    lent_host_s: float
+    """Host-seconds with training, from the handing over to the hand-back."""
+    mean_serving_hosts: float
+    num_loans: int
+    num_recalls: int
+    num_hosts_recalled: int
+    num_recalls_that_hurt: int
+    """Recalls that took at least one host out of a gang that computed."""
+
+
+@dataclass(slots=True)
+class _Sums:
+    num_requests: float = 0.0
+    num_late: float = 0.0
+    short_s: float = 0.0
+    short_while_lent_s: float = 0.0
+    lent_host_s: float = 0.0
+    serving_host_s: float = 0.0
+    num_loans: int = 0
+    num_recalls: int = 0
+    num_hosts_recalled: int = 0
+    num_recalls_that_hurt: int = 0
+
+
+#: Told at every change: (hosts lent, requests a second).
+Scribe = Callable[[int, float], None]
+
+
+class SharedPool:
+    """Runs on the twin's kernel from `begin` on."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        capacity: ReplicaCapacity,
+        hosts: tuple[int, ...],
+        series: Series,
+        kernel: Kernel[Happening],
+        repairs_s: Iterator[float],
+        borrower: Borrower,
+        scribe: Scribe = lambda num_lent, rate: None,
+    ) -> None:
+        self.hosts = frozenset(hosts)
+        self.brain = LendingController(lending_config(pool, capacity=capacity))
+        self._pool = pool
+        self._capacity = capacity
+        self._kernel = kernel
+        self._series = series
+        self._repairs_s = repairs_s
+        self._borrower = borrower
+        self._scribe = scribe
+        self._with_training: set[int] = set()
+        """Handed over; a host that still drains is not among them."""
+        self._told: tuple[int, float] | None = None
+        self._visits: dict[int, int] = {}
+        """Counts a host's moves, so that a timer of an earlier visit does nothing."""
+        self._rate_per_s = 0.0
+        self._settled_s = 0.0
+        self._sums = _Sums()
+
+    def begin(self) -> None:
+        """Open the pool and look at the demand for the first time."""
+        self._tell(PoolOpened(at_s=self._now_s, hosts=tuple(sorted(self.hosts))))
+        self._look(0)
+
+    # --- what the world tells --------------------------------------------------------------
+
+    def strike(self, hosts: tuple[int, ...]) -> None:
+        """Hosts break while they serve or load; the world minds those that are with training."""
+        for host in hosts:
+            if host in self.hosts and host not in self._with_training:
+                self._break(host)
+
+    def is_wanted(self, host: int) -> bool:
+        """Whether training was asked to give it back."""
+        return host in self._with_training and self.brain.post(host) is Post.RECALLED
+
+    def take(self, host: int, *, is_broken: bool) -> None:
+        """Training let go of a host: it loads, or it is repaired first."""
+        if host not in self._with_training:
+            return
+        self._settle()
+        self._with_training.discard(host)
+        if is_broken:
+            self._break(host)
+        else:
+            self._tell(TrainingReleased(at_s=self._now_s, hosts=(host,)))
+            self._load(host)
+        self._note()
+
+    def result(self) -> PoolResult:
+        """What it came to until now."""
+        self._settle()
+        sums, now_s = self._sums, max(self._now_s, 1e-9)
+        return PoolResult(
+            num_hosts=len(self.hosts),
+            requests_per_s_per_replica=self.brain.config.rates_per_s[-1]
+            / (len(self.brain.config.rates_per_s) - 1),
+            peak_requests_per_s=float(np.max(self._series.requests_per_s, initial=0.0)),
+            num_requests=sums.num_requests,
+            slo_kept_share=1.0 - sums.num_late / max(sums.num_requests, 1e-9),
+            slo_kept_time_share=1.0 - sums.short_s / now_s,
+            short_while_lent_s=sums.short_while_lent_s,
+            lent_host_s=sums.lent_host_s,
+            mean_serving_hosts=sums.serving_host_s / now_s,
+            num_loans=sums.num_loans,
+            num_recalls=sums.num_recalls,
+            num_hosts_recalled=sums.num_hosts_recalled,
+            num_recalls_that_hurt=sums.num_recalls_that_hurt,
+        )
+
+    # --- the brain's turn ------------------------------------------------------------------
+
+    def _look(self, number: int) -> None:
+        self._settle()
+        self._rate_per_s = float(self._series.requests_per_s[number])
+        if self._pool.lending.is_on:
+            self._tell(DemandSeen(at_s=self._now_s, requests_per_s=self._rate_per_s))
+        self._note()
+        if number + 1 < len(self._series.at_s):
+            at_s = float(self._series.at_s[number + 1])
+            look = partial(self._look, number + 1)
+            self._kernel.schedule(look, at_s=at_s, priority=Priority.OBSERVATION)
+
+    def _tell(self, event: Event) -> None:
+        for action in self.brain.handle(event):
+            self._carry_out(action)
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Lend(hosts=hosts):
+                self._sums.num_loans += 1
+                visits = tuple(self._visit(host) for host in hosts)
+                drained = partial(self._hand_over, hosts, visits)
+                self._after(self._pool.lending.drain_s, drained)
+            case Recall(hosts=hosts, by_s=by_s):
+                self._recall(hosts, by_s=by_s)
+
+    def _recall(self, hosts: tuple[int, ...], *, by_s: float) -> None:
+        self._sums.num_recalls += 1
+        self._sums.num_hosts_recalled += len(hosts)
+        away = tuple(host for host in hosts if host in self._with_training)
+        for host in hosts:
+            if host not in self._with_training:
+                # it still drains: its weights are there, and it goes on
+                self._visit(host)
+                self._tell(HostBack(at_s=self._now_s, host=host))
+        if away and self._borrower.give_back(away, by_s=by_s):
+            self._sums.num_recalls_that_hurt += 1
+
+    def _hand_over(self, hosts: tuple[int, ...], visits: tuple[int, ...]) -> None:
+        still = tuple(
+            host for host, visit in zip(hosts, visits, strict=True) if self._visits[host] == visit
+        )
+        if still:
+            self._settle()
+            self._with_training.update(still)
+            self._borrower.borrow(still)
+            self._note()
+
+    def _break(self, host: int) -> None:
+        if self.brain.post(host) is Post.AWAY:
+            return
+        self._settle()
+        self._tell(HostLost(at_s=self._now_s, host=host))
+        self._after(next(self._repairs_s), partial(self._repaired, host, self._visit(host)))
+
+    def _repaired(self, host: int, visit: int) -> None:
+        if self._visits[host] == visit:
+            self._load(host)
+
+    def _load(self, host: int) -> None:
+        loaded = partial(self._loaded, host, self._visit(host))
+        self._after(self._pool.lending.cold_start_s, loaded)
+
+    def _loaded(self, host: int, visit: int) -> None:
+        if self._visits[host] == visit:
+            self._settle()
+            self._tell(HostBack(at_s=self._now_s, host=host))
+
+    # --- time and accounts -----------------------------------------------------------------
+
+    @property
+    def _now_s(self) -> float:
+        return self._kernel.now_s
+
+    def _visit(self, host: int) -> int:
+        self._visits[host] = self._visits.get(host, 0) + 1
+        return self._visits[host]
+
+    def _after(self, wait_s: float, happening: Happening) -> None:
+        self._kernel.after(happening, wait_s=wait_s, priority=Priority.ANSWER)
+
+    def _kept_per_s(self, num_hosts: int) -> float:
+        rates = self.brain.config.rates_per_s
+        return rates[min(num_hosts // self._pool.replica_hosts, len(rates) - 1)]
+
+    def _settle(self) -> None:
+        """Account for the time since the last change, in which nothing changed."""
+        wait_s, sums = self._now_s - self._settled_s, self._sums
+        if wait_s <= 0:
+            return
+        self._settled_s = self._now_s
+        serving = self.brain.num_in(Post.SERVING)
+        kept = self._kept_per_s(serving)
+        sums.num_requests += wait_s * self._rate_per_s
+        sums.serving_host_s += wait_s * serving
+        sums.lent_host_s += wait_s * len(self._with_training)
+        if self._rate_per_s > kept:
+            sums.num_late += wait_s * (self._rate_per_s - kept)
+            sums.short_s += wait_s
+            gone = self.brain.num_in(Post.LENT) + self.brain.num_in(Post.RECALLED)
+            gone += self.brain.num_in(Post.LOADING)
+            if self._kept_per_s(serving + gone) >= self._rate_per_s:
+                sums.short_while_lent_s += wait_s
+
+    def _note(self) -> None:
+        told = (len(self._with_training), self._rate_per_s)
+        if self._told is None or told[0] != self._told[0]:
+            self._told = told
+            self._scribe(*told)
+
+
+def lending_config(pool: Pool, *, capacity: ReplicaCapacity) -> LendingConfig:
+    """What the pool's brain must know; the rate that each number of replicas keeps."""
+    lending = pool.lending
+    replicas = np.arange(pool.num_hosts // pool.replica_hosts + 1)
+    rates = rate_kept_per_s(
+        replicas, capacity=capacity, wait_s=pool.wait_s, late=1.0 - pool.slo_share
+    )
+    return LendingConfig(
+        rates_per_s=tuple(rates.tolist()),
+        min_hosts=lending.min_hosts,
+        replica_hosts=pool.replica_hosts,
+        headroom=lending.headroom,
+        notice_s=lending.notice_s,
+        cold_start_s=lending.cold_start_s,
+        lease_s=lending.lease_s,
+        cooldown_s=lending.cooldown_s,
+        watch_s=lending.watch_s,
+    )
+
+
+def capacity_of(study: Study, pool: Pool) -> ReplicaCapacity:
+    """As the study states it, else by the equations of serving; InputError where no load will do.
+
+    The limit on TTFT is shared: ``wait_share`` of it for the queue, the rest for the prompt.
+    """
+    if pool.capacity is not None:
+        stated = pool.capacity
+        num_gpus = pool.replica_hosts * study.cluster.host.num_gpus
+        return ReplicaCapacity(
+            num_gpus=num_gpus,
+            requests_per_s=stated.requests_per_s,
+            concurrency=stated.concurrency,
+        )
+    model, gpu = pool.serves or study.model, study.cluster.host.gpu
+    limit_s = (pool.slo.ttft_s or 0.0) - pool.wait_s
+    slo = pool.slo.model_copy(update={"ttft_s": limit_s})
+    try:
+        found = replica_capacity(
+            model, gpu=gpu, replica=pool.replica, traffic=pool.request, slo=slo
+        )
+    except ValueError as error:
+        raise InputError(f"pool.replica: {error}") from None
+    if found is None:
+        raise InputError(
+            f"pool.slo: one replica of {model.name} on {pool.replica.num_gpus} {gpu.name} keeps "
+            f"these limits at no load; allow more than ttft {pool.slo.ttft_s:g} s"
+            + (f" or tpot {pool.slo.tpot_s:g} s" if pool.slo.tpot_s else "")
+        )
+    return found

@@ -1,0 +1,163 @@
+"""What to change: the same campaigns with one decision taken otherwise.
+
+Every variant is followed with the seeds of the study as it is (common random numbers, see
+`simulate.sweeps`), and its effect is the mean of the differences seed by seed. The layout stays:
+a variant of the spares rents more or fewer hosts beside the same mesh.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from gigafactory.describe.policy import Policy, Recovery
+from gigafactory.describe.study import Study
+from gigafactory.simulate.ensemble import CampaignFigures, Ensemble
+from gigafactory.units import DAY_S
+
+
+class Question(StrEnum):
+    """What a person has to decide."""
+
+    RECOVERY = "recovery"
+    SPARES = "spares"
+    REPAIR = "repair"
+    CADENCE = "cadence"
+    TIER = "tier"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A study that differs in one decision; ``name`` says in which."""
+
+    question: Question
+    name: str
+    study: Study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """A variant less the study as it is, over the same seeds; None where a job never ends."""
+
+    question: Question
+    name: str
+    goodput: float
+    """Mean, of the variant itself."""
+    goodput_change: float
+    goodput_error: float | None
+    """Standard error of the change; None with a single campaign."""
+    job_days_change: float | None
+    job_usd_change: float | None
+    job_usd_error: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The study as it is, and what each other decision would change."""
+
+    base: Ensemble
+    num_spare_hosts: int
+    effects: tuple[Effect, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """One document; keys end in their unit."""
+        return {
+            "base": self.base.to_json(),
+            "num_spare_hosts": self.num_spare_hosts,
+            "effects": [
+                {name: getattr(effect, name) for name in Effect.__dataclass_fields__}
+                for effect in self.effects
+            ],
+        }
+
+
+def variants(study: Study, *, num_mesh_hosts: int, interval_s: float) -> Iterator[Variant]:
+    """The decisions worth a look; ``interval_s``: work between two checkpoints in the store now."""
+    yield from _recoveries(study)
+    yield from _spares(study, study.cluster.num_hosts - num_mesh_hosts, num_mesh_hosts)
+    yield _slower_repair(study)
+    if study.train is None:
+        yield from _cadences(study, interval_s)
+    if study.policy.peer_copies:
+        peerless = _policy(study, peer_copies=False)
+        yield Variant(question=Question.TIER, name="no copies in peers' memory", study=peerless)
+
+
+_RECOVERIES = {
+    Recovery.RESTART: "plain checkpoint and restart",
+    Recovery.HOT: "hot spares, all restart warm",
+    Recovery.REPLICAS: "replica groups go on without the broken one",
+}
+
+
+def _recoveries(study: Study) -> Iterator[Variant]:
+    for recovery, name in _RECOVERIES.items():
+        if recovery is not study.policy.recovery:
+            changed = _policy(study, recovery=recovery)
+            yield Variant(question=Question.RECOVERY, name=name, study=changed)
+
+
+def _spares(study: Study, num_spares: int, num_mesh_hosts: int) -> Iterator[Variant]:
+    counts = {num_spares // 2, 2 * num_spares or -(-num_mesh_hosts // 100)} - {num_spares}
+    for count in sorted(counts):
+        hosts = {"num_hosts": num_mesh_hosts + count, "num_spare_hosts": count}
+        cluster = study.cluster.model_copy(update=hosts)
+        yield Variant(
+            question=Question.SPARES,
+            name=f"{count:,} spare host{'' if count == 1 else 's'} instead of {num_spares:,}",
+            study=study.model_copy(update={"cluster": cluster}),
+        )
+
+
+def _slower_repair(study: Study) -> Variant:
+    repair = study.faults.repair
+    later = {"median_s": repair.median_s + DAY_S, "mean_s": repair.mean_s + DAY_S}
+    faults = study.faults.model_copy(update={"repair": repair.model_copy(update=later)})
+    changed = study.model_copy(update={"faults": faults})
+    return Variant(question=Question.REPAIR, name="every repair a day longer", study=changed)
+
+
+def _cadences(study: Study, interval_s: float) -> Iterator[Variant]:
+    for factor, name in ((0.5, "checkpoints twice as often"), (2.0, "half as often")):
+        changed = _policy(study, checkpoint_interval_s=factor * interval_s)
+        yield Variant(question=Question.CADENCE, name=name, study=changed)
+
+
+def _policy(study: Study, **changed: Any) -> Study:
+    policy = Policy.model_validate(study.policy.model_dump() | changed)
+    return study.model_copy(update={"policy": policy})
+
+
+def effect_of(variant: Variant, found: Ensemble, *, base: Ensemble) -> Effect:
+    """The means of the differences between campaigns of the same seed."""
+    pairs = list(zip(found.campaigns, base.campaigns, strict=True))
+    goodput, days, usd = (_changes(pairs, name) for name in ("goodput", "job_days", "job_usd"))
+    return Effect(
+        question=variant.question,
+        name=variant.name,
+        goodput=statistics.fmean(one.goodput for one, _ in pairs),
+        goodput_change=statistics.fmean(goodput or [0.0]),
+        goodput_error=_error(goodput),
+        job_days_change=statistics.fmean(days) if days else None,
+        job_usd_change=statistics.fmean(usd) if usd else None,
+        job_usd_error=_error(usd),
+    )
+
+
+def _changes(pairs: Sequence[tuple[CampaignFigures, CampaignFigures]], name: str) -> list[float]:
+    """Differences seed by seed; none where a campaign lacks the figure."""
+    known = [(getattr(one, name), getattr(other, name)) for one, other in pairs]
+    if any(a is None or b is None for a, b in known):
+        return []
+    return [a - b for a, b in known]
+
+
+def _error(changes: Sequence[float]) -> float | None:
+    """Standard error of the mean."""
+    if len(changes) < 2:
+        return None
+    return statistics.stdev(changes) / math.sqrt(len(changes))

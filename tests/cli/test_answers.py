@@ -1,0 +1,111 @@
+"""Many campaigns and sweeps: the same figures on any number of cores, and clear refusals."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gigafactory import api
+from gigafactory.cli.main import status
+from gigafactory.describe.errors import InputError
+
+LLAMA = "studies/llama-405b-16k.yaml"
+SHORT = ("campaign.duration=1 d",)
+ARGS = ("simulate", LLAMA, "--set", SHORT[0])
+
+
+def document(capsys, *args):
+    assert status([*ARGS, *args, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return api.plan(LLAMA, overrides=SHORT)[0]
+
+
+def test_an_ensemble_does_not_depend_on_the_cores(plan):
+    alone, together = (
+        api.ensemble(
+            LLAMA, num_campaigns=4, seed=3, plan=plan, overrides=SHORT, num_processes=count
+        )
+        for count in (1, 2)
+    )
+    assert alone == together
+    assert [campaign.seed for campaign in alone.campaigns] == [3, 4, 5, 6]
+
+
+def test_more_campaigns_leave_the_first_ones_as_they_were(plan):
+    few, more = (
+        api.ensemble(LLAMA, num_campaigns=count, plan=plan, overrides=SHORT, num_processes=1)
+        for count in (2, 3)
+    )
+    assert few.campaigns == more.campaigns[:2]
+
+
+def test_a_campaign_of_an_ensemble_is_the_one_of_its_seed(plan):
+    single = api.simulate(LLAMA, plan=plan, seed=5, overrides=SHORT)
+    found = api.ensemble(
+        LLAMA, num_campaigns=1, seed=5, plan=plan, overrides=SHORT, num_processes=1
+    ).campaigns[0]
+    assert found.goodput == single.goodput
+    assert found.num_interruptions == single.num_interruptions
+    assert sum(found.lost_shares.values()) == pytest.approx(1 - found.goodput)
+
+
+def test_campaigns_tell_quantiles_and_every_campaign(capsys):
+    found = document(capsys, "--campaigns", "3")
+    goodput = found["quantiles"]["goodput"]
+    each = sorted(campaign["goodput"] for campaign in found["campaigns"])
+    assert goodput["low"] == each[0] <= goodput["p10"] <= goodput["p50"] == each[1]
+    assert goodput["p50"] <= goodput["p90"] <= goodput["high"] == each[2]
+    assert found["worst_seed"] in range(3)
+
+
+def test_a_sweep_shares_its_dice_and_tells_the_best(capsys, tmp_path):
+    found = document(
+        capsys,
+        *("--sweep", "policy.checkpoint_interval=5 min,2 h", "--campaigns", "1"),
+        *("--sweep", "faults.start_base=50 s,500 s", "--dir", str(tmp_path)),
+    )
+    points = {tuple(p["settings"].values()): p["quantiles"] for p in found["points"]}
+    goodput = {values: told["goodput"]["p50"] for values, told in points.items()}
+    assert len(goodput) == 4
+    assert goodput["5 min", "50 s"] > goodput["2 h", "50 s"]
+    assert goodput["5 min", "50 s"] > goodput["5 min", "500 s"]
+    assert found["best"] == ["policy.checkpoint_interval=5 min", "faults.start_base=50 s"]
+    kept = tmp_path / api.sweep_file(["policy.checkpoint_interval", "faults.start_base"])
+    assert json.loads(kept.read_text()) == found
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--campaigns", "0"], "--campaigns"),
+        (["--sweep", "cluster.num_spare_host=1,2"], "cluster.num_spare_host: unknown key"),
+        (["--sweep", "cluster.num_spare_hosts"], "write PATH=VALUE,VALUE"),
+        (["--sweep", "cluster.num_spare_hosts=1,,2"], "write PATH=VALUE,VALUE"),
+        (["--sweep", "cluster.num_spare_hosts=4,4"], "a value stands there twice"),
+        (["--sweep", "policy.recovery=restart,magic"], "policy.recovery"),
+        (["--sweep", "cluster.num_spare_hosts=10,5000"], "--sweep cluster.num_spare_hosts=5000: "),
+        (["--sweep", f"job.seq_len={','.join(map(str, range(1, 70)))}"], "69 points are too many"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_in_one_message(capsys, args, told):
+    assert status([*ARGS, *args]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+
+
+def test_one_place_is_swept_once():
+    with pytest.raises(InputError, match="swept twice"):
+        api.sweep(LLAMA, axes=["job.seq_len=1024", "job.seq_len=2048"])
+
+
+def test_a_ready_study_has_no_file_to_sweep():
+    study = api.load(LLAMA, overrides=SHORT)
+    with pytest.raises(InputError, match="give its path"):
+        api.sweep(study, axes=["job.seq_len=1024,2048"])

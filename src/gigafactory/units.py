@@ -33,6 +33,8 @@ class Dimension(Enum):
     BYTES_PER_S = "400 Gb/s"
     SECONDS = "90 s"
     WATTS = "700 W"
+    WATTS_PER_S = "10 MW/min"
+    JOULES = "100 MWh"
     FLOPS = "3e26 FLOP"
     FLOPS_PER_S = "989 TFLOP/s"
     USD = "270000 $"
@@ -60,6 +62,11 @@ _UNITS: dict[Dimension, dict[str, float]] = {
     | {f"{p}b/s": f / 8 for p, f in _DECIMAL.items()},
     Dimension.SECONDS: _TIME_UNITS,
     Dimension.WATTS: {f"{p}W": f for p, f in _DECIMAL.items()},
+    Dimension.WATTS_PER_S: {
+        f"{p}W/{u}": f / t for p, f in _DECIMAL.items() for u, t in _TIME_UNITS.items()
+    },
+    Dimension.JOULES: {f"{p}J": f for p, f in _DECIMAL.items()}
+    | {f"{p}Wh": f * HOUR_S for p, f in _DECIMAL.items()},
     Dimension.FLOPS: {f"{p}FLOP": f for p, f in _DECIMAL.items()},
     Dimension.FLOPS_PER_S: {f"{p}FLOP/s": f for p, f in _DECIMAL.items()},
     Dimension.USD: {f"{p}$": f for p, f in _DECIMAL.items()},
@@ -131,6 +138,8 @@ Bytes = Annotated[float, quantity(Dimension.BYTES)]
 BytesPerS = Annotated[float, quantity(Dimension.BYTES_PER_S)]
 Seconds = Annotated[float, quantity(Dimension.SECONDS)]
 Watts = Annotated[float, quantity(Dimension.WATTS)]
+WattsPerS = Annotated[float, quantity(Dimension.WATTS_PER_S)]
+Joules = Annotated[float, quantity(Dimension.JOULES)]
 Flops = Annotated[float, quantity(Dimension.FLOPS)]
 FlopsPerS = Annotated[float, quantity(Dimension.FLOPS_PER_S)]
 Usd = Annotated[float, quantity(Dimension.USD)]

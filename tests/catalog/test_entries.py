@@ -11,7 +11,8 @@ from gigafactory.catalog.entries import KINDS, body, names, nearest
 from gigafactory.catalog.resolve import Resolver
 from gigafactory.catalog.text import read_mapping
 from gigafactory.describe.cluster import Cluster, Gpu, Host, Precision
-from gigafactory.describe.faults import FaultClass, Faults
+from gigafactory.describe.exposure import interruptions_per_s
+from gigafactory.describe.faults import FaultClass, Faults, Scope
 from gigafactory.describe.model import Model
 from gigafactory.describe.money import Own, Rent
 from gigafactory.units import DAY_S, HOUR_S
@@ -119,3 +120,33 @@ def test_oracles_list_price():
 def test_the_nearest_name_comes_first():
     assert nearest("groq-1", names(Model)).startswith("did you mean grok-1")
     assert nearest("zzz", ["a", "b"]) == "known: a, b"
+
+
+def test_the_full_model_interrupts_as_often_as_the_counts_it_splits():
+    cluster = read(Cluster, "colossus-100k")
+    per_host = [
+        interruptions_per_s(read(Faults, name), cluster=cluster, num_hosts=cluster.num_hosts)
+        / cluster.num_hosts
+        for name in ("llama3-16k", "colossus-full")
+    ]
+    assert per_host[0] * 1000 * DAY_S == pytest.approx(419 / 110.592, rel=1e-3)
+    assert per_host[1] == pytest.approx(per_host[0], rel=1e-3)
+
+
+def test_the_full_model_has_every_kind_of_fault_and_every_scope():
+    causes = read(Faults, "colossus-full").causes
+    assert {cause.fault for cause in causes} == set(FaultClass)
+    assert {cause.scope for cause in causes} == set(Scope)
+
+
+def test_parts_of_the_full_model_add_up_to_what_was_counted():
+    rates = {c.name: c.rate_per_s * 1000 * DAY_S for c in read(Faults, "colossus-full").causes}
+    contained, uncontained = rates["gpu-hbm3-contained"], rates["gpu-hbm3-uncontained"]
+    assert contained + uncontained == pytest.approx(0.651, abs=1e-4)
+    assert contained / (contained + uncontained) == pytest.approx(14 / 33, abs=1e-3)
+    # 8 links a host; 8 leaves to a pod of 64
+    network = 8 * rates["nic-to-leaf-link"] + rates["leaf-switch"] / 8 + rates["network-other"]
+    assert network == pytest.approx(0.3165, abs=1e-3)
+    upkeep = rates["host-maintenance"] + rates["rack-feed"] / 8 + rates["cooling-loop"] / 64
+    assert upkeep == pytest.approx(0.2894, abs=1e-3)
+    assert rates["link-flap"] * 8 == pytest.approx(1.44)

@@ -19,6 +19,7 @@ from gigafactory.catalog.studies import load_study
 from gigafactory.control import actions as act
 from gigafactory.control import events as ev
 from gigafactory.control import observe, recovery
+from gigafactory.control import start as begin
 from gigafactory.control.actions import HoldReason
 from gigafactory.control.controller import Controller
 from gigafactory.control.fleet import Condition
@@ -266,14 +267,14 @@ def unreachable_is_dead(patch):
 
 
 def pending_checkpoints_survive(patch):
-    start = recovery._start
+    start = recovery.start
 
     def start_with_marks(state):
         marks = list(state.progress.unconfirmed)
         start(state)
         state.progress.unconfirmed = marks
 
-    patch.setattr(recovery, "_start", start_with_marks)
+    patch.setattr(recovery, "start", start_with_marks)
 
 
 def spares_block_the_start(patch):
@@ -299,7 +300,8 @@ def second_failure_evicts_all(patch):
 
 
 def no_attempt_is_counted(patch):
-    patch.setattr(recovery, "_counts", lambda state: False)
+    patch.setattr(recovery, "counts", lambda state: False)
+    patch.setattr(begin, "counts", lambda state: False)
 
 
 def seat_0_is_never_filled(patch):

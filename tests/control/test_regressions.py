@@ -150,3 +150,41 @@ def test_a_failed_action_of_an_old_generation_is_ignored(bench):
     bench.tell(ev.ActionFailed, token=Token(0, 1), reason="late")
     assert bench.said == []
     assert bench.brain.ignored["stale_token"] == 1
+
+
+def test_a_host_that_came_back_is_not_evicted_again_after_an_outage(bench):
+    """The swarm: every `Reattached` asked once more for evictions of hosts long repaired."""
+    bench.run()
+    bench.tell(ev.HostsDied, hosts=(0, 1), cause="power")
+    bench.tell(ev.GangStopped)
+    bench.ready()
+    bench.tell(ev.HostRepaired, host=1)
+    bench.tell(ev.Reattached)
+    assert [evicted.hosts for evicted in bench.asked(act.EvictHosts)] == [(0,)]
+    bench.tell(ev.HostRepaired, host=0)
+    bench.tell(ev.Reattached)
+    assert bench.asked(act.EvictHosts) == []
+
+
+def test_an_eviction_that_failed_twice_is_asked_for_again_after_a_pause(bench):
+    """The swarm: the second failure was forgotten, and the campaign held for a host for ever."""
+    bench.run(num_spares=0)
+    bench.tell(ev.HostFailing, host=2, cause="fan")
+    bench.tell(ev.HostsDied, hosts=(1,), cause="power")
+    asked = bench.asked(act.EvictHosts)
+    for action in asked:
+        bench.tell(ev.ActionFailed, token=action.token, reason="no answer")
+        assert bench.asked(act.EvictHosts) == [action]
+        bench.tell(ev.ActionFailed, token=action.token, reason="no answer")
+        assert bench.asked(act.EvictHosts) == []
+    bench.tell(ev.Ticked, after_s=bench.ladder.join_s)
+    assert len(asked) == 1
+    assert bench.asked(act.EvictHosts) == asked
+
+
+def test_a_failing_host_whose_eviction_failed_is_not_forgotten(bench):
+    bench.run()
+    bench.tell(ev.HostFailing, host=4, cause="fan")
+    (asked,) = bench.asked(act.EvictHosts)
+    bench.tell(ev.ActionFailed, token=asked.token, reason="no answer")
+    assert bench.asked(act.EvictHosts) == [asked]

@@ -22,6 +22,7 @@ from gigafactory.cost import (
     parameters,
     pipeline,
     surfaces,
+    swings,
     token_kernels,
     token_memory,
     uncertainty,
@@ -587,6 +588,27 @@ def colossus_year() -> float:
 
 def figure(key: str) -> float:
     return next(f.value for f in bill(study("colossus")) if f.key == key)
+
+
+def colossus_dip_w() -> float:
+    host = study("colossus").cluster.host
+    return 12_160 * (host.training_w - host.idle_w)
+
+
+@problem("energy", "MW")
+def colossus_dip() -> float:
+    return colossus_dip_w() / 1e6
+
+
+@problem("energy", "MWh")
+def colossus_ramp() -> float:
+    return float(swings.ramp_energy_j(colossus_dip_w(), ramp_w_per_s=10e6 / 60)) / KWH_J / 1e3
+
+
+@problem("energy", "times as long")
+def colossus_capped() -> float:
+    held = study("colossus", "cluster.site.capacity=120 MW").cluster
+    return swings.power_slowdown(held, num_training_hosts=12_160)
 
 
 @problem("energy", "million $")

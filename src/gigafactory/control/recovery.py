@@ -72,9 +72,7 @@ def _let_go(state: State) -> None:
         return
     if state.phase in GOING and any(host in fleet.seat_of for host in gone):
         state.break_gang(Break.DRAINED)
-    for host in gone:
-        fleet.remove(host)
-    state.out.append(EvictHosts(token=state.token(), hosts=tuple(gone), reason="maintenance"))
+    _send_away(state, gone, "maintenance")
 
 
 def _exchange(state: State) -> None:
@@ -90,9 +88,7 @@ def _exchange(state: State) -> None:
         gone.append(host)
     if not gone or not _may_evict(state):
         return
-    for host in gone:
-        fleet.remove(host)
-    state.out.append(EvictHosts(token=state.token(), hosts=tuple(gone), reason="failing or slow"))
+    _send_away(state, gone, "failing or slow")
 
 
 def _due_to_leave(state: State) -> Iterator[int]:
@@ -131,13 +127,20 @@ def _evict(state: State) -> None:
     for host, reason in fleet.casualties.items():
         by_reason.setdefault(reason, []).append(host)
     for reason, hosts in by_reason.items():
-        for host in hosts:
-            fleet.remove(host)
-        action = EvictHosts(token=state.token(), hosts=tuple(hosts), reason=reason)
-        state.evictions[action.token] = action
-        state.out.append(action)
+        _send_away(state, hosts, reason)
+
+
+def _send_away(state: State, hosts: list[int], reason: str) -> None:
+    """Out of the fleet, and remembered until they come back or too many others followed."""
+    for host in hosts:
+        state.fleet.remove(host)
+    action = EvictHosts(token=state.token(), hosts=tuple(hosts), reason=reason)
+    state.evictions[action.token] = action
+    state.out.append(action)
     while len(state.evictions) > MAX_REMEMBERED_EVICTIONS:
-        del state.evictions[next(iter(state.evictions))]
+        oldest = next(iter(state.evictions))
+        state.refused.pop(oldest, None)
+        del state.evictions[oldest]
 
 
 def _why_lost(state: State, hosts: list[int]) -> Break:
@@ -333,13 +336,11 @@ def _is_silent(state: State, host: int, known: Condition) -> bool:
 
 def _obstacle_of_progress(state: State) -> tuple[HoldReason, str] | None:
     limit, gang = state.config.max_restarts_without_progress, state.gang
-    is_out_of_patience = counts(state) and state.progress.num_restarts >= limit
-    if is_out_of_patience or state.is_deterministic:
+    if counts(state) and state.progress.num_restarts >= limit:
         what = gang.broken.value if gang.broken else "it stopped"
         words = f"{what}: {gang.signature}" if gang.signature else what
-        times = f"{limit} restarts" if is_out_of_patience else "the same error twice"
         return HoldReason.NO_PROGRESS, (
-            f"{times} without a new checkpoint; last at step {gang.step}: {words}. "
+            f"{limit} restarts without a new checkpoint; last at step {gang.step}: {words}. "
             "Remove the cause and resume"
         )
     if state.progress.everything_lost and not may_start_from(state):

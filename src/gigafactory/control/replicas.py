@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 
 from gigafactory.control.actions import DropReplicas, JoinReplica
@@ -113,24 +114,24 @@ def _gather_hosts(state: State) -> None:
     """Where spares do not fill every replica that is out, the last of them gives its hosts."""
     fleet = state.fleet
     out = [n for n, r in state.gang.replicas.items() if r.membership is Membership.OUT]
-    vacant = [seat for n in out for seat in state.seats_of(n) if seat not in _taken(state, n)]
-    if len(out) > 1 and len(vacant) > len(fleet.usable_spares()):
+    num_vacant = sum(len(_vacant(state, n)) for n in out)
+    if len(out) > 1 and num_vacant > len(fleet.usable_spares()):
         fleet.clear(state.seats_of(max(out)))
 
 
-def _taken(state: State, number: int) -> set[int]:
-    """Seats of the replica that a host holds."""
-    fleet = state.fleet
-    return {seat for seat in state.seats_of(number) if fleet.seat_of.get(fleet.seats[seat]) == seat}
+def _vacant(state: State, number: int) -> list[int]:
+    """Seats of the replica that nobody holds."""
+    seats, vacant = state.seats_of(number), state.fleet.vacant
+    return vacant[bisect_left(vacant, seats.start) : bisect_left(vacant, seats.stop)]
 
 
 def _take_in(state: State, number: int, replica: Replica) -> None:
     fleet = state.fleet
-    taken = _taken(state, number)
-    vacant = [seat for seat in state.seats_of(number) if seat not in taken]
-    if any(_is_open(state, fleet.seats[seat]) for seat in taken):
-        return
+    vacant = _vacant(state, number)
     if len(vacant) > len(fleet.usable_spares()):
+        return
+    taken = [seat for seat in state.seats_of(number) if seat not in vacant]
+    if any(_is_open(state, fleet.seats[seat]) for seat in taken):
         return
     seated = fleet.fill(vacant) if vacant else ()
     replica.move(Move.JOIN)

@@ -141,6 +141,7 @@ def links_up(state: State, event: ev.LinksUp) -> None:
 def repaired(state: State, event: ev.HostRepaired) -> None:
     """A host passed acceptance."""
     fleet, host = state.fleet, event.host
+    state.forget_eviction(host)
     if state.phase is Phase.HOLDING:
         state.held_since_s = state.now_s
     if host in fleet.casualties or host in fleet.conditions or host in fleet.failing:

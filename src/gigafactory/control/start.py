@@ -7,7 +7,7 @@ import math
 from gigafactory.control.actions import Start, StartGang, Tier
 from gigafactory.control.choices import num_seats
 from gigafactory.control.fleet import Condition
-from gigafactory.control.state import EXPLAINED, Break, Gang, Slot, State
+from gigafactory.control.state import EXPLAINED, Gang, Slot, State
 from gigafactory.control.states import Turn
 from gigafactory.describe.policy import Recovery
 
@@ -62,19 +62,6 @@ def start(state: State) -> None:
     )  # fmt: skip
     state.ask(action, Slot.GANG)
     state.has_started = True
-
-
-def error_of(gang: Gang) -> tuple[str, int] | None:
-    """The exception that ended the gang and the step it was at; None: it ended otherwise."""
-    return gang.last_exit if gang.broken is Break.PROCESS_EXIT else None
-
-
-def note_error(state: State) -> None:
-    """The same exception at the same step, twice from cold: it will come again."""
-    error, gang = error_of(state.gang), state.gang
-    is_again = error is not None and error[0] != "" and error == state.last_error
-    state.is_deterministic = is_again and gang.how is Start.COLD
-    state.last_error = error if gang.how is Start.COLD or not is_again else state.last_error
 
 
 def _count(state: State) -> None:

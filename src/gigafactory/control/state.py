@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
@@ -167,6 +167,8 @@ class State:
     """When hosts were evicted for a fault, within the last hour; one entry an incident."""
     evictions: dict[Token, EvictHosts] = field(default_factory=dict)
     """The latest ones, so that a failed one can be asked for again."""
+    refused: dict[Token, float] = field(default_factory=dict)
+    """Evictions that failed, and when to ask for them again; inf: that was done, no answer yet."""
     num_stop_requests: int = 0
     is_failed: str = ""
     """Why the campaign cannot go on, once that is certain."""
@@ -176,10 +178,6 @@ class State:
     wake_at_s: float | None = None
     num_failed_starts: int = 0
     """Starts in a row that nothing explains, and that never took a step."""
-    last_error: tuple[str, int] | None = None
-    """(signature, step) of the last cold start's own exception."""
-    is_deterministic: bool = False
-    """Two cold starts in a row ended in the same exception at the same step."""
     storage: float = 1.0
     """How many times its usual time the store takes; inf: it does not answer."""
     told_storage: float = 1.0
@@ -210,6 +208,16 @@ class State:
         """Ask for ``action``, and remember it until its end is known."""
         self.open[slot] = action
         self.out.append(action)
+
+    def forget_eviction(self, host: int) -> None:
+        """The host came back: whatever was asked about it is done, and never asked for again."""
+        for token, asked in list(self.evictions.items()):
+            if host in asked.hosts:
+                left = tuple(other for other in asked.hosts if other != host)
+                self.evictions[token] = replace(asked, hosts=left)
+                if not left:
+                    del self.evictions[token]
+                    self.refused.pop(token, None)
 
     def ignore(self, why: Ignored) -> None:
         """Count an event, or a part of one, that changes nothing."""
@@ -260,7 +268,8 @@ class State:
             array("q", progress.committed).tobytes(),
             self.fleet.fingerprint(),
             tuple(self.incidents_s),
-            [token.attempt for token in self.evictions],
+            [(token.attempt, asked.hosts) for token, asked in self.evictions.items()],
+            [(token.attempt, due_s) for token, due_s in self.refused.items()],
             [(slot.value, action.token.attempt) for slot, action in self.open.items()],
             self.replay,
             tuple(self.replays_s),
@@ -295,6 +304,7 @@ _STATE_VALUES = _plain_values(
         "progress",
         "incidents_s",
         "evictions",
+        "refused",
         "open",
         "replay",
         "replays_s",

@@ -12,12 +12,14 @@ from gigafactory.units import (
     Bytes,
     BytesPerS,
     FlopsPerS,
+    Joules,
     KgPerJ,
     Ratio,
     Seconds,
     Usd,
     UsdPerJ,
     Watts,
+    WattsPerS,
 )
 
 
@@ -137,12 +139,23 @@ class Storage(Spec):
     source: str
 
 
+class Battery(Spec):
+    """A store of energy between the grid and the halls."""
+
+    power_w: Watts = Field(gt=0)
+    energy_j: Joules = Field(gt=0)
+
+
 class Site(Spec):
     """Where it stands: power, cooling, tariff, carbon."""
 
     name: str
     pue: float = Field(ge=1.0)
     capacity_w: Watts | None = None
+    """The most that it may draw."""
+    battery: Battery | None = None
+    ramp_w_per_s: WattsPerS | None = Field(default=None, gt=0)
+    """How fast its draw may change; what the halls do faster the battery must take."""
     electricity_usd_per_j: UsdPerJ = Field(ge=0)
     carbon_kg_per_j: KgPerJ = Field(ge=0)
     build_usd: Usd = 0.0

@@ -79,13 +79,15 @@ class Repair(Spec):
 
     Published repair times are heavy-tailed: the mean is several times the median. One lognormal
     with the median and mean of the trace is too heavy beyond its 99 % and too light before, so
-    that ``modes`` may give two: most hosts are reset or reseated, some wait for parts.
+    that ``modes`` may give several: hosts are reset or reseated, exchanged, or wait for parts.
     """
 
     median_s: Seconds = Field(gt=0)
     mean_s: Seconds = Field(gt=0)
     modes: tuple[Mode, ...] = ()
     """Whose mixture has that median and mean; empty: one lognormal."""
+    season_correlation: Ratio = Field(default=0.0, ge=0, lt=1)
+    """How alike the modes of repairs close in time are: parts that lack, lack for all."""
     source: str
 
     @model_validator(mode="after")

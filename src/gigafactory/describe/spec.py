@@ -9,7 +9,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 _SUFFIXES = (
-    "_bytes_per_s", "_flops_per_s", "_usd_per_s", "_usd_per_j", "_kg_per_j", "_per_s",
+    "_bytes_per_s", "_flops_per_s", "_usd_per_s", "_usd_per_j", "_kg_per_j", "_w_per_s",
+    "_per_s",
     "_bytes", "_flops", "_usd", "_s", "_w", "_j",
 )  # fmt: skip
 

@@ -13,10 +13,7 @@ from gigafactory.control.controller import Controller
 from gigafactory.control.events import Event
 from gigafactory.control.from_study import config_from_study
 from gigafactory.cost.energy import carbon_kg
-from gigafactory.cost.never import why_never
 from gigafactory.describe.errors import InputError
-from gigafactory.describe.faults import Faults
-from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
 from gigafactory.ledger import entries as book
 from gigafactory.ledger.sink import Sink
@@ -98,7 +95,6 @@ def follow(
             f"the mesh needs {workload.num_hosts} hosts, cluster.num_hosts is "
             f"{study.cluster.num_hosts}"
         )
-    _check_it_can_end(study, workload)
     config = replace(
         config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s),
         prices=workload.known_prices,
@@ -112,32 +108,6 @@ def follow(
     _let_it_run(world, study, seed=seed, stage=stage)
     _close(world, ledger)
     return _result(study, workload, ledger)
-
-
-def _check_it_can_end(study: Study, workload: Workload) -> None:
-    """InputError with the inequality that says why the campaign would make no progress."""
-    faults, prices, cadence = study.faults, workload.known_prices, workload.cadence
-    is_near = prices.peer_stride > 0
-    told = why_never(
-        prices.mtbf_s if workload.prices else _mtbf_s(faults, workload.num_hosts),
-        recovery_s=prices.warm_s if prices.recovery is not Recovery.RESTART else prices.cold_s,
-        interval_s=cadence.step_s if is_near else cadence.checkpoint_steps * cadence.step_s,
-        blocking_s=0.0 if is_near else cadence.blocking_s,
-        commit_s=0.0 if is_near else cadence.write_s,
-        num_hosts=workload.num_hosts,
-        num_spares=study.cluster.num_hosts - workload.num_hosts,
-        host_rate_per_s=faults.rate_per_host_s,
-        repair_s=faults.repair.mean_s,
-        shrink=prices.can_shrink,
-        copies_in_memory=is_near,
-    )
-    if told is not None:
-        raise InputError(f"faults {faults.name}: {told}")
-
-
-def _mtbf_s(faults: Faults, num_hosts: int) -> float:
-    rate = faults.rate_per_host_s * num_hosts + faults.job_rate_per_s
-    return 1.0 / rate if rate > 0 else math.inf
 
 
 def _opening(study: Study, workload: Workload, *, config: ControlConfig, seed: int) -> book.Opened:

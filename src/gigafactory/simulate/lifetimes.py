@@ -32,6 +32,8 @@ from gigafactory.simulate.rng import stream
 Floats = NDArray[np.float64]
 #: Faults after which a host fails no more often still.
 MAX_REPEATS = 6
+#: Stays of one season: a month of the StepFun fleet's 1.67 a day.
+SEASON_STAYS = 50
 _BLOCK = 1024
 
 
@@ -158,8 +160,23 @@ def durations_s(repair: Repair, *, dice: np.random.Generator, num: int) -> Float
     if not repair.modes:
         mu, sigma = lognormal_shape(repair.median_s, mean_s=repair.mean_s)
         return np.asarray(np.exp(mu + sigma * normal))
-    shares = np.cumsum([mode.share for mode in repair.modes])[:-1]
-    which = np.searchsorted(shares, dice.random(num), side="right")
+    which = _modes(repair, dice=dice, num=num)
     shapes = [lognormal_shape(mode.median_s, mean_s=mode.mean_s) for mode in repair.modes]
     mus, sigmas = (np.array(column)[which] for column in zip(*shapes, strict=True))
     return np.asarray(np.exp(mus + sigmas * normal))
+
+
+def _modes(repair: Repair, *, dice: np.random.Generator, num: int) -> NDArray[np.int64]:
+    """Which mode each of ``num`` stays is of; the shares hold in the mean of the seasons.
+
+    The shares of a season are Dirichlet with concentration (1 - r) / r: so two stays of one season
+    have the correlation r in being of a mode.
+    """
+    shares = np.array([mode.share for mode in repair.modes])
+    correlation = repair.season_correlation
+    if correlation > 0:
+        concentration = (1.0 - correlation) / correlation
+        seasons = dice.dirichlet(concentration * shares, size=-(-num // SEASON_STAYS))
+        shares = np.repeat(seasons, SEASON_STAYS, axis=0)[:num]
+    upto = np.cumsum(shares, axis=-1)[..., :-1]
+    return np.asarray((dice.random(num)[:, None] >= upto).sum(axis=1))

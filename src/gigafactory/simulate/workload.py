@@ -8,8 +8,11 @@ from typing import Any
 from gigafactory.control.config import Prices
 from gigafactory.control.prices import prices_of
 from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
+from gigafactory.cost.never import why_never
 from gigafactory.cost.parameters import count_parameters
+from gigafactory.describe.errors import InputError
 from gigafactory.describe.layout import Layout
+from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
 from gigafactory.simulate.gang import Cadence
 
@@ -60,7 +63,7 @@ class Workload:
 
 def workload_of(study: Study, *, plan: Any) -> Workload:
     """The job of ``study`` under ``plan``, whose ``best`` carries ``layout``, ``step_s`` and
-    ``flops_per_step``."""
+    ``flops_per_step``. InputError where the campaign could never end."""
     best = plan.best
     num_gpus, step_s = int(best.layout.num_gpus), float(best.step_s)
     checkpoint_bytes = CHECKPOINT_BYTES_PER_PARAMETER * count_parameters(study.model).total
@@ -68,7 +71,7 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
         study, layout=best.layout, num_gpus=num_gpus, step_s=step_s,
         recovery=study.policy.recovery,
     )  # fmt: skip
-    return Workload(
+    workload = Workload(
         num_steps=study.job.num_steps,
         num_gpus=num_gpus,
         flops_per_step=float(best.flops_per_step),
@@ -87,6 +90,29 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
         prices=prices,
         layout=best.layout,
     )
+    _check_it_can_end(study, workload)
+    return workload
+
+
+def _check_it_can_end(study: Study, workload: Workload) -> None:
+    """InputError with the inequality that says why the campaign would make no progress."""
+    faults, prices, cadence = study.faults, workload.known_prices, workload.cadence
+    is_near = prices.peer_stride > 0
+    told = why_never(
+        prices.mtbf_s,
+        recovery_s=prices.warm_s if prices.recovery is not Recovery.RESTART else prices.cold_s,
+        interval_s=cadence.step_s if is_near else cadence.checkpoint_steps * cadence.step_s,
+        blocking_s=0.0 if is_near else cadence.blocking_s,
+        commit_s=0.0 if is_near else cadence.write_s,
+        num_hosts=workload.num_hosts,
+        num_spares=study.cluster.num_hosts - workload.num_hosts,
+        host_rate_per_s=faults.rate_per_host_s,
+        repair_s=faults.repair.mean_s,
+        shrink=prices.can_shrink,
+        copies_in_memory=is_near,
+    )
+    if told is not None:
+        raise InputError(f"faults {faults.name}: {told}")
 
 
 def _cadence(study: Study, *, prices: Prices, num_gpus: int, write_s: float) -> Cadence:

@@ -16,6 +16,7 @@ import numpy as np
 
 from gigafactory.control import actions as act
 from gigafactory.control import events as ev
+from gigafactory.control.fence import Fences
 from gigafactory.describe.faults import FaultClass
 from gigafactory.ledger.entries import Bucket
 from gigafactory.simulate import faults as fl
@@ -74,6 +75,7 @@ class World:
         self._is_deaf = False
         """The control plane is out."""
         self._pent_up: list[ev.Event] = []
+        self._fences = Fences()
 
     # --- beginning and end ---------------------------------------------------------------
 
@@ -96,10 +98,16 @@ class World:
         return self.outcome is not None or self._is_time_up
 
     def heal(self) -> None:
-        """Every host that is lost or in repair is well again; what happens then shows whether the
-        controller finds back."""
+        """Every host is well again, nothing is slow, and all are heard; what happens then shows
+        whether the controller finds back."""
+        if self._is_deaf:
+            self._hear_again()
         for host in self.fleet.hosts_not_up():
             self._repair(host)
+        for host, slowdown in list(self._slow_hosts.items()):
+            self._quicken(host, slowdown)
+        self._press(1.0 / self._lost_capacity)
+        self._see_storage(1.0)
 
     def reach_horizon(self) -> None:
         """The twin follows the campaign no further."""
@@ -336,8 +344,8 @@ class World:
                 self._set_pace()
             case act.StopGang():
                 training.stop(action, why=self._bucket_of_stop())
-            case act.EvictHosts(hosts=hosts):
-                self._evict(hosts)
+            case act.EvictHosts():
+                self._evict(action)
             case act.DropReplicas():
                 training.drop(action)
             case act.JoinReplica():
@@ -365,8 +373,8 @@ class World:
             return Bucket.PLANNED
         return Bucket.REPLACE
 
-    def _evict(self, hosts: tuple[int, ...]) -> None:
-        for host in hosts:
+    def _evict(self, action: act.EvictHosts) -> None:
+        for host in action.hosts:
             if self.fleet.state[host] != HostState.REPAIR:
                 self.fleet.state[host] = HostState.REPAIR
                 self._announced.discard(host)
@@ -427,15 +435,20 @@ class World:
             self._book.turn(Bucket.DECIDE, at_s=self._now_s)
 
     def _decide(self, event: ev.Event) -> None:
+        if not self.keeps(event):
+            self.carry_out(self._brain(event))
+
+    def keeps(self, event: ev.Event) -> bool:
+        """Whether nobody can be told now: the event waits for the end of the outage."""
         if self._is_deaf:
             self._pent_up.append(event)
-        else:
-            self.carry_out(self._brain(event))
+        return self._is_deaf
 
     def carry_out(self, actions: list[act.Action]) -> None:
         """Do what was asked for, now."""
-        for action in actions:
-            self._carry_out(action)
+        for asked in actions:
+            if (action := self._fences.left_of(asked)) is not None:
+                self._carry_out(action)
         evicted = [h for a in actions if isinstance(a, act.EvictHosts) for h in a.hosts]
         if not self.training.gang.members.isdisjoint(evicted):
             # taken out from under a gang that nobody stopped; otherwise this changes nothing

@@ -12,9 +12,9 @@ from gigafactory.control.config import config_from_json
 from gigafactory.control.controller import Controller
 from gigafactory.describe.errors import InputError
 from gigafactory.ledger.entries import ActionTaken, EventSeen, Resumed
-from gigafactory.ledger.reader import read_ledger
+from gigafactory.ledger.reader import parse_lines, read_ledger
 from gigafactory.ledger.replay import replay
-from gigafactory.ledger.writer import LedgerWriter
+from gigafactory.ledger.writer import LedgerWriter, line_of
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_recorded_campaign_replays(entries):
 def test_an_action_that_differs_is_found(entries):
     index = of_kind(entries, ActionTaken)[0]
     content = entries[index].content
-    forged = ActionTaken(action=content.action | {"step": 77})
+    forged = ActionTaken(action=replace(content.action, step=77))
     entries[index] = replace(entries[index], content=forged)
     result = replay(entries)
     assert not result.same
@@ -96,7 +96,7 @@ def test_a_book_without_a_brain_is_refused(opening):
 
 def test_an_unknown_event_is_named(entries):
     index = of_kind(entries, EventSeen)[2]
-    forged = replace(entries[index].content, event={"type": "Rain", "at_s": 1.0})
-    entries[index] = replace(entries[index], content=forged)
-    with pytest.raises(InputError, match=f"entry {index}: event: type 'Rain' is not one of"):
-        replay(entries)
+    lines = [line_of(entry) for entry in entries]
+    lines[index] = lines[index].replace('"type":"StepsDone"', '"type":"Rain"')
+    with pytest.raises(InputError, match=f"book:{index + 1}: event: type 'Rain' is not one of"):
+        replay(parse_lines(lines, place="book"))

@@ -153,6 +153,7 @@ def test_what_it_asks_for_is_always_safe(sequence, chosen):
     brain = Controller(chosen)
     dead: set[int] = set()
     tokens = [act.Token(0, 0)]
+    starts: dict[act.Token, act.StartGang] = {}
     good: dict[act.Tier, set[int]] = {tier: set() for tier in act.Tier}
     for raw in [LAUNCH, *told(sequence)]:
         event = with_generation(raw, brain)
@@ -166,7 +167,12 @@ def test_what_it_asks_for_is_always_safe(sequence, chosen):
             if action.token not in tokens:
                 assert action.token > tokens[-1]
                 tokens.append(action.token)
-            if isinstance(action, act.StartGang):
+            if isinstance(action, act.StartGang) and action.token in starts:
+                # a controller that is back asks again for what is open, word for word
+                assert isinstance(event, ev.Reattached)
+                assert action == starts[action.token]
+            elif isinstance(action, act.StartGang):
+                starts[action.token] = action
                 assert not was_live or isinstance(event, ev.GangStopped) or _is_fenced(brain)
                 assert brain.generation == generation_before + 1
                 assert len(set(action.hosts)) == len(action.hosts)

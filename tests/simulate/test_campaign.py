@@ -198,9 +198,8 @@ def test_every_checkpoint_is_in_the_book_at_its_time(lab):
     for entry in kept:
         num_kept += entry.content.num
         assert entry.content.step == 30 * num_kept
-    assert [entry.at_s for entry in kept] == pytest.approx(
-        [100 + 301 * n + 20 for n in range(1, len(kept) + 1)]
-    )
+        assert entry.at_s == pytest.approx(100 + 301 * num_kept + 20)
+    assert num_kept > 20
 
 
 def test_energy_and_rent_follow_from_the_buckets(lab):

@@ -210,3 +210,17 @@ def test_a_repeated_word_of_copies_does_not_bring_lost_ones_back(bench_with):
     bench.tell(ev.HostRepaired, host=5)
     bench.tell(ev.GangStopped)
     assert (bench.start().tier, bench.start().step) == (act.Tier.STORE, 100)
+
+
+def test_with_its_copies_and_its_store_gone_it_waits_and_does_not_begin_anew(bench_with):
+    """The swarm: copies were found lost only after the start was decided, which began at step 0."""
+    prices = Prices(recovery=Recovery.HOT, peer_stride=1, store_every_s=600.0)
+    bench = bench_with(prices=prices)
+    bench.run(num_spares=2)
+    bench.tell(ev.StepsDone, step=150, peer_step=150)
+    bench.tell(ev.StorageSeen, slowdown=float("inf"))
+    bench.tell(ev.HostsDied, hosts=(1, 2), cause="rack 1 lost power")
+    bench.tell(ev.GangStopped)
+    assert bench.why() is HoldReason.NO_STORAGE
+    bench.tell(ev.StorageSeen, slowdown=1.0)
+    assert bench.start().step == 100

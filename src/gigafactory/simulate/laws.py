@@ -117,6 +117,8 @@ class Account:
         self._waiting.clear()
         self._bad_step = None
         self._good_step = self._restored = step or 0
+        # what lay beyond is computed again, and copied again
+        self.copies = {n: lost for n, lost in self.copies.items() if n <= self._restored}
 
     def take_in(self, event: ev.Event, *, seated: set[int]) -> None:
         """An event of the current generation, or one that belongs to none."""
@@ -181,7 +183,6 @@ class Account:
         if self.is_thinned and step is not None:
             return None
         return f"it restores step {step}, and step {newest} is good"
-
 
     def fault_of_copy(self, step: int | None, *, num_seats: int, stride: int) -> str | None:
         """The same of a start from copies in memory, which lie ``stride`` seats on."""

@@ -224,3 +224,14 @@ def test_with_its_copies_and_its_store_gone_it_waits_and_does_not_begin_anew(ben
     assert bench.why() is HoldReason.NO_STORAGE
     bench.tell(ev.StorageSeen, slowdown=1.0)
     assert bench.start().step == 100
+
+
+def test_a_slow_host_that_may_not_be_evicted_now_stops_nobody(bench_with):
+    """The swarm: the gang was stopped and started with the same slow host, again and again."""
+    bench = bench_with(max_evictions_per_h=1)
+    bench.run(num_spares=3)
+    bench.tell(ev.HostsDied, hosts=(1,), cause="xid 79")
+    bench.tell(ev.GangStopped)
+    bench.ready()
+    bench.tell(ev.HostSlow, host=2, slowdown=3.0, after_s=bench.ladder.heartbeat_s + 1.0)
+    assert bench.asked(act.SaveNow) == []

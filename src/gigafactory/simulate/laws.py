@@ -129,6 +129,8 @@ class Account:
                 self._reach(event.step)
                 if event.peer_step is not None and self._good_step >= event.peer_step:
                     self.copies.setdefault(event.peer_step, set())
+                    if event.peer_step > self.furthest:
+                        self.furthest, self.has_moved = event.peer_step, True
                     self.copies = {step: self.copies[step] for step in sorted(self.copies)[-256:]}
             case ev.StepsDone(step=step) if step > self._restored:
                 self._bad_step = min(step, self._bad_step or step)

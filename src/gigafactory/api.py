@@ -141,7 +141,7 @@ def follow(
     from gigafactory.simulate.campaign import simulate as twin
 
     study = load(study, overrides=overrides)
-    with _whole(ledger_path) as path, LedgerWriter(path, keep=True) as ledger:
+    with _whole(ledger_path) as path, LedgerWriter(path, keep=True, line_by_line=False) as ledger:
         result = twin(study, plan=plan or search(study), seed=seed, ledger=ledger)
         return result, course_of(ledger.entries)
 

@@ -164,3 +164,27 @@ def test_a_host_that_came_back_is_not_evicted_again_after_an_outage(bench):
     bench.tell(ev.HostRepaired, host=0)
     bench.tell(ev.Reattached)
     assert bench.asked(act.EvictHosts) == []
+
+
+def test_an_eviction_that_failed_twice_is_asked_for_again_after_a_pause(bench):
+    """The swarm: the second failure was forgotten, and the campaign held for a host for ever."""
+    bench.run(num_spares=0)
+    bench.tell(ev.HostFailing, host=2, cause="fan")
+    bench.tell(ev.HostsDied, hosts=(1,), cause="power")
+    asked = bench.asked(act.EvictHosts)
+    for action in asked:
+        bench.tell(ev.ActionFailed, token=action.token, reason="no answer")
+        assert bench.asked(act.EvictHosts) == [action]
+        bench.tell(ev.ActionFailed, token=action.token, reason="no answer")
+        assert bench.asked(act.EvictHosts) == []
+    bench.tell(ev.Ticked, after_s=bench.ladder.join_s)
+    assert len(asked) == 1
+    assert bench.asked(act.EvictHosts) == asked
+
+
+def test_a_failing_host_whose_eviction_failed_is_not_forgotten(bench):
+    bench.run()
+    bench.tell(ev.HostFailing, host=4, cause="fan")
+    (asked,) = bench.asked(act.EvictHosts)
+    bench.tell(ev.ActionFailed, token=asked.token, reason="no answer")
+    assert bench.asked(act.EvictHosts) == [asked]

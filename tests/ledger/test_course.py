@@ -31,7 +31,7 @@ def book(opening):
     book = LedgerWriter()
 
     def tell(event, *actions):
-        book.decide(event, actions, state_hash="0", generation=1)
+        book.decide(event, actions, state_hash=lambda: "0", generation=1)
 
     book.write(opening(), at_s=0)
     tell(ev.Launched(at_s=0, hosts=(0, 1, 2, 3), spares=(4,), num_steps=30))

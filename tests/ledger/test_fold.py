@@ -6,11 +6,18 @@ import json
 
 import pytest
 
+from gigafactory.control import actions as ac
+from gigafactory.control import events as ev
+from gigafactory.control.actions import Tier, Token
 from gigafactory.describe.errors import InputError
 from gigafactory.ledger.entries import (
+    ActionTaken,
     Bucket,
     BucketFrom,
+    CheckpointKept,
     Closed,
+    EventSeen,
+    PaceFrom,
     PowerFrom,
     Rollback,
     Steps,
@@ -198,3 +205,119 @@ def test_a_book_must_begin_with_its_opening(campaign):
 def test_json_of_the_summary(summary):
     assert "losses" not in summary.to_json()
     assert json.loads(json.dumps(summary.to_json(series=True)))["losses"] == [[10, 5.0], [30, 3.0]]
+
+
+def shares(summary):
+    """Seconds of the whole training allocation in each bucket."""
+    return {name: gpu_s / 32 for name, gpu_s in summary.buckets_gpu_s.items() if gpu_s}
+
+
+def test_pace_splits_what_would_be_productive(book):
+    found = book(
+        productive(0.0),
+        (10.0, PaceFrom(num_gpus=24, slowdown=1.25)),
+        (20.0, BucketFrom(bucket=Bucket.CHECKPOINT)),
+        (24.0, BucketFrom(bucket=Bucket.PRODUCTIVE)),
+        (30.0, PaceFrom(num_gpus=32)),
+        (40.0, Closed(outcome="done")),
+        num_spare_gpus=0,
+    )
+    assert shares(found) == pytest.approx(
+        {"productive": 20 + 16 * 0.6, "degraded": 16 / 4, "straggler": 16 * 0.15, "checkpoint": 4}
+    )
+    assert found.num_degraded_spells == 1
+    assert found.num_interruptions == 0
+
+
+def test_lost_work_gives_up_its_productive_part_alone(book):
+    found = book(
+        productive(0.0),
+        (0.0, PaceFrom(num_gpus=16, slowdown=2.0)),
+        (10.0, Steps(step=10, num_steps=10, step_s=1.0)),
+        (10.0, Rollback(step=5)),
+        num_spare_gpus=0,
+    )
+    assert shares(found) == pytest.approx(
+        {"productive": 1.25, "rework": 1.25, "degraded": 5.0, "straggler": 2.5}
+    )
+
+
+def test_a_checkpoint_since_the_last_step_is_no_rework(book):
+    found = book(
+        productive(0.0),
+        (10.0, Steps(step=10, num_steps=10, step_s=1.0)),
+        (10.0, BucketFrom(bucket=Bucket.CHECKPOINT)),
+        (14.0, BucketFrom(bucket=Bucket.PRODUCTIVE)),
+        (15.0, BucketFrom(bucket=Bucket.DETECT)),
+        (15.0, Rollback(step=10)),
+        num_spare_gpus=0,
+    )
+    assert shares(found) == {"productive": 10.0, "checkpoint": 4.0, "rework": 1.0}
+
+
+def test_mfu_is_of_the_gpus_that_computed(book):
+    whole = book(productive(0.0), (10.0, Steps(step=10, num_steps=10, step_s=1.0)))
+    half = book(
+        productive(0.0),
+        (0.0, PaceFrom(num_gpus=16)),
+        (20.0, Steps(step=10, num_steps=10, step_s=2.0)),
+    )
+    assert half.mfu == pytest.approx(whole.mfu)
+
+
+def drop(at_s):
+    return (at_s, ActionTaken(action=ac.DropReplicas(token=Token(1, 4), replicas=(1,))))
+
+
+def test_a_pause_in_which_replicas_regroup_is_no_interruption(book):
+    ready = ev.ReplicaReady(at_s=20.0, generation=1, replica=1, incarnation=5)
+    moments = (
+        productive(0.0),
+        (10.0, BucketFrom(bucket=Bucket.DETECT)),
+        drop(11.0),
+        (11.0, BucketFrom(bucket=Bucket.REPLACE)),
+        productive(13.0),
+        (13.0, PaceFrom(num_gpus=24)),
+        (20.0, EventSeen(event=ready, state_hash="")),
+        (20.0, BucketFrom(bucket=Bucket.RENDEZVOUS)),
+        productive(21.0),
+        (21.0, PaceFrom(num_gpus=32)),
+        (30.0, BucketFrom(bucket=Bucket.OTHER)),
+    )
+    found = book(*moments)
+    assert (found.num_interruptions, found.mttr_s, found.num_degraded_spells) == (0, None, 1)
+
+
+def test_a_drop_that_fails_into_a_restart_is_an_interruption(book):
+    start = ac.StartGang(token=Token(2, 5), hosts=(0, 1, 2, 3), step=1, seated=())
+    found = book(
+        productive(0.0),
+        (10.0, BucketFrom(bucket=Bucket.DETECT)),
+        drop(11.0),
+        (11.0, BucketFrom(bucket=Bucket.REPLACE)),
+        (12.0, ActionTaken(action=start)),
+        productive(19.0),
+    )
+    assert (found.num_interruptions, found.mttr_s) == (1, 9.0)
+
+
+def test_checkpoints_are_counted_by_tier(book):
+    found = book(
+        productive(0.0),
+        (5.0, CheckpointKept(step=5, tier=Tier.STORE)),
+        (9.0, CheckpointKept(step=9, tier=Tier.PEER, num=9)),
+    )
+    assert found.checkpoints_by_tier == {"peer": 9, "local": 0, "store": 1}
+    assert (found.num_checkpoints, found.last_checkpoint_step) == (1, 5)
+
+
+def test_the_course_is_kept_where_it_is_asked_for(campaign):
+    with LedgerWriter() as ledger:
+        campaign(ledger)
+    assert fold(ledger.entries).series is None
+    series = fold(ledger.entries, series=True).series
+    assert series.working_gpus == ((0.0, 0.0), (10.0, 32.0), (30.5, 0.0), (44.5, 32.0))
+    assert series.hosts_away == ((0.0, 0.0), (32.5, 1.0))
+    assert series.hosts_standing_by == ((0.0, 1.0), (32.5, 0.0))
+    assert series.power_w[0] == (0.0, 200.0 * 40)
+    assert series.power_w[1] == (10.0, 1000.0 * 32 + 200.0 * 8)

@@ -78,7 +78,7 @@ def test_a_line_that_is_there_twice(lines, complaint):
 
 def test_another_schema(lines, complaint):
     lines[0] = changed(lines[0], schema="gigafactory-ledger/9")
-    assert "schema 'gigafactory-ledger/9' is not 'gigafactory-ledger/1'" in complaint(lines)
+    assert "schema 'gigafactory-ledger/9' is not 'gigafactory-ledger/2'" in complaint(lines)
 
 
 def test_another_first_entry(lines, complaint):

@@ -196,6 +196,7 @@ def test_killed_again_and_again_and_hung(
     assert summary.num_interruptions == 2  # the second kill prolongs the first interruption
     assert summary.num_lost_steps > 0
     assert sum(summary.buckets_gpu_s.values()) == pytest.approx(summary.allocation_gpu_s)
+    assert summary.buckets_gpu_s["other"] < 0.01 * summary.allocation_gpu_s
     for bucket in ("rework", "detect", "rendezvous", "restore"):
         assert summary.buckets_gpu_s[bucket] > 0, bucket
 

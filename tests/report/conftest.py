@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gigafactory.control.actions import StartGang, Token, WakeAt
 from gigafactory.ledger.entries import (
     ActionTaken,
     Bucket,

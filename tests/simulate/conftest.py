@@ -91,11 +91,13 @@ class Lab:
 
     def told(self, name: str) -> list[Entry]:
         """Events of one type that the controller heard."""
-        return [e for e in self.entries if getattr(e.content, "event", {}).get("type") == name]
+        return [e for e in self.entries if type(getattr(e.content, "event", None)).__name__ == name]
 
     def asked(self, name: str) -> list[Entry]:
         """Actions of one type that it asked for."""
-        return [e for e in self.entries if getattr(e.content, "action", {}).get("type") == name]
+        return [
+            e for e in self.entries if type(getattr(e.content, "action", None)).__name__ == name
+        ]
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 
 from gigafactory.describe.errors import InputError
@@ -120,7 +122,7 @@ def test_corruption_goes_back_behind_the_corrupted_step(lab):
         lab.study(lab.cause(FaultClass.CORRUPTION, mtbf_s=0.25 * DAY_S, detect_s=3600.0))
     )
     assert lab.told("CorruptionFound")
-    clean = [entry.content.event["clean_step"] for entry in lab.told("CorruptionFound")]
+    clean = [entry.content.event.clean_step for entry in lab.told("CorruptionFound")]
     back = [entry.content.step for entry in lab.contents(Rollback)][1:]
     assert len(clean) == len(back)
     assert all(b <= c for b, c in zip(back, clean, strict=True))
@@ -162,7 +164,7 @@ def test_without_spares_the_job_holds_until_a_repair(lab):
         seed=2,
     )  # fmt: skip
     holds = lab.asked("Hold")
-    assert {entry.content.action["why"] for entry in holds} == {"no_spares"}
+    assert {entry.content.action.why for entry in holds} == {"no_spares"}
     assert found.buckets_gpu_s["hold"] / 512 == pytest.approx(7200.0 * len(holds), rel=0.01)
 
 
@@ -172,7 +174,7 @@ def test_a_hold_for_a_person_is_lifted_by_one(lab):
         update={"policy": Policy(max_restarts_without_progress=1)}
     )
     found = lab.campaign(study, delays=Delays(person_s=900.0))
-    assert "no_progress" in {entry.content.action["why"] for entry in lab.asked("Hold")}
+    assert "no_progress" in {entry.content.action.why for entry in lab.asked("Hold")}
     assert len(lab.told("ResumeRequested")) > 3
     assert found.outcome == "horizon"
 
@@ -181,7 +183,7 @@ def test_the_drill_kills_one_process_at_its_step(lab):
     study = lab.study().model_copy(update={"drill": Drill(kill_at_step=45)})
     found = lab.campaign(study, lab.workload(num_steps=100))
     assert (found.num_interruptions, found.num_lost_steps) == (1, 15)
-    assert [e.content.event["exit"] for e in lab.told("RankExited")] == ["killed"]
+    assert [e.content.event.exit for e in lab.told("RankExited")] == ["killed"]
     assert found.outcome == "done"
 
 
@@ -191,12 +193,13 @@ def test_spares_fail_without_an_interruption(lab):
 
 
 def test_every_checkpoint_is_in_the_book_at_its_time(lab):
+    """An entry stands for those since the one before, and for the moment of its newest."""
     lab.campaign(lab.study(days=0.1))
     kept = lab.contents(CheckpointKept)
-    assert [entry.content.step for entry in kept] == [30 * n for n in range(1, len(kept) + 1)]
-    assert [entry.at_s for entry in kept] == pytest.approx(
-        [100 + 301 * n + 20 for n in range(1, len(kept) + 1)]
-    )
+    so_far = list(accumulate(entry.content.num for entry in kept))
+    assert so_far[-1] == (0.1 * DAY_S - 100 - 20) // 301
+    assert [entry.content.step for entry in kept] == [30 * n for n in so_far]
+    assert [entry.at_s for entry in kept] == pytest.approx([100 + 301 * n + 20 for n in so_far])
 
 
 def test_energy_and_rent_follow_from_the_buckets(lab):

@@ -28,12 +28,22 @@ def expire(state: State) -> None:
         _enquiries(state)
     if fleet.cuts:
         _cuts(state)
+    if state.refused:
+        _ask_again(state)
     if state.gang.replicas:
         expire_joins(state)
     if state.replay is not None and state.now_s >= state.replay.until_s:
         give_up(state)
     if state.phase in _GANG_DEADLINES and state.now_s >= gang_deadline_s(state):
         _gang_is_late(state)
+
+
+def _ask_again(state: State) -> None:
+    """Evictions that were refused, once their pause is over."""
+    for token, due_s in state.refused.items():
+        if state.now_s >= due_s:
+            state.refused[token] = math.inf
+            state.out.append(state.evictions[token])
 
 
 def expire_hold(state: State) -> None:
@@ -144,6 +154,7 @@ def _deadlines_s(state: State) -> Iterator[float]:
         return
     fleet, now_s = state.fleet, state.now_s
     found = [*_phase_deadlines_s(state), *_enquiry_deadlines_s(state)]
+    found += (due_s for due_s in state.refused.values() if due_s < math.inf)
     if fleet.cuts:
         patience_s = cut_patience_s(state)
         found += [since_s + patience_s for since_s in fleet.cuts.values()]

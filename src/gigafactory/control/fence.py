@@ -7,10 +7,18 @@ that lingered in the network can neither start a gang of the past nor stop that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from gigafactory.control.actions import Token
+from gigafactory.control.actions import (
+    Action,
+    EvictHosts,
+    Finish,
+    Hold,
+    ProbeHost,
+    Token,
+    WakeAt,
+)
 
 
 class Admission(Enum):
@@ -36,3 +44,23 @@ class Fence:
             self.newest = token
             return Admission.NEW
         return Admission.DUPLICATE if token == self.newest else Admission.OLDER
+
+
+class Fences:
+    """One fence for the gang, and one for each host that was ever evicted."""
+
+    def __init__(self) -> None:
+        self._gang = Fence()
+        self._hosts: dict[int, Fence] = {}
+
+    def left_of(self, action: Action) -> Action | None:
+        """What of ``action`` is new; None: nothing. Questions and own affairs carry no fence."""
+        if isinstance(action, (ProbeHost, WakeAt, Hold, Finish)):
+            return action
+        if isinstance(action, EvictHosts):
+            hosts = tuple(h for h in action.hosts if self._is_new(h, action.token))
+            return replace(action, hosts=hosts) if hosts else None
+        return action if self._gang.admit(action.token) is Admission.NEW else None
+
+    def _is_new(self, host: int, token: Token) -> bool:
+        return self._hosts.setdefault(host, Fence()).admit(token) is Admission.NEW

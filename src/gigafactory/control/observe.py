@@ -7,6 +7,7 @@ and its replicas in `see_gang`, replays in `see_replays`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from gigafactory.control import events as ev
 from gigafactory.control import see_gang as gang
 from gigafactory.control import see_hosts as hosts
 from gigafactory.control import see_replays as replays
+from gigafactory.control.actions import Token
 from gigafactory.control.replicas import join_failed
 from gigafactory.control.state import Break, Ignored, State
 from gigafactory.control.states import Phase, Turn
@@ -58,7 +60,7 @@ def _action_failed(state: State, event: ev.ActionFailed) -> None:
     if token == now.start_token and state.phase is Phase.STARTING:
         state.break_gang(Break.START_FAILED, event.reason)
     elif token in state.evictions:
-        state.out.append(state.evictions.pop(token))
+        _eviction_failed(state, token)
     elif token.generation != now.generation:
         state.ignore(Ignored.STALE_TOKEN)
     elif token == now.drop_token:
@@ -70,6 +72,15 @@ def _action_failed(state: State, event: ev.ActionFailed) -> None:
             if replica.incarnation == token.attempt:
                 join_failed(state, number, event.reason)
                 break
+
+
+def _eviction_failed(state: State, token: Token) -> None:
+    """Again at once, and after that with a pause: the next refusal may come as fast as this."""
+    if token not in state.refused:
+        state.refused[token] = math.inf
+        state.out.append(state.evictions[token])
+    else:
+        state.refused[token] = state.now_s + state.config.ladder.join_s
 
 
 def _reattached(state: State, event: ev.Reattached) -> None:

@@ -72,9 +72,7 @@ def _let_go(state: State) -> None:
         return
     if state.phase in GOING and any(host in fleet.seat_of for host in gone):
         state.break_gang(Break.DRAINED)
-    for host in gone:
-        fleet.remove(host)
-    state.out.append(EvictHosts(token=state.token(), hosts=tuple(gone), reason="maintenance"))
+    _send_away(state, gone, "maintenance")
 
 
 def _exchange(state: State) -> None:
@@ -90,9 +88,7 @@ def _exchange(state: State) -> None:
         gone.append(host)
     if not gone or not _may_evict(state):
         return
-    for host in gone:
-        fleet.remove(host)
-    state.out.append(EvictHosts(token=state.token(), hosts=tuple(gone), reason="failing or slow"))
+    _send_away(state, gone, "failing or slow")
 
 
 def _due_to_leave(state: State) -> Iterator[int]:
@@ -131,13 +127,20 @@ def _evict(state: State) -> None:
     for host, reason in fleet.casualties.items():
         by_reason.setdefault(reason, []).append(host)
     for reason, hosts in by_reason.items():
-        for host in hosts:
-            fleet.remove(host)
-        action = EvictHosts(token=state.token(), hosts=tuple(hosts), reason=reason)
-        state.evictions[action.token] = action
-        state.out.append(action)
+        _send_away(state, hosts, reason)
+
+
+def _send_away(state: State, hosts: list[int], reason: str) -> None:
+    """Out of the fleet, and remembered until they come back or too many others followed."""
+    for host in hosts:
+        state.fleet.remove(host)
+    action = EvictHosts(token=state.token(), hosts=tuple(hosts), reason=reason)
+    state.evictions[action.token] = action
+    state.out.append(action)
     while len(state.evictions) > MAX_REMEMBERED_EVICTIONS:
-        del state.evictions[next(iter(state.evictions))]
+        oldest = next(iter(state.evictions))
+        state.refused.pop(oldest, None)
+        del state.evictions[oldest]
 
 
 def _why_lost(state: State, hosts: list[int]) -> Break:

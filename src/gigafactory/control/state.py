@@ -167,6 +167,8 @@ class State:
     """When hosts were evicted for a fault, within the last hour; one entry an incident."""
     evictions: dict[Token, EvictHosts] = field(default_factory=dict)
     """The latest ones, so that a failed one can be asked for again."""
+    refused: dict[Token, float] = field(default_factory=dict)
+    """Evictions that failed, and when to ask for them again; inf: that was done, no answer yet."""
     num_stop_requests: int = 0
     is_failed: str = ""
     """Why the campaign cannot go on, once that is certain."""
@@ -215,6 +217,7 @@ class State:
                 self.evictions[token] = replace(asked, hosts=left)
                 if not left:
                     del self.evictions[token]
+                    self.refused.pop(token, None)
 
     def ignore(self, why: Ignored) -> None:
         """Count an event, or a part of one, that changes nothing."""
@@ -266,6 +269,7 @@ class State:
             self.fleet.fingerprint(),
             tuple(self.incidents_s),
             [(token.attempt, asked.hosts) for token, asked in self.evictions.items()],
+            [(token.attempt, due_s) for token, due_s in self.refused.items()],
             [(slot.value, action.token.attempt) for slot, action in self.open.items()],
             self.replay,
             tuple(self.replays_s),
@@ -300,6 +304,7 @@ _STATE_VALUES = _plain_values(
         "progress",
         "incidents_s",
         "evictions",
+        "refused",
         "open",
         "replay",
         "replays_s",

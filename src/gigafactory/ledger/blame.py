@@ -70,7 +70,6 @@ class Blame:
     _planned: str = PLANNED
     _slowing: str = UNKNOWN_SLOW
     _down_since_s: float | None = None
-    _is_planned: bool = False
 
     def take(self, entry: Entry) -> None:
         """One more entry; the first is `Opened`."""
@@ -86,7 +85,10 @@ class Blame:
                 self._begin(bucket, entry.at_s)
             case BucketFrom(bucket=bucket) if bucket in WORKING and not was_working:
                 self._end(entry.at_s)
+        before = self.tally.num_interruptions
         self.tally.write(entry.content, at_s=entry.at_s)
+        if more := self.tally.num_interruptions - before:
+            self._sum(self._culprit).num_interruptions += more
         self._book(entry.at_s)
 
     def causes(self) -> tuple[Blamed, ...]:
@@ -138,13 +140,11 @@ class Blame:
         else:
             self._culprit = self._told or NO_FAULT
         self._down_since_s = None if bucket in _NO_STOP else at_s
-        self._is_planned = bucket is Bucket.PLANNED
 
     def _end(self, at_s: float) -> None:
         if self._down_since_s is not None:
             one = self._sum(self._culprit)
             one.num_stops += 1
-            one.num_interruptions += not self._is_planned
             one.down_s += at_s - self._down_since_s
         self._down_since_s = self._told = None
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
 from math import inf, isnan
-from operator import attrgetter
 from typing import Any
 
 from gigafactory.control.actions import Action, StartGang, Token
@@ -36,27 +35,31 @@ def text_of(content: Any) -> str:
 
 def tagged_text(content: Event | Action) -> str:
     """An event or an action: ``{"type":"Ticked","at_s":3.0}``."""
-    return '{"type":"%s",%s}' % (type(content).__name__, text_of(content))  # noqa: UP031 - twice as fast
+    return f'{{"type":"{type(content).__name__}",{text_of(content)}}}'
 
 
 def _encoder_of(cls: type[Any]) -> Text:
     if cls is StartGang:
         return _started
-    return _encoder(cls, {f.name: f.name for f in fields(cls)})
+    return _encoder(cls, [f.name for f in fields(cls)])
 
 
-def _encoder(cls: type[Any], keys: dict[str, str]) -> Text:
-    """Encodes the attributes ``keys`` of ``cls``, each under its key."""
+def _encoder(cls: type[Any], names: list[str]) -> Text:
+    """Encodes these fields of ``cls``.
+
+    Compiled, like the methods of a dataclass, because most of a twin's time would go into a loop
+    over the fields of its lines.
+    """
     hints = typing.get_type_hints(cls)
-    form = ",".join(f'"{key}":%s' for key in keys.values())
-    if len(keys) == 1:
-        (only,) = keys
-        read_one, encode_one = attrgetter(only), _text(hints[only])
-        return lambda content: form % encode_one(read_one(content))
-    read, encoders = attrgetter(*keys), tuple(_text(hints[name]) for name in keys)
-    return lambda content: (
-        form % tuple([encode(value) for encode, value in zip(encoders, read(content), strict=True)])
+    scope = {f"text_{name}": _text(hints[name]) for name in names}
+    members = ",".join(
+        f'"{name}":{{content.{name}}}'
+        if hints[name] is int
+        else f'"{name}":{{text_{name}(content.{name})}}'
+        for name in names
     )
+    encode: Text = eval(f"lambda content: f'{members}'", scope)
+    return encode
 
 
 def _started(start: StartGang) -> str:
@@ -107,7 +110,7 @@ _PLAIN: dict[Any, Text] = {
     Event: tagged_text,
     Action: tagged_text,
 }
-_STARTED = [f.name for f in fields(StartGang)]
-_WHOLE = _encoder(StartGang, {name: name for name in _STARTED})
-_HEAD = _encoder(StartGang, {"token": "token"})
-_TAIL = _encoder(StartGang, {n: n for n in _STARTED if n not in ("token", "hosts")})
+_FIELDS = [f.name for f in fields(StartGang)]
+_WHOLE = _encoder(StartGang, _FIELDS)
+_HEAD = _encoder(StartGang, ["token"])
+_TAIL = _encoder(StartGang, [name for name in _FIELDS if name not in ("token", "hosts")])

@@ -50,7 +50,7 @@ class Bucket(StrEnum):
     SDC_REPLAY = "sdc_replay"
     HOLD = "hold"
     PLANNED = "planned"
-    """Announced maintenance, and the stop a person asked for."""
+    """Announced maintenance, the stop a person asked for, and the orderly end of the job."""
     IDLE_SPARE = "idle_spare"
     """The hosts beyond the training allocation: standing by or in repair."""
     OTHER = "other"

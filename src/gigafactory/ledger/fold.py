@@ -34,7 +34,7 @@ from gigafactory.control.actions import (
     StartGang,
     Tier,
 )
-from gigafactory.control.events import Event
+from gigafactory.control.events import Event, ReplicaReady
 from gigafactory.describe.errors import InputError
 from gigafactory.ledger.entries import (
     KIND_OF,
@@ -121,8 +121,8 @@ class Tally:
         """Since computing ended, more has happened than silence."""
         self._starts_before = 0
         """Starts when computing ended."""
-        self._has_regrouped = False
-        """Since computing ended, replicas were told to leave or to join."""
+        self._regrouped_s = -1.0
+        """When replicas were last told to leave or to join, or when one joined."""
         self._repairs_s: list[float] = []
         self._num_interruptions = 0
         self._num_degraded_spells = 0
@@ -150,6 +150,7 @@ class Tally:
     ) -> None:
         """One turn of the controller; ``state_hash`` is not called."""
         self._now_s = max(self._now_s, event.at_s)
+        self._hear(event)
         for action in actions:
             self._act(action)
         if self._recorder is not None:
@@ -159,6 +160,11 @@ class Tally:
     def opened(self) -> Opened | None:
         """The first entry."""
         return self._opened
+
+    @property
+    def num_interruptions(self) -> int:
+        """Up to now; one that ends by itself is taken back then."""
+        return self._num_interruptions
 
     @property
     def bucket(self) -> Bucket:
@@ -201,7 +207,7 @@ class Tally:
         if kind is StartGang:
             self._num_starts += 1
         elif kind is DropReplicas or kind is JoinReplica:
-            self._has_regrouped = True
+            self._regrouped_s = self._now_s
         elif isinstance(action, EvictHosts):
             self._num_evicted_hosts += len(action.hosts)
 
@@ -262,11 +268,11 @@ class Tally:
     def _begin_interruption(self) -> None:
         self._num_interruptions += 1
         self._down_since_s = self._now_s
-        self._starts_before, self._has_regrouped = self._num_starts, False
+        self._starts_before = self._num_starts
 
     def _end_interruption(self, since_s: float, *, was_silent: bool) -> None:
         """Computing again. It was an interruption unless it ended by itself, or by regrouping."""
-        has_regrouped = self._has_regrouped and self._num_starts == self._starts_before
+        has_regrouped = self._regrouped_s >= since_s and self._num_starts == self._starts_before
         if has_regrouped or (was_silent and not self._is_broken):
             self._num_interruptions -= 1
         else:
@@ -309,7 +315,14 @@ class Tally:
     def _do(self, taken: ActionTaken) -> None:
         self._act(taken.action)
 
-    def _pass(self, content: EventSeen | Opened) -> None:
+    def _see(self, seen: EventSeen) -> None:
+        self._hear(seen.event)
+
+    def _hear(self, event: Event) -> None:
+        if type(event) is ReplicaReady:
+            self._regrouped_s = self._now_s
+
+    def _begin(self, opened: Opened) -> None:
         """Nothing to sum."""
 
     # -- time ------------------------------------------------------------------------------
@@ -350,9 +363,9 @@ class Tally:
 
 
 _ENTER: dict[type[Any], Callable[[Tally, Any], None]] = {
-    Opened: Tally._pass,
+    Opened: Tally._begin,
     Resumed: Tally._resume,
-    EventSeen: Tally._pass,
+    EventSeen: Tally._see,
     ActionTaken: Tally._do,
     BucketFrom: Tally._turn,
     PaceFrom: Tally._keep_pace,

@@ -45,14 +45,19 @@ def seats_after(
     grows names the hosts of the new ones. Without it no seat is given up. ValueError where a seat
     would have no host.
     """
-    taken = dict(enumerate(before if num_hosts is None else before[:num_hosts]))
-    taken.update(seated)
-    num_seats = len(taken) if num_hosts is None else num_hosts
-    if missing := [seat for seat in range(num_seats) if seat not in taken]:
-        raise ValueError(f"seat {missing[0]} has no host: no line before seated one there")
-    if len(taken) > num_seats:
-        raise ValueError(f"seat {max(taken)} lies beyond the {num_seats} seats of this gang")
-    return tuple(taken[seat] for seat in range(num_seats))
+    hosts = list(before if num_hosts is None else before[:num_hosts])
+    for seat, host in sorted(seated):
+        if seat < len(hosts):
+            hosts[seat] = host
+        elif seat == len(hosts):
+            hosts.append(host)
+        else:
+            raise ValueError(f"seat {len(hosts)} has no host: no line before seated one there")
+    if num_hosts is None or len(hosts) == num_hosts:
+        return tuple(hosts)
+    if len(hosts) > num_hosts:
+        raise ValueError(f"seat {len(hosts) - 1} lies beyond the {num_hosts} seats of this gang")
+    raise ValueError(f"seat {len(hosts)} has no host: no line before seated one there")
 
 
 def _few(hosts: tuple[int, ...]) -> str:

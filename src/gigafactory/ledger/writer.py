@@ -30,6 +30,7 @@ from gigafactory.ledger.summary import Summary
 
 #: Lines that are written, or hashed, in one go where nobody waits for each.
 _MANY_LINES = 512
+_KIND = {cls: f'"kind":"{kind}",' for cls, kind in KIND_OF.items()}
 
 
 def line_of(entry: Entry) -> str:
@@ -63,6 +64,8 @@ class LedgerWriter:
         self.seq = 0
         self.at_s = 0.0
         self.generation = 0
+        self._begin = '{"at_s":0.0,"seq":'
+        """Of each line at this moment: many entries share one."""
         self._keep = path is None if keep is None else keep
         self._tally = Tally()
         self._sha256 = hashlib.sha256()
@@ -79,14 +82,15 @@ class LedgerWriter:
         """
         if at_s > self.at_s:
             self.at_s = float(at_s)
+            self._begin = f'{{"at_s":{self.at_s!r},"seq":'
         if generation is not None:
             self.generation = generation
         self._tally.write(content, at_s=self.at_s)
         if self._keep:
             self.entries.append(Entry(self.at_s, self.seq, self.generation, content))
         self._lines.append(
-            f'{{"at_s":{self.at_s!r},"seq":{self.seq},"generation":{self.generation},'
-            f'"kind":"{KIND_OF[type(content)]}",{text_of(content)}}}\n'
+            f'{self._begin}{self.seq},"generation":{self.generation},'
+            f"{_KIND[type(content)]}{text_of(content)}}}\n"
         )
         self.seq += 1
         if len(self._lines) >= self._num_lines:
@@ -164,6 +168,7 @@ class LedgerWriter:
         entries = read_ledger(path)
         last = entries[-1]
         self.seq, self.at_s, self.generation = last.seq + 1, last.at_s, last.generation
+        self._begin = f'{{"at_s":{self.at_s!r},"seq":'
         self._sha256.update(path.read_bytes())
         for entry in entries:
             self._tally.write(entry.content, at_s=entry.at_s)

@@ -288,7 +288,7 @@ class Campaign:
             case told.CheckpointCommitted(step=step):
                 is_last = step == self.study.job.num_steps
                 if is_last:
-                    self._bucket(Bucket.OTHER)
+                    self._bucket(Bucket.PLANNED)
                 self._show(
                     Stage.FINISHING if is_last else None,
                     f"checkpoint of step {step} committed",

@@ -50,6 +50,8 @@ class Case:
     start_s: float = 100.0
     policy: dict[str, Any] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
+    spells: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By class of faults that end by themselves: mean seconds, and times the usual step."""
     strikes: tuple[int, ...] | None = None
     """Numbers of the faults that happen; None: all."""
     messages: tuple[int, ...] | None = None
@@ -64,7 +66,8 @@ def case_from_json(source: dict[str, Any]) -> Case:
     """The inverse of `Case.to_json`."""
     tuples = {name: _tuple(source[name]) for name in ("strikes", "messages")}
     causes = tuple((name, rate, detect_s) for name, rate, detect_s in source["causes"])
-    return Case(**{**source, **tuples, "causes": causes})
+    spells = {name: (lasts_s, slower) for name, (lasts_s, slower) in source["spells"].items()}
+    return Case(**{**source, **tuples, "causes": causes, "spells": spells})
 
 
 def _tuple(numbers: list[int] | None) -> tuple[int, ...] | None:
@@ -104,6 +107,7 @@ def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN
         start_s=_between(dice, 10.0, 250.0),
         policy=_draw_policy(dice),
         noise=_draw_noise(dice),
+        spells=_draw_spells(stream("swarm.spells", seed=seed)),
     )
 
 
@@ -134,6 +138,26 @@ def _draw_causes(dice: np.random.Generator) -> tuple[tuple[str, float, float], .
         if is_on or everything:
             causes.append((fault.value, float(rate), detect_s))
     return tuple(causes)
+
+
+def _draw_spells(dice: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """How long what ends by itself lasts, and how slow it makes its hosts."""
+    spells = {}
+    for fault, (shortest_s, longest_s) in _LASTS_S.items():
+        lasts_s, slowdown = _between(dice, shortest_s, longest_s), 1.0 + _between(dice, 0.01, 5.0)
+        is_stop = dice.random() < 0.5 and fault is FaultClass.STORAGE
+        spells[fault.value] = (lasts_s, 1.0 if is_stop else slowdown)
+    return spells
+
+
+#: From a link that trains anew to a switch that is exchanged; the longest of each class.
+_LASTS_S = {
+    FaultClass.FLAP: (0.5, 900.0),
+    FaultClass.SLOW: (60.0, 4 * HOUR_S),
+    FaultClass.CAPACITY: (60.0, 4 * HOUR_S),
+    FaultClass.STORAGE: (60.0, 4 * HOUR_S),
+    FaultClass.CONTROL: (5.0, 2 * HOUR_S),
+}
 
 
 def _draw_policy(dice: np.random.Generator) -> dict[str, Any]:
@@ -182,16 +206,7 @@ def study_of(case: Case, *, base: Study) -> Study:
 def _faults(case: Case) -> Faults:
     return Faults(
         name="swarm",
-        causes=tuple(
-            Cause(
-                name=fault,
-                fault=FaultClass(fault),
-                rate_per_s=rate / DAY_S,
-                detect_s=detect_s,
-                source="drawn",
-            )
-            for fault, rate, detect_s in case.causes
-        ),
+        causes=tuple(_cause(case, *drawn) for drawn in case.causes),
         job_rate_per_s=case.job_rate_per_day / DAY_S,
         repair=Repair(median_s=case.repair_median_s, mean_s=case.repair_mean_s, source="drawn"),
         batch_share=case.batch_share,
@@ -216,4 +231,18 @@ def workload_of_case(case: Case, *, base: Study) -> Workload:
         tokens_per_step=2**20,
         checkpoint_bytes=1e12,
         peak_flops_per_s=989.4e12,
+    )
+
+
+def _cause(case: Case, fault: str, rate_per_day: float, detect_s: float) -> Cause:
+    lasts_s, slowdown = case.spells.get(fault, (0.0, 1.0))
+    lasts = Repair(median_s=lasts_s / 2.0, mean_s=lasts_s, source="drawn") if lasts_s else None
+    return Cause(
+        name=fault,
+        fault=FaultClass(fault),
+        rate_per_s=rate_per_day / DAY_S,
+        detect_s=detect_s,
+        lasts=lasts,
+        slowdown=slowdown,
+        source="drawn",
     )

@@ -107,9 +107,11 @@ class Account:
         self._good_step = 0
         self._bad_step: int | None = None
         self._restored = 0
+        self._generation = 0
 
-    def start(self, step: int | None) -> None:
+    def start(self, step: int | None, *, generation: int) -> None:
         """A generation goes on after ``step``."""
+        self._generation = generation
         self._waiting.clear()
         self._bad_step = None
         self._good_step = self._restored = step or 0
@@ -129,8 +131,10 @@ class Account:
             case ev.CheckpointLost(step=step, tier=act.Tier.STORE):
                 self.good.discard(step)
                 self.is_thinned = True
-            case ev.CorruptionFound(host=host, clean_step=clean):
-                if host in seated or self._good_step > clean or self._restored > clean:
+            case ev.CorruptionFound(host=host, clean_step=clean, generation=generation):
+                # what a later generation computed from a clean step without the host is clean
+                is_own = generation == self._generation and self._good_step > clean
+                if host in seated or is_own or self._restored > clean:
                     self._bad_step = min(clean + 1, self._bad_step or clean + 1)
                     self._take_back(clean)
 
@@ -181,6 +185,8 @@ class Laws:
         self._config = config
         self._truth = truth
         self._now_s = 0.0
+        self._clock_s = 0.0
+        """What the controller takes for the time: the latest that an event named."""
         self._account = Account()
         self._generation = 0
         self._seated: set[int] = set()
@@ -208,17 +214,19 @@ class Laws:
     def heard(self, event: ev.Event, actions: list[act.Action], *, now_s: float) -> None:
         """One turn of the controller."""
         self._now_s = now_s
+        self._clock_s = max(self._clock_s, event.at_s)
         self._take_in(event)
         self._bound_actions(event, actions)
         for action in actions:
-            self._check_token(action, is_back=isinstance(event, (ev.Reattached, ev.ActionFailed)))
+            is_again = action.token in self._past_tokens
+            self._check_token(action, event)
             match action:
                 case act.StartGang():
                     self._check_start(action)
                 case act.StopGang():
                     self._check_stop(action)
                 case act.EvictHosts():
-                    self._check_eviction(action)
+                    self._check_eviction(action, is_again=is_again)
         if isinstance(event, ev.HostsDied):
             self._check_incident(event, actions)
 
@@ -285,12 +293,14 @@ class Laws:
 
     # -- what is asked for -------------------------------------------------------------------
 
-    def _check_token(self, action: act.Action, *, is_back: bool) -> None:
+    def _check_token(self, action: act.Action, event: ev.Event) -> None:
+        # what a controller asked for and died over before it was sent, its successor asks for
+        is_back = isinstance(event, ev.Reattached)
         token = action.token
         if self._newest_token is None or token > self._newest_token:
             self._newest_token = token
             self._past_tokens.add(token)
-        elif not (is_back and token in self._past_tokens):
+        elif not (is_back or (isinstance(action, act.EvictHosts) and token in self._past_tokens)):
             self._breach(Law.TOKENS_RISE, f"{token} after {self._newest_token}")
 
     def _check_start(self, action: act.StartGang) -> None:
@@ -308,7 +318,7 @@ class Laws:
         self._count_start()
         self._generation = action.token.generation
         self._seated = set(action.hosts)
-        self._account.start(action.step)
+        self._account.start(action.step, generation=action.token.generation)
         self._is_gone, self._num_stops = False, 0
         self._has_cause = self._is_explained = False
 
@@ -331,18 +341,18 @@ class Laws:
         if self._truth.trains(self._generation):
             self._breach(Law.HEALTHY_JOB_LIVES, f"generation {self._generation} was training")
 
-    def _check_eviction(self, action: act.EvictHosts) -> None:
+    def _check_eviction(self, action: act.EvictHosts, *, is_again: bool) -> None:
         for host in action.hosts:
             if host not in self._evidence and self._truth.is_fit(host):
                 self._breach(Law.EVICTION_HAS_A_REASON, f"host {host} ({action.reason})")
         if not self._seated.isdisjoint(action.hosts):
             self._has_cause = self._is_explained = True
-        if self._leaving.isdisjoint(action.hosts):
+        if self._leaving.isdisjoint(action.hosts) and not is_again:
             self._count_incident()
         self._leaving.difference_update(action.hosts)
 
     def _count_incident(self) -> None:
-        incidents_s, now_s = self._incidents_s, self._now_s
+        incidents_s, now_s = self._incidents_s, self._clock_s
         while incidents_s and incidents_s[0] + HOUR_S <= now_s:
             incidents_s.popleft()
         if now_s > self._incident_until_s:

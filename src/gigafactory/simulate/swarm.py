@@ -102,7 +102,8 @@ class _Stage(Stage):
     def brain(self, config: ControlConfig, ledger: Sink) -> Brain:
         """The controller at the end of a bad line."""
         self.config = config
-        self.quiet_s = self.case.days * DAY_S - recovery_bound_s(config)
+        self.bound_s = recovery_bound_s(config) + lease_s(self.case)
+        self.quiet_s = self.case.days * DAY_S - self.bound_s
         messages = self.case.messages
         noise = Noise(
             **self.case.noise,  # type: ignore[arg-type]
@@ -147,8 +148,9 @@ class _Stage(Stage):
         controller = self.wire.controller
         if controller.phase not in (BrainPhase.RUNNING, BrainPhase.DRAINING, BrainPhase.FINISHED):
             held = f", held: {controller.held.value}" if controller.held else ""
-            bound_s = recovery_bound_s(self.config)
-            words = f"{bound_s:.0f} s after the last fault it is {controller.phase.value}{held}"
+            words = (
+                f"{self.bound_s:.0f} s after the last fault it is {controller.phase.value}{held}"
+            )
             self.laws.broken.append(Violation(Law.LIVES_ON, self.ground.now_s, words))
 
 
@@ -164,6 +166,12 @@ def recovery_bound_s(config: ControlConfig) -> float:
     attempt_s = ladder.watchdog_s + stop_s + witness_s
     num_attempts = config.max_restarts_without_progress + 2
     return HOUR_S + num_attempts * attempt_s + 2 * DELAYS.person_s
+
+
+def lease_s(case: Case) -> float:
+    """The longest promise of silence of the twin's gang: a report an hour, at whole cycles."""
+    cycle_s = (case.checkpoint_steps + 1) * case.step_s
+    return max(HOUR_S, case.days * DAY_S / 2500.0) + cycle_s + 20.0 * case.step_s
 
 
 class Ground:
@@ -183,6 +191,10 @@ class Ground:
     def carry_out(self, actions: list[act.Action]) -> None:
         """Do what is asked for."""
         self.world.carry_out(actions)
+
+    def keeps(self, event: ev.Event) -> bool:
+        """The control plane is out: the event waits for its end."""
+        return self.world.keeps(event)
 
     def report(self) -> None:
         """The gang tells its progress until now."""

@@ -237,7 +237,7 @@ class Training:
         if action.token.generation != gang.generation or gang.phase is Phase.ABSENT:
             return
         is_ending = gang.phase is Phase.ENDING
-        self._book.turn(Bucket.OTHER if is_ending else why, at_s=self._kernel.now_s)
+        self._book.turn(Bucket.PLANNED if is_ending else why, at_s=self._kernel.now_s)
         gang.run, gang.phase = None, Phase.STOPPING
         end = partial(self._end, gang.generation)
         self._kernel.after(end, wait_s=self._delays.stop_s, priority=Priority.ANSWER)

@@ -101,6 +101,12 @@ class Executors(Protocol):
     def answer_again(self, action: act.Action) -> list[ev.Event]:
         """What an executor says of an action that it carried out before."""
 
+    def is_fit(self, host: int) -> bool:
+        """The host is up."""
+
+    def keeps(self, event: ev.Event) -> bool:
+        """Whether nobody can be told now: it tells ``event`` when somebody can."""
+
     def report(self) -> None:
         """Let the gang tell its progress until now, which every message finds told already."""
 
@@ -230,7 +236,16 @@ class Wire:
     def _arrive(self, event: ev.Event) -> None:
         assert self._world is not None
         self._world.report()
-        self._world.carry_out(self._hear(event))
+        if not self._world.keeps(event):
+            self._world.carry_out(self._hear(event))
+        if isinstance(event, ev.HostUnreachable):
+            self._world.after(RETELL_S, partial(self._beat, event.host))
+
+    def _beat(self, host: int) -> None:
+        """The heart of a host beats on, whatever an old message said of it."""
+        assert self._world is not None
+        if self._world.is_fit(host):
+            self._again(ev.HostReachable(at_s=self._now_s, host=host))
 
     def _hear(self, event: ev.Event) -> list[act.Action]:
         """The controller takes it in, and both are in the book."""
@@ -358,7 +373,8 @@ class Wire:
 
     def _again(self, event: ev.Event) -> None:
         assert self._world is not None
-        self._world.carry_out(self(event))
+        if not self._world.keeps(event):
+            self._world.carry_out(self(event))
 
     def _fence(self, key: int) -> Fence:
         return self._fences.setdefault(key, Fence())

@@ -16,7 +16,7 @@ import numpy as np
 
 from gigafactory.control import actions as act
 from gigafactory.control import events as ev
-from gigafactory.control.fence import Admission, Fence
+from gigafactory.control.fence import Fences
 from gigafactory.describe.faults import FaultClass
 from gigafactory.ledger.entries import Bucket
 from gigafactory.simulate import faults as fl
@@ -34,8 +34,6 @@ from gigafactory.simulate.workload import Workload
 Brain = Callable[[ev.Event], list[act.Action]]
 #: Holds that only a person lifts.
 _FOR_A_PERSON = {act.HoldReason.NO_PROGRESS, act.HoldReason.NO_CLEAN_CHECKPOINT}
-#: Actions upon the gang: one executor, which does nothing twice and nothing out of date.
-_OF_THE_LAUNCHER = (act.StartGang, act.StopGang, act.DropReplicas, act.JoinReplica)
 #: Faults that name no host.
 _OF_ALL = {FaultClass.CAPACITY, FaultClass.STORAGE, FaultClass.CONTROL}
 #: News that ends the time in which nobody knew.
@@ -79,8 +77,7 @@ class World:
         self._is_deaf = False
         """The control plane is out."""
         self._pent_up: list[ev.Event] = []
-        self._crews: dict[int, Fence] = {}
-        self._launcher = Fence()
+        self._fences = Fences()
         self._loans: Loans | None = None
 
     # --- beginning and end ---------------------------------------------------------------
@@ -118,11 +115,17 @@ class World:
         return self.outcome is not None or self._is_time_up
 
     def heal(self) -> None:
-        """Every host that is lost or in repair is well again; what happens then shows whether the
-        controller finds back."""
+        """Every host is well again, nothing is slow, and all are heard; what happens then shows
+        whether the controller finds back."""
+        if self._is_deaf:
+            self._hear_again()
         for host in self.fleet.hosts_not_up():
             if self._loans is None or not self._loans.owns(host):
                 self._repair(host)
+        for host, slowdown in list(self._slow_hosts.items()):
+            self._quicken(host, slowdown)
+        self._press(1.0 / self._lost_capacity)
+        self._see_storage(1.0)
 
     def reach_horizon(self) -> None:
         """The twin follows the campaign no further."""
@@ -393,14 +396,11 @@ class World:
 
     def _evict(self, action: act.EvictHosts) -> None:
         for host in action.hosts:
-            # a controller that came back asks again for what was done long ago
-            crew = self._crews.setdefault(host, Fence())
-            is_new = crew.admit(action.token) is Admission.NEW
-            if is_new and self._loans is not None and self._loans.owns(host):
+            if self._loans is not None and self._loans.owns(host):
                 self._announced.discard(host)
                 self._slow_hosts.pop(host, None)
                 self._loans.let_go(host)
-            elif is_new and self.fleet.state[host] != HostState.REPAIR:
+            elif self.fleet.state[host] != HostState.REPAIR:
                 self.fleet.state[host] = HostState.REPAIR
                 self._announced.discard(host)
                 self._answer(next(self._repairs_s), partial(self._repair, host))
@@ -460,18 +460,19 @@ class World:
             self._book.turn(Bucket.DECIDE, at_s=self._now_s)
 
     def _decide(self, event: ev.Event) -> None:
+        if not self.keeps(event):
+            self.carry_out(self._brain(event))
+
+    def keeps(self, event: ev.Event) -> bool:
+        """Whether nobody can be told now: the event waits for the end of the outage."""
         if self._is_deaf:
             self._pent_up.append(event)
-        else:
-            self.carry_out(self._brain(event))
+        return self._is_deaf
 
     def carry_out(self, actions: list[act.Action]) -> None:
         """Do what was asked for, now."""
-        for action in actions:
-            is_old = isinstance(action, _OF_THE_LAUNCHER) and (
-                self._launcher.admit(action.token) is not Admission.NEW
-            )
-            if not is_old:
+        for asked in actions:
+            if (action := self._fences.left_of(asked)) is not None:
                 self._carry_out(action)
         evicted = [h for a in actions if isinstance(a, act.EvictHosts) for h in a.hosts]
         if not self.training.gang.members.isdisjoint(evicted):

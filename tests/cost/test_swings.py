@@ -58,7 +58,7 @@ def test_a_battery_never_deepens_a_dip_nor_gives_more_than_it_has(
     left_w = float(swings.dip_left_w(depth_w, lasts_s=lasts_s, battery=battery))
     assert 0 <= left_w <= depth_w
     given_w = depth_w - left_w
-    assert given_w <= power_w * (1 + 1e-9)
+    assert given_w <= power_w * (1 + 1e-9) + depth_w * 1e-9
     assert given_w * lasts_s <= energy_j * (1 + 1e-9) + depth_w * lasts_s * 1e-9
 
 

@@ -6,7 +6,7 @@ Legend
     p       share of the events that are batches: (b / m) / (b / m + 1 - b)
 
 In the StepFun trace (400 hosts, 348 days; a batch has one time of fault) 85 of 583 lost hosts went
-in 30 batches of 2 to 8: b = 14.6 %, m = 2.83, p = 5.7 %. The exponent gives that mean.
+in 30 batches of 2 to 8: b = 14.6 %, m = 2.83, p = 5.7 %. The exponent gives 2.89, p = 5.6 %.
 A rate of faults counts events, so that batches add lost hosts and no interruptions.
 """
 

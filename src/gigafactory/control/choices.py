@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 from gigafactory.control.state import State
 from gigafactory.cost import recovery as cost
@@ -54,7 +55,7 @@ def num_seats(state: State) -> int:
     if not prices.can_shrink or size <= 0:
         return 0
     whole = max(1, fleet.num_seats // size)
-    left = have // size
+    left = _num_fillable(state, min(whole, have // size))
     if left < max(1, prices.min_replicas):
         return 0
     wait_s = cost.wait_for_s(
@@ -65,6 +66,25 @@ def num_seats(state: State) -> int:
         whole, num_lost=whole - left, until_s=until_s, regrow_s=restart_s(state)
     )
     return left * size if float(shrunk_s) < float(wait_s) else 0
+
+
+def _num_fillable(state: State, most: int) -> int:
+    """The most replicas, up to ``most``, all of whose seats will have a host."""
+    fleet, size = state.fleet, state.config.prices.replica_hosts
+    num_usable = len(fleet.usable_spares())
+    for left in range(most, 0, -1):
+        num_seats = left * size
+        missing = max(0, num_seats - len(fleet.seats)) + bisect_left(fleet.vacant, num_seats)
+        if missing <= num_usable:
+            return left
+        # the hosts of seats given up help out, but not those about which something is open
+        given_up = enumerate(fleet.seats[num_seats:], num_seats)
+        helping = sum(
+            fleet.seat_of.get(host) == seat and fleet.is_fit(host) for seat, host in given_up
+        )
+        if missing <= num_usable + helping:
+            return left
+    return 0
 
 
 def growth_is_due(state: State) -> bool:

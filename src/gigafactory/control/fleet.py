@@ -80,6 +80,10 @@ class Fleet:
     """(generation, time) of the last hang that named the host."""
     lost_seats: set[int] = field(default_factory=set)
     """Seats whose host, with all that lay in its memory, left since the last full peer copy."""
+    num_copied: int = 0
+    """Seats when the last full peer copy was made; they tell who keeps whose."""
+    moved: dict[int, int] = field(default_factory=dict)
+    """Seats that hosts gave up since then, with the copies still in their memory."""
     _hosts: tuple[int, ...] | None = None
     _usable: list[int] | None = None
     _seats_sum: int | None = None
@@ -181,6 +185,14 @@ class Fleet:
             table.pop(host, None)
         self._touch()
 
+    def copied(self) -> None:
+        """Every host's state lies in a peer's memory again."""
+        if self.lost_seats or self.moved or self.num_copied != len(self.seats):
+            self.num_copied = len(self.seats)
+            self.lost_seats.clear()
+            self.moved.clear()
+            self._touch()
+
     # -- open questions
 
     def ask_about(self, host: int, enquiry: Enquiry) -> None:
@@ -212,7 +224,9 @@ class Fleet:
         seat = self.seat_of.pop(host, None)
         if seat is not None:
             insort(self.vacant, seat)
-            self.lost_seats.add(seat)
+        copied_at = self.moved.pop(host, seat)
+        if copied_at is not None:
+            self.lost_seats.add(copied_at)
         self.away.add(host)
 
     def stand_by(self, host: int) -> None:
@@ -221,10 +235,19 @@ class Fleet:
         self.spares[host] = None
         self._touch()
 
+    def is_fit(self, host: int) -> bool:
+        """Whether nothing bad is known about the host."""
+        return not (
+            host in self.conditions
+            or host in self.departing
+            or host in self.failing
+            or host in self.slow
+        )
+
     def usable_spares(self) -> list[int]:
         """Spares about which nothing bad is known, longest waiting first."""
         if self._usable is None:
-            doubtful = self.conditions.keys() | self.departing.keys() | self.failing.keys()
+            doubtful = {*self.conditions, *self.departing, *self.failing, *self.slow}
             self._usable = [host for host in self.spares if host not in doubtful]
         return self._usable
 
@@ -249,6 +272,7 @@ class Fleet:
             if self.seat_of.get(host) == seat:
                 del self.seat_of[host]
                 self.spares[host] = None
+                self.moved.setdefault(host, seat)
                 insort(self.vacant, seat)
         self._touch()
 
@@ -299,6 +323,7 @@ class Fleet:
             self._seats_sum % _MODULUS,
             len(self.seats),
             self.num_seats,
+            self.num_copied,
             sorted((host, int(known)) for host, known in self.conditions.items()),
             sorted(self.casualties.items()),
             [(host, self.enquiries[host]) for host in sorted(self.enquiries)],
@@ -307,6 +332,7 @@ class Fleet:
             sorted(self.slow.items()),
             sorted(self.cuts.items()),
             sorted(self.accused.items()),
+            sorted(self.moved.items()),
         )
 
 

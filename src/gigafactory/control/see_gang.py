@@ -120,8 +120,10 @@ def _saved_nearby(state: State, event: ev.StepsDone) -> None:
     local = event.local_step if prices.has_local else None
     if prices.recovery is Recovery.RESTART or state.gang.broken is not None:
         peer = None
-    if peer is not None and 0 <= peer <= top:
-        state.fleet.lost_seats.clear()
+    # a repeated word may be older than the last loss, and tells nothing of what is left
+    newest = -1 if state.progress.peer is None else state.progress.peer
+    if peer is not None and newest < peer <= top:
+        state.fleet.copied()
         state.progress.keep_near(peer=peer, local=None)
     if local is not None and 0 <= local <= top:
         state.progress.keep_near(peer=None, local=local)

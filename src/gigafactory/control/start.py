@@ -81,7 +81,7 @@ def _take_seats(state: State) -> tuple[tuple[tuple[int, int], ...], bool]:
     if fleet.lost_seats:
         stride = state.config.prices.peer_stride
         # until the next copies are made: whoever steps in keeps nothing for anybody yet
-        progress.lose_near(fleet.lost_seats, num_seats=len(fleet.seats), stride=stride)
+        progress.lose_near(fleet.lost_seats, num_seats=fleet.num_copied, stride=stride)
     is_resized = fleet.resize(num_seats(state) or len(fleet.seats))
     if is_resized:
         # shards change hosts, and a disk serves its own host alone

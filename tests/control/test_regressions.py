@@ -5,7 +5,9 @@ from __future__ import annotations
 from gigafactory.control import actions as act
 from gigafactory.control import events as ev
 from gigafactory.control.actions import HoldReason, Token
+from gigafactory.control.config import Prices
 from gigafactory.control.states import Phase
+from gigafactory.describe.policy import Recovery
 
 
 def test_a_status_fetch_that_times_out_recovers_nothing(bench):
@@ -188,3 +190,48 @@ def test_a_failing_host_whose_eviction_failed_is_not_forgotten(bench):
     (asked,) = bench.asked(act.EvictHosts)
     bench.tell(ev.ActionFailed, token=asked.token, reason="no answer")
     assert bench.asked(act.EvictHosts) == [asked]
+
+
+def test_a_repeated_word_of_copies_does_not_bring_lost_ones_back(bench_with):
+    """The swarm: a doubled report, older than the loss, made copies whole that were gone."""
+    prices = Prices(
+        recovery=Recovery.REPLICAS, num_replicas=4, replica_hosts=2, peer_stride=2, drop_s=0.1,
+        join_s=0.1,
+    )  # fmt: skip
+    bench = bench_with(prices=prices)
+    bench.run(num_hosts=8, num_spares=0, step=100)
+    bench.tell(ev.StepsDone, step=200, peer_step=200)
+    bench.tell(ev.HostsDied, hosts=(0,), cause="xid 79")
+    bench.tell(ev.StepsDone, step=200, peer_step=200)
+    bench.tell(ev.HostsDied, hosts=(2,), cause="xid 79")
+    for host in (0, 2):
+        bench.tell(ev.HostRepaired, host=host)
+    bench.tell(ev.CorruptionFound, host=5, clean_step=300)
+    bench.tell(ev.HostRepaired, host=5)
+    bench.tell(ev.GangStopped)
+    assert (bench.start().tier, bench.start().step) == (act.Tier.STORE, 100)
+
+
+def test_with_its_copies_and_its_store_gone_it_waits_and_does_not_begin_anew(bench_with):
+    """The swarm: copies were found lost only after the start was decided, which began at step 0."""
+    prices = Prices(recovery=Recovery.HOT, peer_stride=1, store_every_s=600.0)
+    bench = bench_with(prices=prices)
+    bench.run(num_spares=2)
+    bench.tell(ev.StepsDone, step=150, peer_step=150)
+    bench.tell(ev.StorageSeen, slowdown=float("inf"))
+    bench.tell(ev.HostsDied, hosts=(1, 2), cause="rack 1 lost power")
+    bench.tell(ev.GangStopped)
+    assert bench.why() is HoldReason.NO_STORAGE
+    bench.tell(ev.StorageSeen, slowdown=1.0)
+    assert bench.start().step == 100
+
+
+def test_a_slow_host_that_may_not_be_evicted_now_stops_nobody(bench_with):
+    """The swarm: the gang was stopped and started with the same slow host, again and again."""
+    bench = bench_with(max_evictions_per_h=1)
+    bench.run(num_spares=3)
+    bench.tell(ev.HostsDied, hosts=(1,), cause="xid 79")
+    bench.tell(ev.GangStopped)
+    bench.ready()
+    bench.tell(ev.HostSlow, host=2, slowdown=3.0, after_s=bench.ladder.heartbeat_s + 1.0)
+    assert bench.asked(act.SaveNow) == []

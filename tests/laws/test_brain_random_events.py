@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gigafactory.control import actions as act
 from gigafactory.control import events as ev
-from gigafactory.control.config import ControlConfig
+from gigafactory.control.config import ControlConfig, Prices
 from gigafactory.control.controller import Controller
 from gigafactory.control.states import LIVE, TRANSITIONS, Phase
 from gigafactory.control.timeouts import ladder
+from gigafactory.describe.policy import Recovery
 from gigafactory.ledger.exchange import (
     action_from_json,
     action_to_json,
@@ -28,6 +30,12 @@ CONFIG = ControlConfig(
     max_evictions_per_h=4,
     max_hold_s=3 * 86400.0,
 )
+#: Four seats: two replicas of two hosts, and the keeper of a copy sits in the other replica.
+GROUPED = Prices(can_shrink=True, num_replicas=2, replica_hosts=2, peer_stride=2, has_local=True)
+HOT = replace(CONFIG, prices=replace(GROUPED, recovery=Recovery.HOT))
+REPLICAS = replace(CONFIG, prices=replace(GROUPED, recovery=Recovery.REPLICAS))
+CONFIGS = (CONFIG, HOT, REPLICAS)
+config = st.sampled_from(CONFIGS)
 LAUNCH = ev.Launched(at_s=0.0, hosts=(0, 1, 2, 3), spares=(4, 5), num_steps=NUM_STEPS)
 
 host = st.integers(0, 7)
@@ -54,8 +62,18 @@ FIELDS = {
     "signature": word,
     "cause": word,
     "reason": word,
+    "groups": st.lists(hosts, max_size=3).map(tuple),
+    "waiting": hosts,
+    "peer_step": st.none() | step,
+    "local_step": st.none() | step,
+    "lease_s": st.sampled_from([0.0, 30.0, 4000.0]),
+    "incarnation": st.integers(0, 30),
+    "replica": st.integers(-1, 3),
+    "tier": st.sampled_from(list(act.Tier)),
+    "differs": st.booleans(),
     "at_s": st.just(0.0),
 }
+STORAGE_SLOWDOWN = st.sampled_from([0.5, 1.0, 20.0, math.inf, math.nan])
 
 
 def any_event():
@@ -63,8 +81,12 @@ def any_event():
         chosen = {name: FIELDS[name] for name in kind.__dataclass_fields__ if name != "token"}
         if kind is ev.WitnessSpoke:
             chosen["token"] = st.none() | token
-        if kind is ev.ActionFailed:
+        if kind in (ev.ActionFailed, ev.Replayed):
             chosen["token"] = token
+        if kind is ev.Replayed:
+            chosen["clean_step"] = st.none() | step
+        if kind is ev.StorageSeen:
+            chosen["slowdown"] = STORAGE_SLOWDOWN
         return st.builds(kind, **chosen)
 
     return st.sampled_from(ev.EVENTS).flatmap(build)
@@ -91,10 +113,10 @@ def with_generation(event, brain):
     return type(event)(**(content | {"generation": brain.generation}))
 
 
-@given(story, st.booleans())
+@given(story, st.booleans(), config)
 @settings(max_examples=300, deadline=None)
-def test_no_sequence_raises_and_every_turn_is_in_the_table(sequence, is_launched):
-    brain = Controller(CONFIG)
+def test_no_sequence_raises_and_every_turn_is_in_the_table(sequence, is_launched, chosen):
+    brain = Controller(chosen)
     if is_launched:
         brain.handle(LAUNCH)
     reachable = _reachable()
@@ -115,23 +137,24 @@ def _reachable():
     return found
 
 
-@given(story)
+@given(story, config)
 @settings(max_examples=150, deadline=None)
-def test_same_events_same_actions_same_hash(sequence):
-    one, other = Controller(CONFIG), Controller(CONFIG)
+def test_same_events_same_actions_same_hash(sequence, chosen):
+    one, other = Controller(chosen), Controller(chosen)
     for event in [LAUNCH, *told(sequence)]:
         assert one.handle(event) == other.handle(event)
         assert one.state_hash() == other.state_hash()
 
 
-@given(story)
+@given(story, config)
 @settings(max_examples=200, deadline=None)
-def test_what_it_asks_for_is_always_safe(sequence):
+def test_what_it_asks_for_is_always_safe(sequence, chosen):
     """No action breaks a rule, whatever happened before it."""
-    brain = Controller(CONFIG)
+    brain = Controller(chosen)
     dead: set[int] = set()
     tokens = [act.Token(0, 0)]
-    good: set[int] = set()
+    starts: dict[act.Token, act.StartGang] = {}
+    good: dict[act.Tier, set[int]] = {tier: set() for tier in act.Tier}
     for raw in [LAUNCH, *told(sequence)]:
         event = with_generation(raw, brain)
         was_live, generation_before = brain.phase in LIVE, brain.generation
@@ -139,18 +162,32 @@ def test_what_it_asks_for_is_always_safe(sequence):
             dead |= set(event.hosts)
         if isinstance(event, ev.HostRepaired):
             dead.discard(event.host)
-        if isinstance(event, ev.CheckpointCommitted):
-            good.add(event.step)
+        told_good(event, good)
         for action in brain.handle(event):
             if action.token not in tokens:
                 assert action.token > tokens[-1]
                 tokens.append(action.token)
-            if isinstance(action, act.StartGang):
+            if isinstance(action, act.StartGang) and action.token in starts:
+                # a controller that is back asks again for what is open, word for word
+                assert isinstance(event, ev.Reattached)
+                assert action == starts[action.token]
+            elif isinstance(action, act.StartGang):
+                starts[action.token] = action
                 assert not was_live or isinstance(event, ev.GangStopped) or _is_fenced(brain)
                 assert brain.generation == generation_before + 1
-                assert len(set(action.hosts)) == len(action.hosts) == 4
+                assert len(set(action.hosts)) == len(action.hosts)
+                assert len(action.hosts) in ((4,) if chosen is CONFIG else (2, 4))
                 assert not dead & set(action.hosts)
-                assert action.step is None or action.step in good
+                assert action.step is None or action.step in good[action.tier]
+
+
+def told_good(event, good):
+    """Note the steps that an event calls good, each in its tier."""
+    if isinstance(event, ev.CheckpointCommitted):
+        good[act.Tier.STORE].add(event.step)
+    if isinstance(event, ev.StepsDone) and event.finite and event.replicas_agree:
+        good[act.Tier.PEER].add(event.peer_step)
+        good[act.Tier.LOCAL].add(event.local_step)
 
 
 def _is_fenced(brain):
@@ -158,11 +195,11 @@ def _is_fenced(brain):
     return brain.phase is Phase.STARTING
 
 
-@given(story)
+@given(story, config)
 @settings(max_examples=100, deadline=None)
-def test_stale_events_leave_the_campaign_alone(sequence):
+def test_stale_events_leave_the_campaign_alone(sequence, chosen):
     """Events of generations long gone change nothing but their count."""
-    brain = Controller(CONFIG)
+    brain = Controller(chosen)
     brain.handle(ev.Launched(at_s=0.0, hosts=(0, 1, 2), num_steps=NUM_STEPS, generation=9))
     brain.handle(ev.GangReady(at_s=1.0, generation=10, step=0))
     for raw in told(sequence):
@@ -200,6 +237,17 @@ class World:
                 case act.ProbeHost(host=host, token=token):
                     self.todo.append(ev.WitnessSpoke(at_s=0.0, host=host, alive=True, token=token))
                     self.todo.append(ev.HostReachable(at_s=0.0, host=host))
+                case act.JoinReplica(token=token, replica=replica):
+                    self.todo.append(
+                        ev.ReplicaReady(
+                            at_s=0.0,
+                            generation=token.generation,
+                            replica=replica,
+                            incarnation=token.attempt,
+                        )
+                    )
+                case act.ReplaySteps(token=token):
+                    self.todo.append(ev.Replayed(at_s=0.0, token=token, differs=False))
                 case act.EvictHosts(hosts=hosts):
                     self.todo += [ev.HostRepaired(at_s=0.0, host=host) for host in hosts]
 
@@ -221,17 +269,19 @@ class World:
         self.carry_out(self.brain.handle(type(event)(**(content | {"at_s": self.now_s}))))
 
 
-@given(story)
+@given(story, config)
 @settings(max_examples=200, deadline=None)
-def test_when_faults_stop_the_campaign_gets_done(sequence):
+def test_when_faults_stop_the_campaign_gets_done(sequence, chosen):
     """Liveness: only two kinds of HOLD need a person, and then it goes on to the end."""
-    brain = Controller(CONFIG)
+    brain = Controller(chosen)
     world = World(brain, 0.0)
     world.tell(LAUNCH)
     for raw in told(sequence):
         if not isinstance(raw, ev.StopRequested):
             world.now_s = raw.at_s
             world.carry_out(brain.handle(with_generation(raw, brain)))
+    world.tell(ev.LinksUp(at_s=0.0, hosts=tuple(range(8))))
+    world.tell(ev.StorageSeen(at_s=0.0, slowdown=1.0))
     world.step = max(world.step, brain.committed_step or 0)
     for _ in range(400):
         if brain.phase is Phase.FINISHED:
@@ -249,10 +299,10 @@ def test_events_survive_json(event):
     assert repr(again).replace("inf", "nan") == repr(event).replace("inf", "nan")
 
 
-@given(story)
+@given(story, config)
 @settings(max_examples=50, deadline=None)
-def test_actions_survive_json(sequence):
-    brain = Controller(CONFIG)
+def test_actions_survive_json(sequence, chosen):
+    brain = Controller(chosen)
     seats: tuple[int, ...] = ()
     for event in [LAUNCH, *told(sequence)]:
         for action in brain.handle(with_generation(event, brain)):

@@ -148,6 +148,12 @@ def _why_lost(state: State, hosts: list[int]) -> Break:
     return Break.CORRUPTION if corrupt else Break.HOST_LOST
 
 
+def _has_incident_left(state: State) -> bool:
+    """Whether an exchange would be let through; a stop for one that is not gains nothing."""
+    recent = [at_s for at_s in state.incidents_s if at_s + HOUR_S > state.now_s]
+    return len(recent) < state.config.max_evictions_per_h
+
+
 def _may_evict(state: State) -> bool:
     """Open an incident, or join the one that is open; False where the hour's are used up."""
     incidents_s = state.incidents_s
@@ -222,7 +228,8 @@ def wants_drain(state: State) -> bool:
         return True
     if fleet.departing and _swap_is_due(state):
         return True
-    if (fleet.slow or fleet.failing) and len(fleet.usable_spares()) > len(fleet.vacant):
+    has_spares = len(fleet.usable_spares()) > len(fleet.vacant)
+    if (fleet.slow or fleet.failing) and has_spares and _has_incident_left(state):
         seated = [host for host in (*fleet.slow, *fleet.failing) if host in fleet.seat_of]
         if any(exchange_is_due(state, host) for host in seated):
             return True

@@ -7,6 +7,7 @@ import math
 from gigafactory.control.actions import Start, StartGang, Tier
 from gigafactory.control.choices import num_seats
 from gigafactory.control.fleet import Condition
+from gigafactory.control.progress import survives
 from gigafactory.control.state import EXPLAINED, Gang, Slot, State
 from gigafactory.control.states import Turn
 from gigafactory.describe.policy import Recovery
@@ -23,21 +24,43 @@ def counts(state: State) -> bool:
 
 def may_start_from(state: State) -> list[tuple[Tier, int]]:
     """Where a restore may come from now: the nearest tier of the newest step comes first."""
-    is_out = math.isinf(state.storage)
+    is_out, gone = math.isinf(state.storage), _gone_tiers(state)
     found = [
         (tier, step)
         for tier, step in state.progress.in_tiers()
-        if not (tier is Tier.STORE and is_out)
+        if tier not in gone and not (tier is Tier.STORE and is_out)
     ]
     return sorted(found, key=lambda place: -place[1])
+
+
+def _gone_tiers(state: State) -> set[Tier]:
+    """Near tiers that the next start must do without, though nobody forgot them yet."""
+    fleet, stride = state.fleet, state.config.prices.peer_stride
+    have, num_failed = len(fleet.seats), state.num_failed_starts + _is_failed_start(state)
+    lost, num_copied = fleet.lost_seats, fleet.num_copied
+    is_resized = (num_seats(state) or have) != have
+    gone = set()
+    if num_failed >= NO_PEER_FROM or (
+        fleet.lost_seats
+        and not survives(fleet.lost_seats, num_seats=fleet.num_copied, stride=stride)
+    ):
+        gone.add(Tier.PEER)
+    if num_failed >= NO_LOCAL_FROM or fleet.lost_seats or is_resized:
+        gone.add(Tier.LOCAL)
+    return gone
+
+
+def _is_failed_start(state: State) -> bool:
+    """Whether the last start never took a step, and nothing explains why."""
+    return not state.gang.has_stepped and state.has_started and counts(state)
 
 
 def start(state: State) -> None:
     """Spares on vacant seats, the newest checkpoint that survived, processes kept if they may."""
     fleet = state.fleet
+    places = may_start_from(state)
     _count(state)
     seated, is_resized = _take_seats(state)
-    places = may_start_from(state)
     tier, step = places[0] if places else (Tier.STORE, None)
     how = _how(state)
     state.progress.unconfirmed = []
@@ -67,7 +90,7 @@ def start(state: State) -> None:
 def _count(state: State) -> None:
     if counts(state):
         state.progress.num_restarts += 1
-    if not state.gang.has_stepped and state.has_started and counts(state):
+    if _is_failed_start(state):
         state.num_failed_starts += 1
     if state.num_failed_starts >= NO_PEER_FROM:
         state.progress.forget_tier(Tier.PEER)

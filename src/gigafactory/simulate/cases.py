@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from gigafactory.control.config import Prices
 from gigafactory.describe.faults import Cause, FaultClass, Faults, Repair
-from gigafactory.describe.policy import Policy
+from gigafactory.describe.policy import Policy, Recovery
 from gigafactory.describe.study import Campaign, Study
 from gigafactory.simulate.gang import Cadence
 from gigafactory.simulate.rng import stream
@@ -50,6 +51,8 @@ class Case:
     start_s: float = 100.0
     policy: dict[str, Any] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
+    recovery: dict[str, Any] = field(default_factory=dict)
+    """Of `Prices`, what tells the ways to go on apart; empty: plain checkpoint and restart."""
     spells: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By class of faults that end by themselves: mean seconds, and times the usual step."""
     strikes: tuple[int, ...] | None = None
@@ -107,6 +110,7 @@ def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN
         start_s=_between(dice, 10.0, 250.0),
         policy=_draw_policy(dice),
         noise=_draw_noise(dice),
+        recovery=_draw_recovery(stream("swarm.recovery", seed=seed)),
         spells=_draw_spells(stream("swarm.spells", seed=seed)),
     )
 
@@ -138,6 +142,21 @@ def _draw_causes(dice: np.random.Generator) -> tuple[tuple[str, float, float], .
         if is_on or everything:
             causes.append((fault.value, float(rate), detect_s))
     return tuple(causes)
+
+
+def _draw_recovery(dice: np.random.Generator) -> dict[str, Any]:
+    """A third restarts plainly, a third keeps its processes, a third drops replicas."""
+    recovery = Recovery(dice.choice([known.value for known in Recovery]))
+    return {
+        "recovery": recovery.value,
+        "can_shrink": bool(dice.random() < 0.5),
+        "num_replicas": int(dice.choice((1, 2, 4, 8))),
+        "has_copies": bool(dice.random() < 0.7),
+        "warm_s": _between(dice, 1.0, 60.0),
+        "join_s": _between(dice, 1.0, 200.0),
+        "drop_s": _between(dice, 0.1, 30.0),
+        "restore_peer_s": _between(dice, 0.1, 30.0),
+    }
 
 
 def _draw_spells(dice: np.random.Generator) -> dict[str, tuple[float, float]]:
@@ -231,6 +250,7 @@ def workload_of_case(case: Case, *, base: Study) -> Workload:
         tokens_per_step=2**20,
         checkpoint_bytes=1e12,
         peak_flops_per_s=989.4e12,
+        prices=_prices(case),
     )
 
 
@@ -245,4 +265,32 @@ def _cause(case: Case, fault: str, rate_per_day: float, detect_s: float) -> Caus
         lasts=lasts,
         slowdown=slowdown,
         source="drawn",
+    )
+
+
+def _prices(case: Case) -> Prices | None:
+    """As `control.prices` would have it; replicas are whole hosts, as many as divide the gang."""
+    drawn = dict(case.recovery)
+    if not drawn:
+        return None
+    recovery, has_copies = Recovery(drawn.pop("recovery")), drawn.pop("has_copies")
+    num = math.gcd(drawn.pop("num_replicas"), case.num_hosts)
+    can_shrink = drawn.pop("can_shrink") and num > 1
+    size = case.num_hosts // num
+    has_copies = has_copies and recovery is not Recovery.RESTART and case.num_hosts > 1
+    rate = case.num_hosts * sum(rate for _, rate, _ in case.causes) + case.job_rate_per_day
+    return Prices(
+        recovery=recovery,
+        can_shrink=can_shrink,
+        num_replicas=num,
+        replica_hosts=size,
+        min_replicas=max(1, math.ceil(num / 2)),
+        step_s=case.step_s,
+        mtbf_s=DAY_S / max(rate, 1e-3),
+        cold_s=case.start_s,
+        restore_store_s=0.2 * case.start_s,
+        repair_s=case.repair_mean_s,
+        peer_stride=(size if num > 1 else 1) if has_copies else 0,
+        store_every_s=case.checkpoint_steps * case.step_s,
+        **drawn,
     )

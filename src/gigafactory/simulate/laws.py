@@ -108,6 +108,8 @@ class Account:
         self._bad_step: int | None = None
         self._restored = 0
         self._generation = 0
+        self.copies: dict[int, set[int]] = {}
+        """Good steps of which copies in memory were told; the seats lost since, for each."""
 
     def start(self, step: int | None, *, generation: int) -> None:
         """A generation goes on after ``step``."""
@@ -115,6 +117,8 @@ class Account:
         self._waiting.clear()
         self._bad_step = None
         self._good_step = self._restored = step or 0
+        # what lay beyond is computed again, and copied again
+        self.copies = {n: lost for n, lost in self.copies.items() if n <= self._restored}
 
     def take_in(self, event: ev.Event, *, seated: set[int]) -> None:
         """An event of the current generation, or one that belongs to none."""
@@ -123,6 +127,11 @@ class Account:
                 self._commit(step)
             case ev.StepsDone() if event.finite and event.replicas_agree:
                 self._reach(event.step)
+                if event.peer_step is not None and self._good_step >= event.peer_step:
+                    self.copies.setdefault(event.peer_step, set())
+                    if event.peer_step > self.furthest:
+                        self.furthest, self.has_moved = event.peer_step, True
+                    self.copies = {step: self.copies[step] for step in sorted(self.copies)[-256:]}
             case ev.StepsDone(step=step) if step > self._restored:
                 self._bad_step = min(step, self._bad_step or step)
                 self._take_back(max(step - 1, self._restored))
@@ -163,6 +172,7 @@ class Account:
         self._waiting = {step for step in self._waiting if step <= beyond}
         self._good_step = min(self._good_step, beyond)
         self.furthest = min(self.furthest, beyond)
+        self.copies = {step: lost for step, lost in self.copies.items() if step <= beyond}
         self.is_thinned = True
 
     def fault_of(self, step: int | None) -> str | None:
@@ -175,6 +185,16 @@ class Account:
         if self.is_thinned and step is not None:
             return None
         return f"it restores step {step}, and step {newest} is good"
+
+    def fault_of_copy(self, step: int | None, *, num_seats: int, stride: int) -> str | None:
+        """The same of a start from copies in memory, which lie ``stride`` seats on."""
+        if step is None or step not in self.copies:
+            return f"it restores step {step} from memory, and copies are of {sorted(self.copies)}"
+        lost, newest = self.copies[step], max(self.good, default=0)
+        for seat in lost:
+            if (seat + stride) % num_seats in lost:
+                return f"seat {seat} was lost with the keeper of its copy"
+        return f"step {newest} in the store is newer" if newest > step else None
 
 
 class Laws:
@@ -190,6 +210,8 @@ class Laws:
         self._account = Account()
         self._generation = 0
         self._seated: set[int] = set()
+        self._seats: list[int] = []
+        self._num_seats = 0
         self._newest_token: act.Token | None = None
         self._past_tokens: set[act.Token] = set()
         self._num_stops = 0
@@ -223,6 +245,10 @@ class Laws:
             match action:
                 case act.StartGang():
                     self._check_start(action)
+                case act.JoinReplica():
+                    self._check_join(action)
+                case act.DropReplicas():
+                    self._check_drop(action)
                 case act.StopGang():
                     self._check_stop(action)
                 case act.EvictHosts():
@@ -253,6 +279,7 @@ class Laws:
             self._num_starts = 0
         if isinstance(event, ev.Launched):
             self._generation = max(event.generation, 0)
+            self._num_seats = len(event.hosts)
         self._note_hosts(event)
 
     @staticmethod
@@ -315,12 +342,34 @@ class Laws:
         self._check_seats(action)
         if action.tier is act.Tier.STORE and (fault := self._account.fault_of(action.step)):
             self._breach(Law.NEWEST_GOOD_STEP, fault)
+        if action.tier is act.Tier.PEER:
+            self._check_copies(action)
         self._count_start()
         self._generation = action.token.generation
-        self._seated = set(action.hosts)
+        self._seats, self._seated = list(action.hosts), set(action.hosts)
         self._account.start(action.step, generation=action.token.generation)
         self._is_gone, self._num_stops = False, 0
         self._has_cause = self._is_explained = False
+
+    def _check_copies(self, action: act.StartGang) -> None:
+        stride, num_seats = self._config.prices.peer_stride, len(self._seats)
+        fault = self._account.fault_of_copy(action.step, num_seats=num_seats, stride=stride)
+        if fault:
+            self._breach(Law.NEWEST_GOOD_STEP, fault)
+
+    def _check_join(self, action: act.JoinReplica) -> None:
+        """A replica is filled while the others train."""
+        for seat, host in action.seated:
+            self._seats[seat] = host
+            if host in self._lost:
+                self._breach(Law.SEATS_ARE_HOSTS, f"host {host} is known to be lost")
+        self._seated = set(self._seats)
+
+    def _check_drop(self, action: act.DropReplicas) -> None:
+        is_leaving = not self._leaving.isdisjoint(self._seated)
+        if not (self._has_cause or is_leaving):
+            words = f"replicas {action.replicas} of generation {self._generation} were training"
+            self._breach(Law.HEALTHY_JOB_LIVES, words)
 
     def _count_start(self) -> None:
         self._num_starts = 0 if self._is_explained else self._num_starts + 1
@@ -336,6 +385,8 @@ class Laws:
     def _check_stop(self, action: act.StopGang) -> None:
         self._num_stops += 1
         is_leaving = not self._leaving.isdisjoint(self._seated)
+        # fewer replicas train than could: the gang is stopped to take the others in
+        is_leaving = is_leaving or len(self._seats) < self._num_seats
         if self._has_cause or is_leaving or action.token.generation != self._generation:
             return
         if self._truth.trains(self._generation):
@@ -346,6 +397,9 @@ class Laws:
             if host not in self._evidence and self._truth.is_fit(host):
                 self._breach(Law.EVICTION_HAS_A_REASON, f"host {host} ({action.reason})")
         if not self._seated.isdisjoint(action.hosts):
+            gone = set(action.hosts)
+            for lost in self._account.copies.values():
+                lost |= {seat for seat, host in enumerate(self._seats) if host in gone}
             self._has_cause = self._is_explained = True
         if self._leaving.isdisjoint(action.hosts) and not is_again:
             self._count_incident()

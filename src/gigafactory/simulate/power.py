@@ -23,6 +23,7 @@ def draw_of(cluster: Cluster, *, num_training_hosts: int) -> Draw:
     """Draw of ``cluster`` while ``num_training_hosts`` train and the others stand by.
 
     Hosts in repair are counted as standing by; network and storage draw the same all the time.
+    A site of less capacity holds the hosts to it; `cost.swings.power_slowdown` is the price.
     """
     parts = power_of(cluster)
     always_w = parts.network_w + parts.storage_w
@@ -32,4 +33,7 @@ def draw_of(cluster: Cluster, *, num_training_hosts: int) -> Draw:
     more_w = float(
         hosts_power_w(num_training_hosts, host_w=cluster.host.training_w - cluster.host.idle_w)
     )
-    return Draw(working_w=idle_w + more_w, waiting_w=idle_w)
+    working_w = idle_w + more_w
+    if cluster.site.capacity_w is not None:
+        working_w = max(idle_w, min(working_w, cluster.site.capacity_w / cluster.site.pue))
+    return Draw(working_w=working_w, waiting_w=idle_w)

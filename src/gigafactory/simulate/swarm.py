@@ -284,7 +284,8 @@ def shrink(case: Case, law: Law, *, base: Study, max_runs: int = 400) -> Case:
 def _simpler(case: Case) -> list[dict[str, Any]]:
     """Changes that make a case simpler, boldest first."""
     changes: list[dict[str, Any]] = [
-        {"noise": {}}, {"job_rate_per_day": 0.0}, {"false_alarm_share": 0.0}, {"batch_share": 0.0},
+        {"noise": {}}, {"recovery": {}}, {"job_rate_per_day": 0.0},
+        {"false_alarm_share": 0.0}, {"batch_share": 0.0},
         {"num_hosts": 4, "num_spares": 2}, {"repair_mean_s": case.repair_median_s},
     ]  # fmt: skip
     changes += [{"noise": {**case.noise, name: 0.0}} for name in (*NOISES, "crashed")]

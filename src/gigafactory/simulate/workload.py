@@ -10,6 +10,7 @@ from gigafactory.control.prices import prices_of
 from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
 from gigafactory.cost.never import why_never
 from gigafactory.cost.parameters import count_parameters
+from gigafactory.cost.swings import power_slowdown
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.policy import Recovery
@@ -65,7 +66,9 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
     """The job of ``study`` under ``plan``, whose ``best`` carries ``layout``, ``step_s`` and
     ``flops_per_step``. InputError where the campaign could never end."""
     best = plan.best
-    num_gpus, step_s = int(best.layout.num_gpus), float(best.step_s)
+    num_gpus = int(best.layout.num_gpus)
+    num_hosts = -(-num_gpus // study.cluster.host.num_gpus)
+    step_s = float(best.step_s) * power_slowdown(study.cluster, num_training_hosts=num_hosts)
     checkpoint_bytes = CHECKPOINT_BYTES_PER_PARAMETER * count_parameters(study.model).total
     prices = prices_of(
         study, layout=best.layout, num_gpus=num_gpus, step_s=step_s,

@@ -70,7 +70,8 @@ class World:
         self._num_crashes = 0
         self._corruption_found = False
         self._is_time_up = False
-        self._lost_capacity = 1.0
+        self._pressing: list[float] = []
+        """Slowdowns of the links and switches above the leaves that are gone."""
         self._slow_hosts: dict[int, float] = {}
         self._is_deaf = False
         """The control plane is out."""
@@ -106,7 +107,8 @@ class World:
             self._repair(host)
         for host, slowdown in list(self._slow_hosts.items()):
             self._quicken(host, slowdown)
-        self._press(1.0 / self._lost_capacity)
+        self._pressing.clear()
+        self._set_pace()
         self._see_storage(1.0)
 
     def reach_horizon(self) -> None:
@@ -208,7 +210,7 @@ class World:
         match cause.fault:
             case FaultClass.CAPACITY:
                 self._press(strike.slowdown)
-                self._after(strike.lasts_s, partial(self._press, 1.0 / strike.slowdown))
+                self._after(strike.lasts_s, partial(self._relieve, strike.slowdown))
             case FaultClass.STORAGE:
                 slowdown = strike.slowdown if strike.slowdown > 1.0 else math.inf
                 self._after(cause.detect_s, partial(self._see_storage, slowdown))
@@ -219,14 +221,20 @@ class World:
                     self._after(strike.lasts_s, self._hear_again)
 
     def _press(self, slowdown: float) -> None:
-        self._lost_capacity = max(1.0, self._lost_capacity * slowdown)
+        self._pressing.append(slowdown)
+        self._set_pace()
+
+    def _relieve(self, slowdown: float) -> None:
+        if slowdown in self._pressing:
+            self._pressing.remove(slowdown)
         self._set_pace()
 
     def _set_pace(self) -> None:
         """All wait for the slowest host, and traffic above the leaves for what is left of them."""
         members = self.training.gang.members
         slowest = max((s for host, s in self._slow_hosts.items() if host in members), default=1.0)
-        self.training.change_pace(slowest * self._lost_capacity)
+        # the worst-hit leaf counts (network.py); two losses under one leaf are rare
+        self.training.change_pace(slowest * max(self._pressing, default=1.0))
 
     def _see_storage(self, slowdown: float) -> None:
         self._tell(ev.StorageSeen(at_s=self._now_s, slowdown=slowdown))

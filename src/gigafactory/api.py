@@ -248,7 +248,7 @@ def sweep(
             Point(
                 settings=point,
                 num_training_gpus=workload.num_gpus,
-                num_spare_hosts=one.cluster.num_hosts - workload.num_hosts,
+                num_spare_hosts=one.own_cluster.num_hosts - workload.num_hosts,
                 step_s=workload.cadence.step_s,
                 ensemble=found,
             )
@@ -288,7 +288,7 @@ def answers(
     )
     return Answers(
         base=told[0],
-        num_spare_hosts=study.cluster.num_hosts - base.num_hosts,
+        num_spare_hosts=study.own_cluster.num_hosts - base.num_hosts,
         effects=tuple(
             effect_of(variant, found, base=told[0])
             for variant, found in zip(others, told[1:], strict=True)

@@ -46,6 +46,13 @@ from gigafactory.cost.memory_keeping import Keeping
 from gigafactory.cost.offload import offload_s, offloaded_bytes
 from gigafactory.cost.setting import Setting
 from gigafactory.cost.sharding import own_parameters, rank_parameters
+from gigafactory.cost.staffing import (
+    ReplicaCapacity,
+    erlang_c,
+    rate_kept_per_s,
+    replicas_needed,
+    waiting_share,
+)
 from gigafactory.cost.step import Breakdown, mfu, step_seconds, step_time
 from gigafactory.cost.token_batching import ServingPoint
 from gigafactory.cost.token_constants import published_serving
@@ -851,3 +858,36 @@ def attention_of_a_layer() -> float:
     scores = 1024.0 * 4 * 128
     work = {Unit.CALL: 1.0, Unit.ELEMENT: scores, Unit.SCORE_WIDTH: scores * 96}
     return float(measured.piece_s(pieces, Piece.ATTENTION, work)) * 1e3
+
+
+H100_HOST = ReplicaCapacity(num_gpus=8, requests_per_s=2.8, concurrency=43.0)
+
+
+@problem("staffing")
+def waiting_of_five() -> float:
+    return erlang_c(5, load=4.0)
+
+
+@problem("staffing")
+def waiting_of_sixty() -> float:
+    return erlang_c(60, load=50.0)
+
+
+@problem("staffing")
+def waiting_of_sixty_approximately() -> float:
+    return float(waiting_share(60, load=50.0))
+
+
+@problem("staffing", "requests/s")
+def one_host() -> float:
+    return float(rate_kept_per_s(1, capacity=H100_HOST, wait_s=0.5, late=0.01))
+
+
+@problem("staffing", "requests/s")
+def thousand_hosts() -> float:
+    return float(rate_kept_per_s(1000, capacity=H100_HOST, wait_s=0.5, late=0.01))
+
+
+@problem("staffing", "hosts")
+def hosts_by_night() -> float:
+    return float(replicas_needed(1200.0, capacity=H100_HOST, wait_s=0.5, late=0.01))

@@ -47,7 +47,10 @@ def test_an_action_that_differs_is_found(entries):
     assert not result.same
     assert (result.difference.seq, result.difference.what) == (index, "action")
     assert result.difference.recorded["step"] == 77
-    assert f"entry {index}" in result.text()
+    assert result.difference.before["phase"] == "idle"
+    assert result.difference.event["type"] == "Launched"
+    assert f"then at entry {index}, 0.0 s (action)" in result.text()
+    assert sum(result.actions.values()) == result.num_actions
 
 
 def test_an_action_that_is_missing_is_found(entries):

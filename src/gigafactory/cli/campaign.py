@@ -105,6 +105,8 @@ def _cause(name: str, causes: list[dict[str, Any]], whole_gpu_s: float) -> tuple
 def _sentences(document: dict[str, Any]) -> Iterable[str]:
     if document["spares"]:
         yield _spares(document["spares"])
+    if document["pool"]:
+        yield from _pool(document["pool"], wall_s=document["wall_s"])
     for tier in document["tiers"]:
         yield _tier(tier)
     if document["power"]:
@@ -122,6 +124,22 @@ def _spares(spares: dict[str, Any]) -> str:
         f"the time, {spares['away_p99']:,} at P99, {spares['away_most']:,} at most; "
         f"{spares['empty_s'] / HOUR_S:,.1f} h without a spare, "
         f"{spares['short_s'] / HOUR_S:,.1f} h with empty seats."
+    )
+
+
+def _pool(pool: dict[str, Any], *, wall_s: float) -> Iterable[str]:
+    yield (
+        f"Serving pool: {pool['num_hosts']:,} hosts of {pool['requests_per_s_per_host']:.2f} "
+        f"requests a second; {pool['peak_requests_per_s']:,.0f} at the busiest moment. Within the "
+        f"limits: {pool['slo_kept_share']:.3%} of {pool['num_requests']:,.0f} requests, "
+        f"{pool['slo_kept_time_share']:.3%} of the time; "
+        f"{pool['short_while_lent_s'] / HOUR_S:,.1f} h too few hosts while some were lent."
+    )
+    yield (
+        f"Loans to training: {pool['lent_host_s'] / wall_s:,.0f} hosts in the mean, "
+        f"{pool['num_loans']:,} loans, {pool['num_recalls']:,} recalls of "
+        f"{pool['num_hosts_recalled']:,} hosts, {pool['num_recalls_that_hurt']:,} of them out of a "
+        "gang that computed."
     )
 
 

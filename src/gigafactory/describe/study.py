@@ -46,6 +46,15 @@ class Study(Spec):
     calibration: Measured | None = None
     """Constants measured on the machine itself by `giga calibrate`; in a file, its path."""
 
+    @property
+    def own_cluster(self) -> Cluster:
+        """The cluster without its serving pool, which pays for itself."""
+        cluster, num_pool = self.cluster, self.pool.num_hosts if self.pool else 0
+        if not num_pool:
+            return cluster
+        num_own, num_spares = cluster.num_hosts - num_pool, cluster.num_spare_hosts - num_pool
+        return cluster.model_copy(update={"num_hosts": num_own, "num_spare_hosts": num_spares})
+
     @model_validator(mode="after")
     def _parts_agree(self) -> Study:
         if self.train and self.train.vocab > self.model.vocab:

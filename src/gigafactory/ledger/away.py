@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gigafactory.control import actions as ac
 from gigafactory.control import events as ev
-from gigafactory.ledger.entries import ActionTaken, Entry, EventSeen
+from gigafactory.ledger.entries import ActionTaken, Entry, EventSeen, PoolFrom
 
 Level = tuple[float, int]
 
@@ -37,6 +37,11 @@ class Away:
     num_spares: int = 0
     hosts: set[int] = field(default_factory=set)
     levels: list[Level] = field(default_factory=list)
+    own: frozenset[int] = frozenset()
+    """Hosts of the launch; one that a serving pool lends is repaired by the pool."""
+    num_lent: int = 0
+    missing: list[Level] = field(default_factory=list)
+    """(since when, hosts in repair less those on loan)."""
     now_s: float = 0.0
 
     def take(self, entry: Entry) -> None:
@@ -44,11 +49,15 @@ class Away:
         self.now_s = entry.at_s
         match entry.content:
             case ActionTaken(action=ac.EvictHosts(hosts=hosts)):
-                self._turn(self.hosts.union(hosts))
+                self._turn(self.hosts.union(self.own.intersection(hosts)))
             case EventSeen(event=ev.HostRepaired(host=host)):
                 self._turn(self.hosts.difference((host,)))
-            case EventSeen(event=ev.Launched(spares=spares)):
+            case PoolFrom(num_lent=num_lent):
+                self.num_lent = num_lent
+                self._turn(self.hosts)
+            case EventSeen(event=ev.Launched(hosts=seated, spares=spares)):
                 self.num_spares = len(spares)
+                self.own = frozenset((*seated, *spares))
                 self._turn(set())
 
     def spares(self) -> Spares | None:
@@ -56,22 +65,26 @@ class Away:
         if not self.levels:
             return None
         held = _held_s(self.levels, end_s=self.now_s)
+        missing = _held_s(self.missing, end_s=self.now_s)
         return Spares(
             num_spares=self.num_spares,
             away_p50=quantile(held, share=0.5),
             away_p99=quantile(held, share=0.99),
             away_most=max(level for _, level in self.levels),
-            empty_s=sum(s for level, s in held.items() if level >= self.num_spares),
-            short_s=sum(s for level, s in held.items() if level > self.num_spares),
+            empty_s=sum(s for level, s in missing.items() if level >= self.num_spares),
+            short_s=sum(s for level, s in missing.items() if level > self.num_spares),
             levels=tuple(self.levels),
         )
 
     def _turn(self, hosts: set[int]) -> None:
         self.hosts = hosts
-        if self.levels and self.levels[-1][0] == self.now_s:
-            self.levels[-1] = (self.now_s, len(hosts))
-        else:
-            self.levels.append((self.now_s, len(hosts)))
+        for levels, level in (
+            (self.levels, len(hosts)),
+            (self.missing, len(hosts) - self.num_lent),
+        ):
+            if levels and levels[-1][0] == self.now_s:
+                levels.pop()
+            levels.append((self.now_s, level))
 
 
 def _held_s(levels: Sequence[Level], *, end_s: float) -> dict[int, float]:

@@ -186,6 +186,17 @@ class PowerFrom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFrom:
+    """From ``at_s`` on the serving pool has lent so many of its hosts to training."""
+
+    num_hosts: int
+    """Of the pool, lent or not."""
+    num_lent: int
+    requests_per_s: float
+    """The demand just now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
     """The last entry. A book without it was cut off (crash) and ends at its last line."""
 
@@ -207,6 +218,7 @@ Content = (
     | CheckpointKept
     | FaultStruck
     | PowerFrom
+    | PoolFrom
     | Closed
 )
 
@@ -223,6 +235,7 @@ KINDS: dict[str, type[Any]] = {
     "checkpoint": CheckpointKept,
     "fault": FaultStruck,
     "power": PowerFrom,
+    "pool": PoolFrom,
     "closed": Closed,
 }
 KIND_OF: dict[type[Any], str] = {cls: kind for kind, cls in KINDS.items()}

@@ -50,6 +50,7 @@ from gigafactory.ledger.entries import (
     FaultStruck,
     Opened,
     PaceFrom,
+    PoolFrom,
     PowerFrom,
     Resumed,
     Rollback,
@@ -106,6 +107,9 @@ class Tally:
         self._pace = 1.0
         self._draw_w = 0.0
         self._is_metered = False
+        self._lent_gpus = 0
+        self._lent_gpu_s = 0.0
+        """Of hosts that a serving pool lent: spares of the allocation meanwhile."""
         # the run
         self._stretches: list[_Stretch] = []
         self._num_lost_steps = 0
@@ -295,6 +299,13 @@ class Tally:
         self._book()
         self._draw_w, self._is_metered = power.draw_w, True
 
+    def _lend(self, pool: PoolFrom) -> None:
+        self._book()
+        per_host = self._opened.gpus_per_host if self._opened else 0
+        was_gpus, self._lent_gpus = self._lent_gpus, pool.num_lent * per_host
+        # who leaves a loan was evicted before, and goes to the pool
+        self._num_evicted_hosts -= max(0, was_gpus - self._lent_gpus) // max(1, per_host)
+
     def _close(self, closed: Closed) -> None:
         self._closed = closed
 
@@ -323,6 +334,7 @@ class Tally:
             return
         self._booked_s = self._now_s
         self._it_energy_j += span_s * self._draw_w
+        self._lent_gpu_s += span_s * self._lent_gpus
         gpu_s, bucket = self._gpu_s, self._bucket
         if bucket is not Bucket.PRODUCTIVE:
             gpu_s[bucket] += span_s * self._num_gpus
@@ -362,6 +374,7 @@ _ENTER: dict[type[Any], Callable[[Tally, Any], None]] = {
     CheckpointKept: Tally._keep,
     FaultStruck: Tally._strike,
     PowerFrom: Tally._meter,
+    PoolFrom: Tally._lend,
     Closed: Tally._close,
 }
 
@@ -370,8 +383,9 @@ def _summary(tally: Tally, opened: Opened) -> Summary:
     wall_s = tally._now_s - tally._begin_s
     training_gpu_s = opened.num_gpus * wall_s
     gpu_s = {bucket.value: found for bucket, found in tally._gpu_s.items()}
-    gpu_s[Bucket.IDLE_SPARE.value] += opened.num_spare_gpus * wall_s
-    allocation_gpu_s = (opened.num_gpus + opened.num_spare_gpus) * wall_s
+    spare_gpu_s = opened.num_spare_gpus * wall_s + tally._lent_gpu_s
+    gpu_s[Bucket.IDLE_SPARE.value] += spare_gpu_s
+    allocation_gpu_s = training_gpu_s + spare_gpu_s
     productive_gpu_s = gpu_s[Bucket.PRODUCTIVE.value]
     energy_j = tally._it_energy_j * opened.pue
     stretches, repairs_s, closed = tally._stretches, tally._repairs_s, tally._closed

@@ -6,14 +6,16 @@ out again, whether the events were invented by the twin or observed in productio
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
-from gigafactory.control.actions import Action
+from gigafactory.control.actions import Action, HoldReason
 from gigafactory.control.config import ControlConfig, config_from_json
 from gigafactory.control.controller import Controller
 from gigafactory.control.events import Reattached
+from gigafactory.control.states import Phase
 from gigafactory.describe.errors import InputError
 from gigafactory.ledger.encode import tagged_text
 from gigafactory.ledger.entries import (
@@ -25,7 +27,7 @@ from gigafactory.ledger.entries import (
     Opened,
     Resumed,
 )
-from gigafactory.ledger.exchange import action_to_json
+from gigafactory.ledger.exchange import action_to_json, event_to_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +36,13 @@ class Difference:
 
     seq: int
     """Of the entry in the ledger."""
+    at_s: float
     what: str
     """``action``, ``number of actions`` or ``state hash``."""
+    event: dict[str, Any]
+    """What the controller was told."""
+    before: dict[str, Any]
+    """Where it stood until then, in the replay; up to there nothing differs."""
     recorded: Any
     replayed: Any
 
@@ -46,6 +53,9 @@ class ReplayResult:
 
     num_events: int
     num_actions: int
+    events: dict[str, int] = field(default_factory=dict)
+    """By type, up to the difference."""
+    actions: dict[str, int] = field(default_factory=dict)
     difference: Difference | None = None
 
     @property
@@ -59,14 +69,28 @@ class ReplayResult:
 
     def text(self) -> str:
         """The result in words."""
-        counted = f"{self.num_events} events, {self.num_actions} actions"
+        lines = [_counted("events", self.events), _counted("actions", self.actions)]
         if self.difference is None:
-            return f"{counted}: every action and every state hash as recorded"
+            return "\n".join([*lines, "every action and every state hash as recorded"])
         first = self.difference
-        return (
-            f"{counted}, then at entry {first.seq} ({first.what}):\n"
-            f"  recorded: {first.recorded}\n  replayed: {first.replayed}"
+        before = ", ".join(f"{name} {value}" for name, value in first.before.items())
+        return "\n".join(
+            [
+                *lines,
+                f"then at entry {first.seq}, {first.at_s:,.1f} s ({first.what}):",
+                f"  before:   {before}",
+                f"  told:     {first.event}",
+                f"  recorded: {first.recorded}",
+                f"  replayed: {first.replayed}",
+            ]
         )
+
+
+def _counted(what: str, of_type: dict[str, int]) -> str:
+    """``12 events: StepsDone 8, Ticked 4``."""
+    ranked = sorted(of_type.items(), key=lambda item: (-item[1], item[0]))
+    told = ", ".join(f"{name} {num:,}" for name, num in ranked)
+    return f"{sum(of_type.values()):,} {what}" + (f": {told}" if told else "")
 
 
 @dataclass(slots=True)
@@ -87,17 +111,23 @@ def replay(entries: Iterable[Entry]) -> ReplayResult:
     rest = iter(entries)
     config = _config(next(rest, None))
     controller = Controller(config)
-    num_events = num_actions = 0
+    events: Counter[str] = Counter()
+    actions: Counter[str] = Counter()
+    difference = None
     for turn in _turns(rest):
         if turn.is_first:
             controller = Controller(config)
-        num_events += 1
-        num_actions += len(turn.actions)
+        events[type(turn.seen.event).__name__] += 1
+        actions.update(type(action).__name__ for _, action in turn.actions)
         if difference := _compare(controller, turn):
-            return ReplayResult(
-                num_events=num_events, num_actions=num_actions, difference=difference
-            )
-    return ReplayResult(num_events=num_events, num_actions=num_actions)
+            break
+    return ReplayResult(
+        num_events=events.total(),
+        num_actions=actions.total(),
+        events=dict(events),
+        actions=dict(actions),
+        difference=difference,
+    )
 
 
 def _config(first: Entry | None) -> ControlConfig:
@@ -141,25 +171,57 @@ def _turns(entries: Iterable[Entry]) -> Iterator[_Turn]:
 
 def _compare(controller: Controller, turn: _Turn) -> Difference | None:
     """Let the controller decide again; the first thing that is not as recorded."""
+    before = _Standing(
+        controller.phase, controller.generation, controller.committed_step, controller.held
+    )
     replayed = controller.handle(turn.seen.event)
+    found = _departure(turn, replayed, controller)
+    if found is None:
+        return None
+    return Difference(
+        seq=found.seq,
+        at_s=turn.entry.at_s,
+        what=found.what,
+        event=event_to_json(turn.seen.event),
+        before=before.to_json(),
+        recorded=found.recorded,
+        replayed=found.replayed,
+    )
+
+
+def _departure(turn: _Turn, replayed: list[Action], controller: Controller) -> _Departure | None:
     for (seq, was), now in zip(turn.actions, replayed, strict=False):
         if was != now and tagged_text(was) != tagged_text(now):
-            return Difference(
-                seq=seq, what="action", recorded=action_to_json(was), replayed=action_to_json(now)
-            )
-    num_recorded = len(turn.actions)
-    if num_recorded > len(replayed) or (num_recorded < len(replayed) and not turn.is_cut):
-        return Difference(
-            seq=turn.entry.seq,
-            what="number of actions",
-            recorded=[action_to_json(action) for _, action in turn.actions],
-            replayed=[action_to_json(action) for action in replayed],
-        )
+            return _Departure(seq, "action", action_to_json(was), action_to_json(now))
+    seq, recorded = turn.entry.seq, [action for _, action in turn.actions]
+    num_missing = len(replayed) - len(recorded)
+    if num_missing < 0 or (num_missing > 0 and not turn.is_cut):
+        said = [[action_to_json(action) for action in some] for some in (recorded, replayed)]
+        return _Departure(seq, "number of actions", *said)
     if (state_hash := controller.state_hash()) != turn.seen.state_hash:
-        return Difference(
-            seq=turn.entry.seq,
-            what="state hash",
-            recorded=turn.seen.state_hash,
-            replayed=state_hash,
-        )
+        return _Departure(seq, "state hash", turn.seen.state_hash, state_hash)
     return None
+
+
+class _Departure(NamedTuple):
+    seq: int
+    what: str
+    recorded: Any
+    replayed: Any
+
+
+class _Standing(NamedTuple):
+    """What a person wants to know of the controller."""
+
+    phase: Phase
+    generation: int
+    committed_step: int | None
+    held: HoldReason | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what is None is left out."""
+        found = self._asdict() | {
+            "phase": self.phase.value,
+            "held": self.held.value if self.held else None,
+        }
+        return {name: value for name, value in found.items() if value is not None}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gigafactory.control.actions import Action, EvictHosts, StartGang
-from gigafactory.control.events import Event, HostRepaired
-from gigafactory.ledger.entries import ActionTaken, Content, EventSeen, Opened
+from gigafactory.control.events import Event, HostRepaired, Launched
+from gigafactory.ledger.entries import ActionTaken, Content, EventSeen, Opened, PoolFrom
 from gigafactory.ledger.summary import Series
 
 
@@ -34,6 +34,9 @@ class Recorder:
         self._away, self._standing_by = _Stair(), _Stair()
         self._num_hosts = 0
         self._num_seats = 0
+        self._num_lent = 0
+        self._own: frozenset[int] = frozenset()
+        """Hosts of the launch; those that a serving pool lends are repaired by the pool."""
         self._gone: set[int] = set()
 
     def open(self, opened: Opened) -> None:
@@ -53,11 +56,15 @@ class Recorder:
             self.decide(content.event, (), at_s=at_s)
         elif isinstance(content, ActionTaken):
             self._act(content.action)
+        elif isinstance(content, PoolFrom):
+            self._num_lent = content.num_lent
 
     def decide(self, event: Event, actions: Iterable[Action], *, at_s: float) -> None:
         """A host comes back with its event, and goes with an action."""
         if isinstance(event, HostRepaired):
             self._gone.discard(event.host)
+        elif isinstance(event, Launched):
+            self._own = frozenset((*event.hosts, *event.spares))
         for action in actions:
             self._act(action)
         self._spares(at_s)
@@ -75,10 +82,10 @@ class Recorder:
         if isinstance(action, StartGang):
             self._num_seats = len(action.hosts)
         elif isinstance(action, EvictHosts):
-            self._gone.update(action.hosts)
+            self._gone.update(self._own.intersection(action.hosts))
 
     def _spares(self, at_s: float) -> None:
         num_away = len(self._gone)
         self._away.hold(float(num_away), at_s=at_s)
-        standing_by = max(0, self._num_hosts - self._num_seats - num_away)
+        standing_by = max(0, self._num_hosts + self._num_lent - self._num_seats - num_away)
         self._standing_by.hold(float(standing_by), at_s=at_s)

@@ -39,7 +39,7 @@ class Summary:
     num_gpus: int
     """The training allocation."""
     allocation_gpu_s: float
-    """GPU-seconds of everything, spares included; the buckets sum to it."""
+    """GPU-seconds of everything, spares and lent hosts included; the buckets sum to it."""
     buckets_gpu_s: dict[str, float]
     goodput: float
     ettr: float
@@ -65,6 +65,7 @@ class Summary:
     num_faults: int
     num_starts: int
     num_evicted_hosts: int
+    """To repair; hosts that went back to a serving pool do not count."""
     num_checkpoints: int
     """In the store."""
     checkpoints_by_tier: dict[str, int] = field(default_factory=dict)

@@ -24,6 +24,8 @@ from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.fleet import new_fleet
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import repair_times_s
+from gigafactory.simulate.loans import Loans
+from gigafactory.simulate.pool import PoolResult, SharedPool, shared_pool
 from gigafactory.simulate.power import draw_of
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.workload import Workload, workload_of
@@ -67,6 +69,8 @@ class CampaignResult(Summary):
     carbon_kg: float
     ledger_hash: str
     """Empty where only sums were kept."""
+    pool: PoolResult | None = None
+    """What the serving pool came to, where the study has one."""
 
 
 def simulate(study: Study, *, plan: Any, seed: int, ledger: Sink) -> CampaignResult:
@@ -90,10 +94,12 @@ def follow(
 ) -> CampaignResult:
     """Like `simulate`, for a workload that is known already."""
     stage = stage or Stage()
-    if workload.num_hosts > study.cluster.num_hosts:
+    own = study.own_cluster
+    if workload.num_hosts > own.num_hosts:
+        beside = f" less pool.num_hosts {study.pool.num_hosts}" if study.pool else ""
         raise InputError(
-            f"the mesh needs {workload.num_hosts} hosts, cluster.num_hosts is "
-            f"{study.cluster.num_hosts}"
+            f"the mesh needs {workload.num_hosts} hosts, cluster.num_hosts{beside} is "
+            f"{own.num_hosts}"
         )
     config = replace(
         config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s),
@@ -104,14 +110,36 @@ def follow(
         study, workload, seed=seed, ledger=ledger, brain=stage.brain(config, ledger),
         delays=delays or Delays(),
     )  # fmt: skip
+    pools = _share(world, study, ledger, seed=seed)
     stage.set_up(world)
     _let_it_run(world, study, seed=seed, stage=stage)
     _close(world, ledger)
-    return _result(study, workload, ledger)
+    found = _result(study, workload, ledger)
+    return replace(found, pool=pools[0].result()) if pools else found
+
+
+def _share(world: World, study: Study, ledger: Sink, *, seed: int) -> list[SharedPool]:
+    """Put the serving pool of the study, if it has one, on the last hosts of the fleet."""
+    pools: list[SharedPool] = []
+    if study.pool is None:
+        return pools
+    num_hosts = study.pool.num_hosts
+
+    def enter(num_lent: int, rate: float) -> None:
+        entry = book.PoolFrom(num_hosts=num_hosts, num_lent=num_lent, requests_per_s=rate)
+        ledger.write(entry, at_s=world.kernel.now_s)
+
+    def pool_of(loans: Loans) -> SharedPool:
+        pool = shared_pool(study, kernel=world.kernel, borrower=loans, scribe=enter, seed=seed)
+        pools.append(pool)
+        return pool
+
+    world.share(pool_of)
+    return pools
 
 
 def _opening(study: Study, workload: Workload, *, config: ControlConfig, seed: int) -> book.Opened:
-    cluster, host = study.cluster, study.cluster.host
+    cluster, host = study.own_cluster, study.cluster.host
     return book.Opened(
         world=book.World.TWIN,
         study=study.study,
@@ -170,7 +198,7 @@ def _world(
         brain=brain,
         book=Book(
             ledger,
-            draw=draw_of(study.cluster, num_training_hosts=workload.num_hosts),
+            draw=draw_of(study.own_cluster, num_training_hosts=workload.num_hosts),
             cadence=workload.cadence,
             num_bytes=workload.checkpoint_bytes,
         ),

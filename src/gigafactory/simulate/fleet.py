@@ -16,6 +16,8 @@ class HostState(IntEnum):
     DOWN = 1
     """Broken, and nobody has taken it away yet."""
     REPAIR = 2
+    POOL = 3
+    """It belongs to the serving pool, and is not lent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Fleet:
         return bool(self.state[host] == HostState.UP)
 
     def hosts_not_up(self) -> list[int]:
-        """Hosts that are broken or in repair."""
+        """Hosts that are broken, in repair, or serve people."""
         return np.flatnonzero(self.state != HostState.UP).tolist()
 
     def num_in(self, state: HostState) -> int:

@@ -34,7 +34,8 @@ from gigafactory.describe.errors import InputError
 from gigafactory.describe.pool import Pool
 from gigafactory.describe.study import Study
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
-from gigafactory.simulate.traffic import Series
+from gigafactory.simulate.lifetimes import repair_times_s
+from gigafactory.simulate.traffic import Series, demand_series
 
 
 class Borrower(Protocol):
@@ -52,7 +53,7 @@ class PoolResult:
     """What the pool came to."""
 
     num_hosts: int
-    requests_per_s_per_replica: float
+    requests_per_s_per_host: float
     """The most within the limits."""
     peak_requests_per_s: float
     num_requests: float
@@ -116,7 +117,8 @@ class SharedPool:
         self._scribe = scribe
         self._with_training: set[int] = set()
         """Handed over; a host that still drains is not among them."""
-        self._told: tuple[int, float] | None = None
+        self._num_told: int | None = None
+        self._is_recalling = False
         self._visits: dict[int, int] = {}
         """Counts a host's moves, so that a timer of an earlier visit does nothing."""
         self._rate_per_s = 0.0
@@ -159,8 +161,7 @@ class SharedPool:
         sums, now_s = self._sums, max(self._now_s, 1e-9)
         return PoolResult(
             num_hosts=len(self.hosts),
-            requests_per_s_per_replica=self.brain.config.rates_per_s[-1]
-            / (len(self.brain.config.rates_per_s) - 1),
+            requests_per_s_per_host=self.brain.config.rates_per_s[-1] / len(self.hosts),
             peak_requests_per_s=float(np.max(self._series.requests_per_s, initial=0.0)),
             num_requests=sums.num_requests,
             slo_kept_share=1.0 - sums.num_late / max(sums.num_requests, 1e-9),
@@ -210,8 +211,11 @@ class SharedPool:
                 # it still drains: its weights are there, and it goes on
                 self._visit(host)
                 self._tell(HostBack(at_s=self._now_s, host=host))
+        self._is_recalling = True
         if away and self._borrower.give_back(away, by_s=by_s):
             self._sums.num_recalls_that_hurt += 1
+        self._is_recalling = False
+        self._note()
 
     def _hand_over(self, hosts: tuple[int, ...], visits: tuple[int, ...]) -> None:
         still = tuple(
@@ -280,10 +284,11 @@ class SharedPool:
                 sums.short_while_lent_s += wait_s
 
     def _note(self) -> None:
-        told = (len(self._with_training), self._rate_per_s)
-        if self._told is None or told[0] != self._told[0]:
-            self._told = told
-            self._scribe(*told)
+        """Tell the scribe, once for all hosts that a recall brings back at the same instant."""
+        num_lent = len(self._with_training)
+        if num_lent != self._num_told and not self._is_recalling:
+            self._num_told = num_lent
+            self._scribe(num_lent, self._rate_per_s)
 
 
 def lending_config(pool: Pool, *, capacity: ReplicaCapacity) -> LendingConfig:
@@ -303,6 +308,38 @@ def lending_config(pool: Pool, *, capacity: ReplicaCapacity) -> LendingConfig:
         lease_s=lending.lease_s,
         cooldown_s=lending.cooldown_s,
         watch_s=lending.watch_s,
+    )
+
+
+def shared_pool(
+    study: Study,
+    *,
+    kernel: Kernel[Happening],
+    borrower: Borrower,
+    scribe: Scribe,
+    seed: int,
+) -> SharedPool:
+    """The pool of ``study``, on the last hosts of its cluster, with the traffic of ``seed``.
+
+    ValueError where the study has none, InputError where its replicas keep no limit.
+    """
+    pool, num_hosts = study.pool, study.cluster.num_hosts
+    if pool is None:
+        raise ValueError(f"study {study.study} has no pool")
+    return SharedPool(
+        pool,
+        capacity=capacity_of(study, pool),
+        hosts=tuple(range(num_hosts - pool.num_hosts, num_hosts)),
+        series=demand_series(
+            pool.demand,
+            duration_s=study.campaign.duration_s,
+            every_s=pool.lending.watch_s,
+            seed=seed,
+        ),
+        kernel=kernel,
+        repairs_s=repair_times_s(study.faults.repair, seed=seed, name="repair.pool"),
+        borrower=borrower,
+        scribe=scribe,
     )
 
 

@@ -78,7 +78,7 @@ class Answers:
 def variants(study: Study, *, num_mesh_hosts: int, interval_s: float) -> Iterator[Variant]:
     """The decisions worth a look; ``interval_s``: work between two checkpoints in the store now."""
     yield from _recoveries(study)
-    yield from _spares(study, study.cluster.num_hosts - num_mesh_hosts, num_mesh_hosts)
+    yield from _spares(study, study.own_cluster.num_hosts - num_mesh_hosts, num_mesh_hosts)
     yield _slower_repair(study)
     if study.train is None:
         yield from _cadences(study, interval_s)
@@ -103,8 +103,10 @@ def _recoveries(study: Study) -> Iterator[Variant]:
 
 def _spares(study: Study, num_spares: int, num_mesh_hosts: int) -> Iterator[Variant]:
     counts = {num_spares // 2, 2 * num_spares or -(-num_mesh_hosts // 100)} - {num_spares}
+    num_pool = study.pool.num_hosts if study.pool else 0
     for count in sorted(counts):
-        hosts = {"num_hosts": num_mesh_hosts + count, "num_spare_hosts": count}
+        beside = count + num_pool
+        hosts = {"num_hosts": num_mesh_hosts + beside, "num_spare_hosts": beside}
         cluster = study.cluster.model_copy(update=hosts)
         yield Variant(
             question=Question.SPARES,

@@ -108,7 +108,7 @@ def _check_it_can_end(study: Study, workload: Workload) -> None:
         blocking_s=0.0 if is_near else cadence.blocking_s,
         commit_s=0.0 if is_near else cadence.write_s,
         num_hosts=workload.num_hosts,
-        num_spares=study.cluster.num_hosts - workload.num_hosts,
+        num_spares=study.own_cluster.num_hosts - workload.num_hosts,
         host_rate_per_s=faults.rate_per_host_s,
         repair_s=faults.repair.mean_s,
         shrink=prices.can_shrink,

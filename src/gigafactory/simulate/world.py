@@ -25,6 +25,8 @@ from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.fleet import Fleet, HostState
 from gigafactory.simulate.gang import Phase
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
+from gigafactory.simulate.loans import Loans
+from gigafactory.simulate.pool import SharedPool
 from gigafactory.simulate.training import Training
 from gigafactory.simulate.workload import Workload
 
@@ -77,20 +79,35 @@ class World:
         """The control plane is out."""
         self._pent_up: list[ev.Event] = []
         self._fences = Fences()
+        self._loans: Loans | None = None
 
     # --- beginning and end ---------------------------------------------------------------
 
     def begin(self) -> None:
         """Launch the campaign: the first hosts train, the others stand by."""
         workload = self.training.workload
+        num_own = self.fleet.num_hosts - self.fleet.num_in(HostState.POOL)
         self._book.turn(Bucket.INIT, at_s=0.0)
         self._tell(
             ev.Launched(
                 at_s=0.0,
                 hosts=tuple(range(workload.num_hosts)),
-                spares=tuple(range(workload.num_hosts, self.fleet.num_hosts)),
+                spares=tuple(range(workload.num_hosts, num_own)),
                 num_steps=workload.num_steps,
             )
+        )
+        if self._loans is not None:
+            self._loans.begin()
+
+    def share(self, pool_of: Callable[[Loans], SharedPool]) -> None:
+        """The last hosts of the fleet are a serving pool's, which lends them; before `begin`."""
+        self._loans = Loans(
+            fleet=self.fleet,
+            kernel=self.kernel,
+            training=self.training,
+            tell=self._tell,
+            lose=partial(self._lose, fault=FaultClass.HOST, detect_s=0.0),
+            pool_of=pool_of,
         )
 
     @property
@@ -104,7 +121,8 @@ class World:
         if self._is_deaf:
             self._hear_again()
         for host in self.fleet.hosts_not_up():
-            self._repair(host)
+            if self._loans is None or not self._loans.owns(host):
+                self._repair(host)
         for host, slowdown in list(self._slow_hosts.items()):
             self._quicken(host, slowdown)
         self._pressing.clear()
@@ -124,6 +142,8 @@ class World:
         if cause.fault in _OF_ALL:
             self._strike_all(strike)
             return
+        if self._loans is not None:
+            self._loans.strike(strike)
         hosts = tuple(host for host in strike.hosts if self.fleet.is_up(host))
         if not hosts:
             return
@@ -377,13 +397,18 @@ class World:
         gang = self.training.gang
         if gang.phase is Phase.RUNNING and self._corruption_found:
             return Bucket.SDC_REPLAY
-        if gang.phase is Phase.RUNNING and not self._announced.isdisjoint(gang.members):
+        leaving = self._announced | (self._loans.wanted if self._loans else set())
+        if gang.phase is Phase.RUNNING and not leaving.isdisjoint(gang.members):
             return Bucket.PLANNED
         return Bucket.REPLACE
 
     def _evict(self, action: act.EvictHosts) -> None:
         for host in action.hosts:
-            if self.fleet.state[host] != HostState.REPAIR:
+            if self._loans is not None and self._loans.owns(host):
+                self._announced.discard(host)
+                self._slow_hosts.pop(host, None)
+                self._loans.let_go(host)
+            elif self.fleet.state[host] != HostState.REPAIR:
                 self.fleet.state[host] = HostState.REPAIR
                 self._announced.discard(host)
                 self._answer(next(self._repairs_s), partial(self._repair, host))

@@ -10,7 +10,7 @@ import hashlib
 import math
 from array import array
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -85,7 +85,6 @@ class Fleet:
     moved: dict[int, int] = field(default_factory=dict)
     """Seats that hosts gave up since then, with the copies still in their memory."""
     _hosts: tuple[int, ...] | None = None
-    _usable: list[int] | None = None
     _seats_sum: int | None = None
     _print: bytes | None = None
 
@@ -244,12 +243,14 @@ class Fleet:
             or host in self.slow
         )
 
-    def usable_spares(self) -> list[int]:
+    def usable_spares(self) -> Iterator[int]:
         """Spares about which nothing bad is known, longest waiting first."""
-        if self._usable is None:
-            doubtful = {*self.conditions, *self.departing, *self.failing, *self.slow}
-            self._usable = [host for host in self.spares if host not in doubtful]
-        return self._usable
+        return (host for host in self.spares if self.is_fit(host))
+
+    def num_usable(self) -> int:
+        """How many those are: counted by looking at the few about which something is known."""
+        doubtful = {*self.conditions, *self.departing, *self.failing, *self.slow}
+        return len(self.spares) - sum(host in self.spares for host in doubtful)
 
     def fill(self, seats: list[int] | None = None) -> tuple[tuple[int, int], ...]:
         """Seat spares on every vacant seat, or on those named; (seat, host) pairs."""
@@ -305,7 +306,7 @@ class Fleet:
         self._hosts = None
 
     def _touch(self) -> None:
-        self._print = self._usable = None
+        self._print = None
 
     def fingerprint(self) -> bytes:
         """A digest of all of it, cheap while nothing changes."""

@@ -17,6 +17,7 @@ import pytest
 from gigafactory.catalog.studies import load_study
 from gigafactory.cost.reliability import expected_goodput, hosts_away
 from gigafactory.describe.faults import Cause, FaultClass, Faults, Repair
+from gigafactory.describe.policy import Policy, Recovery
 from gigafactory.describe.study import Campaign, Study
 from gigafactory.ledger.entries import FaultStruck
 from gigafactory.ledger.writer import LedgerWriter
@@ -139,6 +140,7 @@ def test_the_whole_path_from_a_study_meets_it_too():
             "faults": fast.faults.model_copy(update={"start_base_s": 60.0}),
             "cluster": fast.cluster.model_copy(update={"num_hosts": 70, "num_spare_hosts": 6}),
             "campaign": fast.campaign,
+            "policy": Policy(recovery=Recovery.RESTART),
         }
     )
     found_plan = plan(study)

@@ -66,6 +66,8 @@ def test_campaigns_tell_quantiles_and_every_campaign(capsys):
 def test_a_sweep_shares_its_dice_and_tells_the_best(capsys, tmp_path):
     found = document(
         capsys,
+        # of plain restart, whose cost both values decide
+        *("--set", "policy.recovery=restart"),
         *("--sweep", "policy.checkpoint_interval=5 min,2 h", "--campaigns", "1"),
         *("--sweep", "faults.start_base=50 s,500 s", "--dir", str(tmp_path)),
     )

@@ -521,7 +521,7 @@ def predicted_mfu() -> float:
 
 
 def colossus_mtbf_s() -> float:
-    rate = study("colossus").faults.rate_per_host_s
+    rate = study("llama-405b-16k").faults.rate_per_host_s
     return float(rel.job_mtbf_s(12_160, host_rate_per_s=rate))
 
 

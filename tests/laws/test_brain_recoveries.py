@@ -434,7 +434,7 @@ def world(draw):
 
 
 @given(world(), st.lists(st.sampled_from(KINDS), max_size=80))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_whatever_breaks_it_stays_safe_and_gets_done_when_faults_stop(one, kinds):
     for kind in kinds:
         if one.outcome is None:

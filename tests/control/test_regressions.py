@@ -235,3 +235,58 @@ def test_a_slow_host_that_may_not_be_evicted_now_stops_nobody(bench_with):
     bench.ready()
     bench.tell(ev.HostSlow, host=2, slowdown=3.0, after_s=bench.ladder.heartbeat_s + 1.0)
     assert bench.asked(act.SaveNow) == []
+
+
+def grouped(bench_with, **prices):
+    """Replicas of two hosts each, copies in the memory of the next replica."""
+    return bench_with(
+        prices=Prices(
+            recovery=Recovery.HOT,
+            can_shrink=True,
+            num_replicas=4,
+            replica_hosts=2,
+            peer_stride=2,
+            **prices,
+        )
+    )
+
+
+def test_a_gang_that_shrinks_does_not_seat_the_lost_host(bench_with):
+    """Of the replica given up no host was fit to step in, so a dead one kept its seat."""
+    bench = grouped(bench_with)
+    bench.run(num_hosts=8, num_spares=0)
+    bench.tell(ev.RankExited, host=6, exit=ev.Exit.ERROR, signature="peer closed")
+    bench.tell(ev.HostFailing, host=7, cause="row remap")
+    bench.tell(ev.HostsDied, hosts=(0,), cause="xid 79")
+    bench.tell(ev.GangStopped)
+    assert 0 not in bench.start().hosts
+    assert len(bench.start().hosts) == 4
+
+
+def test_copies_are_judged_by_the_seats_they_were_made_in(bench_with):
+    """Hosts 4 and 6 keep each other's copies, also where fewer seats are left afterwards."""
+    bench = grouped(bench_with)
+    bench.run(num_hosts=8, num_spares=0)
+    bench.tell(ev.StepsDone, step=130, peer_step=130)
+    bench.tell(ev.HostsDied, hosts=(4,), cause="xid 79")
+    bench.tell(ev.GangStopped)
+    assert (bench.start().tier, bench.start().step) == (act.Tier.PEER, 130)
+    assert len(bench.start().hosts) == 6
+    gave_up = next(h for h in (6, 7) if h not in bench.start().hosts)
+    bench.tell(ev.GangReady, step=130)
+    bench.tell(ev.HostsDied, hosts=(6,), cause="xid 79")
+    assert gave_up == 7
+    bench.tell(ev.GangStopped)
+    assert (bench.start().tier, bench.start().step) == (act.Tier.STORE, 100)
+
+
+def test_after_a_person_stepped_in_no_process_is_kept(bench_with):
+    bench = grouped(bench_with)
+    bench.run(num_hosts=8)
+    while bench.brain.phase is not Phase.HOLDING:
+        bench.tell(ev.RankExited, host=1, exit=ev.Exit.ERROR, signature=f"odd {bench.now_s}")
+        bench.tell(ev.GangStopped)
+        if bench.brain.phase is Phase.STARTING:
+            bench.ready()
+    bench.tell(ev.ResumeRequested)
+    assert bench.start().how is act.Start.COLD

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from functools import lru_cache
 
+from gigafactory.control.config import Prices
 from gigafactory.control.state import State
 from gigafactory.cost import recovery as cost
 from gigafactory.describe.policy import Recovery
@@ -15,7 +18,11 @@ LIFE_OF_A_FAILING_PART_S = DAY_S
 
 def restart_s(state: State) -> float:
     """Expected cost of stopping everybody and starting again as the job is able to."""
-    prices = state.config.prices
+    return _restart_s(state.config.prices)
+
+
+@lru_cache(maxsize=64)
+def _restart_s(prices: Prices) -> float:
     if prices.recovery is Recovery.RESTART:
         lost_s = prices.store_every_s / 2.0
         found = cost.restart_cost_s(
@@ -35,10 +42,16 @@ def may_drop(state: State, num_lost: int) -> bool:
         return False
     if num_training - num_lost < max(1, prices.min_replicas):
         return False
-    dropped_s = cost.replica_cost_s(
-        num_training, num_lost=num_lost, drop_s=prices.drop_s, join_s=prices.join_s
+    return _dropped_s(prices, num_training, num_lost) <= restart_s(state)
+
+
+@lru_cache(maxsize=4096)
+def _dropped_s(prices: Prices, num_training: int, num_lost: int) -> float:
+    return float(
+        cost.replica_cost_s(
+            num_training, num_lost=num_lost, drop_s=prices.drop_s, join_s=prices.join_s
+        )
     )
-    return bool(dropped_s <= restart_s(state))
 
 
 def num_seats(state: State) -> int:
@@ -47,14 +60,14 @@ def num_seats(state: State) -> int:
     0: too few hosts are left for any gang worth starting.
     """
     fleet, prices = state.fleet, state.config.prices
-    have = len(fleet.seat_of) + len(fleet.usable_spares())
+    have = len(fleet.seat_of) + fleet.num_usable()
     if have >= fleet.num_seats:
         return fleet.num_seats
     size = prices.replica_hosts
     if not prices.can_shrink or size <= 0:
         return 0
     whole = max(1, fleet.num_seats // size)
-    left = have // size
+    left = _num_fillable(state, min(whole, have // size))
     if left < max(1, prices.min_replicas):
         return 0
     wait_s = cost.wait_for_s(
@@ -67,13 +80,32 @@ def num_seats(state: State) -> int:
     return left * size if float(shrunk_s) < float(wait_s) else 0
 
 
+def _num_fillable(state: State, most: int) -> int:
+    """The most replicas, up to ``most``, all of whose seats will have a host."""
+    fleet, size = state.fleet, state.config.prices.replica_hosts
+    num_usable = fleet.num_usable()
+    for left in range(most, 0, -1):
+        num_seats = left * size
+        missing = max(0, num_seats - len(fleet.seats)) + bisect_left(fleet.vacant, num_seats)
+        if missing <= num_usable:
+            return left
+        # the hosts of seats given up help out, but not those about which something is open
+        given_up = enumerate(fleet.seats[num_seats:], num_seats)
+        helping = sum(
+            fleet.seat_of.get(host) == seat and fleet.is_fit(host) for seat, host in given_up
+        )
+        if missing <= num_usable + helping:
+            return left
+    return 0
+
+
 def growth_is_due(state: State) -> bool:
     """Whether hosts for at least one replica more stand by, and stopping to take them in pays."""
     fleet, size = state.fleet, state.config.prices.replica_hosts
     missing = fleet.num_seats - len(fleet.seats)
     if size <= 0 or missing <= 0:
         return False
-    num_more = min(missing, len(fleet.usable_spares()) - len(fleet.vacant)) // size
+    num_more = min(missing, fleet.num_usable() - len(fleet.vacant)) // size
     if num_more <= 0:
         return False
     gain_s = cost.growth_gain_s(
@@ -106,7 +138,7 @@ def cut_patience_s(state: State) -> float:
     """
     ladder, fleet = state.config.ladder, state.fleet
     num_cut = sum(host in fleet.seat_of for host in fleet.cuts)
-    if num_cut <= len(fleet.usable_spares()):
+    if num_cut <= fleet.num_usable():
         return ladder.flap_s
     patience_s = float(cost.patience_s(restart_s(state)))
     return max(ladder.flap_s, min(patience_s, ladder.collective_s / 2.0))

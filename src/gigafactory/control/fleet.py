@@ -10,7 +10,7 @@ import hashlib
 import math
 from array import array
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -80,8 +80,11 @@ class Fleet:
     """(generation, time) of the last hang that named the host."""
     lost_seats: set[int] = field(default_factory=set)
     """Seats whose host, with all that lay in its memory, left since the last full peer copy."""
+    num_copied: int = 0
+    """Seats when the last full peer copy was made; they tell who keeps whose."""
+    moved: dict[int, int] = field(default_factory=dict)
+    """Seats that hosts gave up since then, with the copies still in their memory."""
     _hosts: tuple[int, ...] | None = None
-    _usable: list[int] | None = None
     _seats_sum: int | None = None
     _print: bytes | None = None
 
@@ -181,6 +184,14 @@ class Fleet:
             table.pop(host, None)
         self._touch()
 
+    def copied(self) -> None:
+        """Every host's state lies in a peer's memory again."""
+        if self.lost_seats or self.moved or self.num_copied != len(self.seats):
+            self.num_copied = len(self.seats)
+            self.lost_seats.clear()
+            self.moved.clear()
+            self._touch()
+
     # -- open questions
 
     def ask_about(self, host: int, enquiry: Enquiry) -> None:
@@ -212,7 +223,9 @@ class Fleet:
         seat = self.seat_of.pop(host, None)
         if seat is not None:
             insort(self.vacant, seat)
-            self.lost_seats.add(seat)
+        copied_at = self.moved.pop(host, seat)
+        if copied_at is not None:
+            self.lost_seats.add(copied_at)
         self.away.add(host)
 
     def stand_by(self, host: int) -> None:
@@ -221,12 +234,23 @@ class Fleet:
         self.spares[host] = None
         self._touch()
 
-    def usable_spares(self) -> list[int]:
+    def is_fit(self, host: int) -> bool:
+        """Whether nothing bad is known about the host."""
+        return not (
+            host in self.conditions
+            or host in self.departing
+            or host in self.failing
+            or host in self.slow
+        )
+
+    def usable_spares(self) -> Iterator[int]:
         """Spares about which nothing bad is known, longest waiting first."""
-        if self._usable is None:
-            doubtful = self.conditions.keys() | self.departing.keys() | self.failing.keys()
-            self._usable = [host for host in self.spares if host not in doubtful]
-        return self._usable
+        return (host for host in self.spares if self.is_fit(host))
+
+    def num_usable(self) -> int:
+        """How many those are: counted by looking at the few about which something is known."""
+        doubtful = {*self.conditions, *self.departing, *self.failing, *self.slow}
+        return len(self.spares) - sum(host in self.spares for host in doubtful)
 
     def fill(self, seats: list[int] | None = None) -> tuple[tuple[int, int], ...]:
         """Seat spares on every vacant seat, or on those named; (seat, host) pairs."""
@@ -249,6 +273,7 @@ class Fleet:
             if self.seat_of.get(host) == seat:
                 del self.seat_of[host]
                 self.spares[host] = None
+                self.moved.setdefault(host, seat)
                 insort(self.vacant, seat)
         self._touch()
 
@@ -281,7 +306,7 @@ class Fleet:
         self._hosts = None
 
     def _touch(self) -> None:
-        self._print = self._usable = None
+        self._print = None
 
     def fingerprint(self) -> bytes:
         """A digest of all of it, cheap while nothing changes."""
@@ -299,6 +324,7 @@ class Fleet:
             self._seats_sum % _MODULUS,
             len(self.seats),
             self.num_seats,
+            self.num_copied,
             sorted((host, int(known)) for host, known in self.conditions.items()),
             sorted(self.casualties.items()),
             [(host, self.enquiries[host]) for host in sorted(self.enquiries)],
@@ -307,6 +333,7 @@ class Fleet:
             sorted(self.slow.items()),
             sorted(self.cuts.items()),
             sorted(self.accused.items()),
+            sorted(self.moved.items()),
         )
 
 

@@ -15,7 +15,7 @@ from gigafactory.control import events as ev
 from gigafactory.control import see_gang as gang
 from gigafactory.control import see_hosts as hosts
 from gigafactory.control import see_replays as replays
-from gigafactory.control.actions import Token
+from gigafactory.control.actions import Start, Token
 from gigafactory.control.replicas import join_failed
 from gigafactory.control.state import Break, Ignored, State
 from gigafactory.control.states import Phase, Turn
@@ -108,6 +108,9 @@ def _resume_requested(state: State, event: ev.ResumeRequested) -> None:
     state.progress.everything_lost = False
     if state.phase is not Phase.HOLDING:
         state.ignore(Ignored.UNASKED)
+    else:
+        # what the person changed, processes that stayed would not know
+        state.gang.stop_how = Start.COLD
 
 
 OBSERVERS: dict[type[ev.Event], Callable[[State, Any], None]] = {

@@ -78,7 +78,7 @@ def _let_go(state: State) -> None:
 def _exchange(state: State) -> None:
     """Failing and slow hosts leave where nobody waits for them, and a spare takes the seat."""
     fleet = state.fleet
-    num_free = len(fleet.usable_spares()) - len(fleet.vacant)
+    num_free = fleet.num_usable() - len(fleet.vacant)
     gone: list[int] = []
     for host in [*fleet.failing, *(host for host in fleet.slow if host not in fleet.failing)]:
         is_seated = host in fleet.seat_of
@@ -97,7 +97,7 @@ def _due_to_leave(state: State) -> Iterator[int]:
     Earlier means: shortly before their time, or when a spare can take the seat.
     """
     fleet, between_gangs = state.fleet, not _is_wanted(state)
-    num_free = len(fleet.usable_spares()) - len(fleet.vacant)
+    num_free = fleet.num_usable() - len(fleet.vacant)
     for host, by_s in fleet.departing.items():
         if host in fleet.casualties:
             continue
@@ -135,12 +135,8 @@ def _send_away(state: State, hosts: list[int], reason: str) -> None:
     for host in hosts:
         state.fleet.remove(host)
     action = EvictHosts(token=state.token(), hosts=tuple(hosts), reason=reason)
-    state.evictions[action.token] = action
+    state.remember(action, at_most=MAX_REMEMBERED_EVICTIONS)
     state.out.append(action)
-    while len(state.evictions) > MAX_REMEMBERED_EVICTIONS:
-        oldest = next(iter(state.evictions))
-        state.refused.pop(oldest, None)
-        del state.evictions[oldest]
 
 
 def _why_lost(state: State, hosts: list[int]) -> Break:
@@ -228,7 +224,7 @@ def wants_drain(state: State) -> bool:
         return True
     if fleet.departing and _swap_is_due(state):
         return True
-    has_spares = len(fleet.usable_spares()) > len(fleet.vacant)
+    has_spares = fleet.num_usable() > len(fleet.vacant)
     if (fleet.slow or fleet.failing) and has_spares and _has_incident_left(state):
         seated = [host for host in (*fleet.slow, *fleet.failing) if host in fleet.seat_of]
         if any(exchange_is_due(state, host) for host in seated):
@@ -243,7 +239,7 @@ def _swap_is_due(state: State) -> bool:
     if not seated:
         return False
     is_late = state.now_s >= min(seated) - state.config.ladder.collective_s
-    return is_late or len(fleet.usable_spares()) >= len(seated)
+    return is_late or fleet.num_usable() >= len(seated)
 
 
 def _drain(state: State) -> None:
@@ -325,7 +321,7 @@ def _obstacle(state: State) -> tuple[HoldReason, str] | None:
     if any(host in fleet.seat_of for host in fleet.casualties):
         limit = state.config.max_evictions_per_h
         return HoldReason.TOO_MANY_EVICTIONS, f"{limit} evictions within the hour; time lifts it"
-    missing = fleet.num_seats - len(fleet.seat_of) - len(fleet.usable_spares())
+    missing = fleet.num_seats - len(fleet.seat_of) - fleet.num_usable()
     if missing > 0 and num_seats(state) == 0:
         return HoldReason.NO_SPARES, f"{missing} hosts too few; a repaired host lifts this"
     silent = [h for h, known in fleet.conditions.items() if _is_silent(state, h, known)]

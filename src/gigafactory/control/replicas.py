@@ -115,7 +115,7 @@ def _gather_hosts(state: State) -> None:
     fleet = state.fleet
     out = [n for n, r in state.gang.replicas.items() if r.membership is Membership.OUT]
     num_vacant = sum(len(_vacant(state, n)) for n in out)
-    if len(out) > 1 and num_vacant > len(fleet.usable_spares()):
+    if len(out) > 1 and num_vacant > fleet.num_usable():
         fleet.clear(state.seats_of(max(out)))
 
 
@@ -128,7 +128,7 @@ def _vacant(state: State, number: int) -> list[int]:
 def _take_in(state: State, number: int, replica: Replica) -> None:
     fleet = state.fleet
     vacant = _vacant(state, number)
-    if len(vacant) > len(fleet.usable_spares()):
+    if len(vacant) > fleet.num_usable():
         return
     taken = [seat for seat in state.seats_of(number) if seat not in vacant]
     if any(_is_open(state, fleet.seats[seat]) for seat in taken):

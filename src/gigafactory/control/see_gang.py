@@ -123,9 +123,11 @@ def _saved_nearby(state: State, event: ev.StepsDone) -> None:
     # a repeated word may be older than the last loss, and tells nothing of what is left
     newest = -1 if state.progress.peer is None else state.progress.peer
     if peer is not None and newest < peer <= top:
-        state.fleet.lost_seats.clear()
+        state.fleet.copied()
         state.progress.keep_near(peer=peer, local=None)
     if local is not None and 0 <= local <= top:
+        if prices.peer_stride <= 0:
+            state.fleet.copied()
         state.progress.keep_near(peer=None, local=local)
 
 
@@ -196,7 +198,7 @@ def _second_accusations(state: State, hosts: list[int]) -> None:
     fleet, generation = state.fleet, state.gang.generation
     fleet.forget_accusations(before_s=state.now_s - state.config.accusation_s)
     again = [host for host in hosts if fleet.accused.get(host, (generation,))[0] != generation]
-    if len(again) <= len(fleet.usable_spares()):
+    if len(again) <= fleet.num_usable():
         for host in again:
             first = fleet.accused[host][0]
             fleet.condemn(host, f"hung in generations {first} and {generation}")

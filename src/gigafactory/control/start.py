@@ -37,10 +37,11 @@ def _gone_tiers(state: State) -> set[Tier]:
     """Near tiers that the next start must do without, though nobody forgot them yet."""
     fleet, stride = state.fleet, state.config.prices.peer_stride
     have, num_failed = len(fleet.seats), state.num_failed_starts + _is_failed_start(state)
+    lost, num_copied = fleet.lost_seats, fleet.num_copied
     is_resized = (num_seats(state) or have) != have
     gone = set()
     if num_failed >= NO_PEER_FROM or (
-        fleet.lost_seats and not survives(fleet.lost_seats, num_seats=have, stride=stride)
+        lost and not survives(lost, num_seats=num_copied, stride=stride)
     ):
         gone.add(Tier.PEER)
     if num_failed >= NO_LOCAL_FROM or fleet.lost_seats or is_resized:
@@ -102,7 +103,10 @@ def _take_seats(state: State) -> tuple[tuple[tuple[int, int], ...], bool]:
     if fleet.lost_seats:
         stride = state.config.prices.peer_stride
         # until the next copies are made: whoever steps in keeps nothing for anybody yet
-        progress.lose_near(fleet.lost_seats, num_seats=len(fleet.seats), stride=stride)
+        progress.lose_near(fleet.lost_seats, num_seats=fleet.num_copied, stride=stride)
+        if progress.peer is None:
+            # no copy is left that could be lost
+            fleet.copied()
     is_resized = fleet.resize(num_seats(state) or len(fleet.seats))
     if is_resized:
         # shards change hosts, and a disk serves its own host alone

@@ -194,6 +194,8 @@ class State:
     ignored: Counter[Ignored] = field(default_factory=Counter)
     out: list[Action] = field(default_factory=list)
     """Actions in answer to the current event."""
+    _evictions_print: bytes | None = None
+    _ignored_print: str | None = None
 
     def turn(self, turn: Turn) -> None:
         """Change the phase as the table says."""
@@ -214,6 +216,7 @@ class State:
         for token, asked in list(self.evictions.items()):
             if host in asked.hosts:
                 left = tuple(other for other in asked.hosts if other != host)
+                self._evictions_print = None
                 self.evictions[token] = replace(asked, hosts=left)
                 if not left:
                     del self.evictions[token]
@@ -222,6 +225,7 @@ class State:
     def ignore(self, why: Ignored) -> None:
         """Count an event, or a part of one, that changes nothing."""
         self.ignored[why] += 1
+        self._ignored_print = None
 
     # -- replicas
 
@@ -250,6 +254,31 @@ class State:
         if gang.broken is None or (why in EXPLAINED and gang.broken not in EXPLAINED):
             gang.broken, gang.signature = why, signature
 
+    def remember(self, action: EvictHosts, *, at_most: int) -> None:
+        """Keep ``action`` and others before it, so that they can be asked for again."""
+        self.evictions[action.token] = action
+        while len(self.evictions) > at_most:
+            oldest = next(iter(self.evictions))
+            self.refused.pop(oldest, None)
+            del self.evictions[oldest]
+        self._evictions_print = None
+
+    def _print_evictions(self) -> bytes:
+        """Of the remembered evictions: one number each, and one for each host in them."""
+        if self._evictions_print is None:
+            found = array("q", (token.attempt for token in self.evictions))
+            for asked in self.evictions.values():
+                found.append(-len(asked.hosts))
+                found.extend(asked.hosts)
+            self._evictions_print = found.tobytes()
+        return self._evictions_print
+
+    def _print_ignored(self) -> str:
+        if self._ignored_print is None:
+            known = sorted((why.value, num) for why, num in self.ignored.items())
+            self._ignored_print = repr(known)
+        return self._ignored_print
+
     def fingerprint(self) -> str:
         """sha256 over all of it, in hexadecimal."""
         gang, progress = self.gang, self.progress
@@ -267,15 +296,15 @@ class State:
             _PROGRESS_VALUES(progress),
             array("q", progress.committed).tobytes(),
             self.fleet.fingerprint(),
-            tuple(self.incidents_s),
-            [(token.attempt, asked.hosts) for token, asked in self.evictions.items()],
+            array("d", self.incidents_s).tobytes(),
+            self._print_evictions(),
             [(token.attempt, due_s) for token, due_s in self.refused.items()],
             [(slot.value, action.token.attempt) for slot, action in self.open.items()],
             self.replay,
-            tuple(self.replays_s),
+            array("d", self.replays_s).tobytes(),
             _STATE_VALUES(self),
             self.held.value if self.held else None,
-            sorted((why.value, num) for why, num in self.ignored.items()),
+            self._print_ignored(),
         )
         return hashlib.sha256(repr(known).encode()).hexdigest()
 
@@ -311,5 +340,7 @@ _STATE_VALUES = _plain_values(
         "held",
         "ignored",
         "out",
+        "_evictions_print",
+        "_ignored_print",
     ),
 )

@@ -35,7 +35,6 @@ class Prices:
     drop_s: float = 1.0
     """The others stand still for this when a replica is dropped or joins."""
     restore_peer_s: float = 0.0
-    restore_local_s: float = 0.0
     restore_store_s: float = 0.0
     repair_s: float = DAY_S
     """Mean time until an evicted host is back."""

@@ -145,9 +145,10 @@ def _pool(pool: dict[str, Any], *, wall_s: float) -> Iterable[str]:
 
 def _tier(tier: dict[str, Any]) -> str:
     every = f"every {show_time(tier['every_s'])} of work, " if tier["every_s"] else ""
+    # copies in memory replace each other; the book counts none of them
+    kept = f"{tier['num_kept']:,} kept, " if tier["num_kept"] else ""
     return (
-        f"Checkpoints, {tier['tier']}: {every}{tier['num_kept']:,} kept, restored from "
-        f"{tier['num_restores']:,} times."
+        f"Checkpoints, {tier['tier']}: {every}{kept}restored from {tier['num_restores']:,} times."
     )
 
 

@@ -273,3 +273,8 @@ def test_a_quarter_of_a_year_comes_whole():
     end_s = 90 * DAY_S
     many = fl.strikes(model(), cluster=THOUSAND, num_training_hosts=1000, seed=0)
     assert len(list(takewhile(lambda s: s.at_s < end_s, many))) == pytest.approx(360, rel=0.2)
+
+
+def test_a_share_of_batches_near_zero_divides_nothing():
+    law = batches_of(model(batch_share=2.3e-313, batch_hosts=8))
+    assert law.num_hosts(np.array([0.0, 0.5, 0.999])).tolist() == [2, 1, 1]

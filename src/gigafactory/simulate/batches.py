@@ -46,11 +46,12 @@ class Batches:
 
     def num_hosts(self, dice: Floats) -> NDArray[np.int64]:
         """Hosts lost in events with these dice in [0, 1)."""
-        if self.event_share <= 0:
-            return np.ones(len(dice), dtype=np.int64)
-        within = np.minimum(dice / self.event_share, 1.0 - 1e-12)
-        size = self.sizes[np.searchsorted(self.cumulated[:-1], within, side="right")]
-        return np.where(dice < self.event_share, size, 1)
+        num = np.ones(len(dice), dtype=np.int64)
+        batch = dice < self.event_share
+        # Divided where the die says batch alone: a share near 0 would overflow for the others.
+        within = np.minimum(dice[batch] / self.event_share, 1.0 - 1e-12)
+        num[batch] = self.sizes[np.searchsorted(self.cumulated[:-1], within, side="right")]
+        return num
 
     def _moment(self, order: int) -> float:
         shares = np.diff(self.cumulated, prepend=0.0)

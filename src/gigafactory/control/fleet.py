@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from gigafactory.control.actions import Token
+from gigafactory.control.seating import Seating
 
 
 class Condition(IntEnum):
@@ -84,7 +85,9 @@ class Fleet:
     """Seats when the last full peer copy was made; they tell who keeps whose."""
     moved: dict[int, int] = field(default_factory=dict)
     """Seats that hosts gave up since then, with the copies still in their memory."""
-    _hosts: tuple[int, ...] | None = None
+    _hosts: Seating | None = None
+    _reseated: list[tuple[int, int]] = field(default_factory=list)
+    """(seat, host) pairs since the last seating was handed out."""
     _seats_sum: int | None = None
     _print: bytes | None = None
 
@@ -101,10 +104,13 @@ class Fleet:
         """Whether the host is in the allocation (seated or standing by)."""
         return host in self.seat_of or host in self.spares
 
-    def hosts(self) -> tuple[int, ...]:
-        """The host of every seat; built anew only after a change."""
+    def hosts(self) -> Seating:
+        """The host of every seat."""
         if self._hosts is None:
-            self._hosts = tuple(self.seats)
+            self._hosts = Seating(self.seats)
+        elif self._reseated:
+            self._hosts = self._hosts.reseated(self._reseated)
+        self._reseated.clear()
         return self._hosts
 
     # -- what is known about a host
@@ -303,7 +309,7 @@ class Fleet:
         if self._seats_sum is not None:
             self._seats_sum += _weight(seat, host) - _weight(seat, self.seats[seat])
         self.seats[seat] = host
-        self._hosts = None
+        self._reseated.append((seat, host))
 
     def _touch(self) -> None:
         self._print = None

@@ -224,12 +224,18 @@ def wants_drain(state: State) -> bool:
         return True
     if fleet.departing and _swap_is_due(state):
         return True
-    has_spares = fleet.num_usable() > len(fleet.vacant)
-    if (fleet.slow or fleet.failing) and has_spares and _has_incident_left(state):
-        seated = [host for host in (*fleet.slow, *fleet.failing) if host in fleet.seat_of]
-        if any(exchange_is_due(state, host) for host in seated):
-            return True
+    if (fleet.slow or fleet.failing) and _an_exchange_is_due(state):
+        return True
     return len(fleet.seats) < fleet.num_seats and growth_is_due(state)
+
+
+def _an_exchange_is_due(state: State) -> bool:
+    """Whether a slow or failing host is worth stopping for, and a spare may take its seat."""
+    fleet = state.fleet
+    if fleet.num_usable() <= len(fleet.vacant) or not _has_incident_left(state):
+        return False
+    seated = (host for host in (*fleet.slow, *fleet.failing) if host in fleet.seat_of)
+    return any(exchange_is_due(state, host) for host in seated)
 
 
 def _swap_is_due(state: State) -> bool:

@@ -176,6 +176,9 @@ class State:
     held_since_s: float = 0.0
     has_started: bool = False
     wake_at_s: float | None = None
+    """When the Ticked that was asked for last is due."""
+    wake_phase: Phase = Phase.IDLE
+    """In which phase it was asked for."""
     num_failed_starts: int = 0
     """Starts in a row that nothing explains, and that never took a step."""
     storage: float = 1.0
@@ -284,6 +287,7 @@ class State:
         gang, progress = self.gang, self.progress
         known = (
             self.phase.value,
+            self.wake_phase.value,
             _GANG_VALUES(gang),
             gang.broken.value if gang.broken else None,
             _attempt(gang.start_token),
@@ -328,6 +332,7 @@ _STATE_VALUES = _plain_values(
     without=(
         "config",
         "phase",
+        "wake_phase",
         "gang",
         "fleet",
         "progress",

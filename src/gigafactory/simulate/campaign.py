@@ -21,7 +21,7 @@ from gigafactory.ledger.summary import Summary
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
-from gigafactory.simulate.fleet import new_fleet
+from gigafactory.simulate.fleet import Fleet
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import repair_times_s
 from gigafactory.simulate.loans import Loans
@@ -186,13 +186,10 @@ def _world(
     brain: Brain,
     delays: Delays,
 ) -> World:
-    dice = stream("lemons", seed=seed)
     return World(
         workload=workload,
         kernel=Kernel[Happening](),
-        fleet=new_fleet(
-            study.cluster.num_hosts, lemon_share=study.faults.lemon_share, dice=dice
-        ),
+        fleet=Fleet(study.cluster.num_hosts),
         repairs_s=repair_times_s(study.faults.repair, seed=seed),
         dice=stream("job.host", seed=seed),
         brain=brain,

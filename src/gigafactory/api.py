@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gigafactory.describe.figures import Description
     from gigafactory.describe.measured import DeviceKind, Measured
     from gigafactory.ledger.course import Course
+    from gigafactory.ledger.power_hours import PowerHours
     from gigafactory.ledger.replay import ReplayResult
     from gigafactory.plan.chosen import Plan
     from gigafactory.run.driver import Progress, RunResult
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 PLAN_FILE = "plan.json"
 DESCRIPTION_FILE = "description.json"
 TWIN_FILE = "twin.jsonl"
+RESULT_FILE = "twin.json"
 LEDGER_FILE = "ledger.jsonl"
 ANSWERS_FILE = "answers.json"
 REPORT_FILE = "report.html"
@@ -123,7 +126,8 @@ def simulate(
 
     ``plan`` saves a second search where it is already known.
     """
-    return follow(study, plan=plan, seed=seed, overrides=overrides, ledger_path=ledger_path)[0]
+    told = follow(study, plan=plan, seed=seed, overrides=overrides, ledger_path=ledger_path)
+    return told.result
 
 
 def follow(
@@ -133,9 +137,10 @@ def follow(
     seed: int = 0,
     overrides: Iterable[str] = (),
     ledger_path: Path | None = None,
-) -> tuple[CampaignResult, Course]:
-    """Like `simulate`, with what cost what: causes, spares, checkpoints by tier, power."""
+) -> Followed:
+    """Like `simulate`, with what cost what (causes, spares, checkpoints by tier) and the power."""
     from gigafactory.ledger.course import course_of
+    from gigafactory.ledger.power_hours import power_hours
     from gigafactory.ledger.writer import LedgerWriter
     from gigafactory.plan.search import plan as search
     from gigafactory.simulate.campaign import simulate as twin
@@ -143,7 +148,20 @@ def follow(
     study = load(study, overrides=overrides)
     with _whole(ledger_path) as path, LedgerWriter(path, keep=True, line_by_line=False) as ledger:
         result = twin(study, plan=plan or search(study), seed=seed, ledger=ledger)
-        return result, course_of(ledger.entries)
+        return Followed(
+            result=result,
+            course=course_of(ledger.entries),
+            power=power_hours(ledger.entries, site=study.cluster.site),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """One campaign of the twin, and its course."""
+
+    result: CampaignResult
+    course: Course
+    power: PowerHours
 
 
 def figures(study: Study, result: CampaignResult) -> CampaignFigures:

@@ -77,7 +77,7 @@ def demand(hours: Sequence[PoolHourDocument], *, per_host: float, end_s: float) 
     able = _means(np.array([hour.serving_hosts for hour in hours]), stride) * per_host
     frame = Frame(
         x=time_axis(end_s),
-        y=value_axis([0, *asked, *able], text=prefixed("req/s")),
+        y=value_axis([0, *asked, *able], text=plain),
         height_px=190,
     )
     return Chart(

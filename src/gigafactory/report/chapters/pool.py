@@ -35,10 +35,10 @@ def _lines(pool: PoolDocument, result: ResultDocument) -> Iterable[tuple[str, st
     gpus_per_host = result.gpus_per_host
     lent_gpu_s = pool.lent_host_s * gpus_per_host
     yield "hosts", f"{pool.num_hosts:,}"
-    yield "requests", write(pool.num_requests, Quantity.COUNT)
+    yield "requests", f"{pool.num_requests:,.0f}"
     yield "at the busiest moment", f"{pool.peak_requests_per_s:,.0f} a second"
-    yield "requests within the limits", percent(pool.slo_kept_share)
-    yield "time with enough hosts", percent(pool.slo_kept_time_share)
+    yield "requests beyond the limits", percent(1.0 - pool.slo_kept_share)
+    yield "time without enough hosts", percent(1.0 - pool.slo_kept_time_share)
     yield "short of hosts while some were lent", write(pool.short_while_lent_s, Quantity.TIME)
     yield "lent to training", f"{lent_gpu_s / 3600.0:,.0f} GPU-h"
     yield "hosts lent in the mean", f"{pool.lent_host_s / result.wall_s:,.0f}"

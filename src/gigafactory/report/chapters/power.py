@@ -51,7 +51,10 @@ def _swings(of: Mapping[str, PowerHours]) -> Table:
         ("hours in which the limit of the site held training back", _held),
         ("a step swings the site", _step),
         ("stops and checkpoints", lambda p: f"{p.num_dips:,}"),
-        ("the deepest of them", lambda p: write(p.deepest_dip_w, Quantity.POWER)),
+        (
+            "the deepest of them: the draw falls by",
+            lambda p: write(p.deepest_dip_w, Quantity.POWER),
+        ),
     ]
     if any(p.ramp_w_per_s for p in of.values()):
         lines += [
@@ -138,7 +141,11 @@ def _notes(drawing: Mapping[str, Campaign]) -> Iterable[str]:
 def _said(value: float | None, quantity: Quantity | None) -> str:
     if value is None:
         return ""
-    return write(value, quantity) if quantity else f"{value / 1e3:,.3g} t"
+    if quantity:
+        return write(value, quantity)
+    if value >= 1e4:
+        return f"{value / 1e3:,.0f} t"
+    return f"{value:,.0f} kg" if value >= 100 else f"{value:.3g} kg"
 
 
 def _mean_w(campaign: Campaign) -> float | None:
@@ -151,7 +158,7 @@ def _per_billion_tokens(campaign: Campaign) -> float | None:
     return summary.cost_usd / summary.tokens * 1e9 if summary.tokens else None
 
 
-#: label, quantity (None: kilograms, written in tonnes), where the campaign says it
+#: label, quantity (None: kilograms), where the campaign says it
 _BILL: tuple[tuple[str, Quantity | None, Callable[[Campaign], float | None]], ...] = (
     ("energy at the meter", Quantity.ENERGY, lambda c: c.summary.energy_j),
     ("mean power", Quantity.POWER, _mean_w),

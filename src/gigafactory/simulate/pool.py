@@ -171,10 +171,6 @@ class SharedPool:
             if host in self.hosts and host not in self._with_training:
                 self._break(host)
 
-    def is_wanted(self, host: int) -> bool:
-        """Whether training was asked to give it back."""
-        return host in self._with_training and self.brain.post(host) is Post.RECALLED
-
     def take(self, host: int, *, is_broken: bool) -> None:
         """Training let go of a host: it loads, or it is repaired first."""
         if host not in self._with_training:

@@ -16,6 +16,7 @@ from gigafactory.cost.energy import carbon_kg
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.study import Study
 from gigafactory.ledger import entries as book
+from gigafactory.ledger.power_hours import power_limits
 from gigafactory.ledger.sink import Sink
 from gigafactory.ledger.summary import Summary
 from gigafactory.simulate import faults as fl
@@ -155,7 +156,7 @@ def _opening(study: Study, workload: Workload, *, config: ControlConfig, seed: i
         electricity_usd_per_j=cluster.site.electricity_usd_per_j,
         training_w_per_gpu=host.training_w / host.num_gpus,
         idle_w_per_gpu=host.idle_w / host.num_gpus,
-        pue=cluster.site.pue,
+        **power_limits(cluster.site),
         seed=seed,
         controller=config_to_json(config),
     )

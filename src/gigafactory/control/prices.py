@@ -16,9 +16,16 @@ import math
 from gigafactory.control.config import Prices
 from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
 from gigafactory.cost.parameters import count_parameters
-from gigafactory.cost.reliability import daly_interval_s, job_mtbf_s
+from gigafactory.cost.reliability import daly_interval_s
 from gigafactory.cost.tiers import tier_intervals_s
-from gigafactory.describe.faults import FaultClass, Scope
+from gigafactory.describe.exposure import (
+    hosts_together,
+    interruptions_per_s,
+    losses_per_host_s,
+    stops_job,
+    strikes_per_s,
+)
+from gigafactory.describe.faults import Cause, FaultClass
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
@@ -30,6 +37,8 @@ LONGEST_INTERVAL_S = 4 * HOUR_S
 #: Copies may take this share of a host's memory.
 _MEMORY_SHARE = 0.5
 _NEVER_S = 1e12
+#: What takes a host, and with it all that the host kept.
+_LOST = frozenset({FaultClass.HOST, FaultClass.NETWORK})
 
 
 def prices_of(
@@ -43,6 +52,7 @@ def prices_of(
     num_hosts = -(-num_gpus // host.num_gpus)
     replica_hosts, num_replicas = _replicas(layout, num_hosts=num_hosts, host_gpus=host.num_gpus)
     has_peers = recovery is not Recovery.RESTART and _keeps_copies(study, num_hosts, step_s)
+    peer_stride = (replica_hosts if num_replicas > 1 else 1) if has_peers else 0
     peer_s = _peer_restore_s(study, num_hosts=num_hosts)
     warm_s = float(faults.warm_start_s(num_gpus))
     return Prices(
@@ -60,8 +70,8 @@ def prices_of(
         restore_peer_s=peer_s,
         restore_store_s=_state_bytes(study) / study.cluster.storage.read_bandwidth_bytes_per_s,
         repair_s=faults.repair.mean_s,
-        peer_stride=(replica_hosts if num_replicas > 1 else 1) if has_peers else 0,
-        store_every_s=_store_every_s(study, num_gpus=num_gpus, has_peers=has_peers),
+        peer_stride=peer_stride,
+        store_every_s=_store_every_s(study, num_gpus=num_gpus, peer_stride=peer_stride),
         slow_from=policy.slow_from,
     )
 
@@ -101,28 +111,36 @@ def _peer_restore_s(study: Study, *, num_hosts: int) -> float:
 
 
 def _mtbf_s(study: Study, num_hosts: int) -> float:
-    faults = study.faults
-    found = job_mtbf_s(
-        num_hosts, host_rate_per_s=faults.rate_per_host_s, job_rate_per_s=faults.job_rate_per_s
-    )
-    return min(float(found), _NEVER_S)
+    rate = interruptions_per_s(study.faults, cluster=study.cluster, num_hosts=num_hosts)
+    return 1.0 / max(float(rate), 1.0 / _NEVER_S)
 
 
-def _store_every_s(study: Study, *, num_gpus: int, has_peers: bool) -> float:
+def _store_every_s(study: Study, *, num_gpus: int, peer_stride: int) -> float:
     """What the study fixes, else Young/Daly by the failures that only the store mends."""
     if study.policy.checkpoint_interval_s is not None:
         return study.policy.checkpoint_interval_s
     blocking_s, num_hosts = float(stall_s(num_gpus)), -(-num_gpus // study.cluster.host.num_gpus)
-    if not has_peers:
+    if not peer_stride:
         return float(daly_interval_s(blocking_s, mtbf_s=_mtbf_s(study, num_hosts)))
-    every_s = float(tier_intervals_s(blocking_s, rate_per_s=_store_rate_per_s(study, num_hosts)))
-    return min(every_s, LONGEST_INTERVAL_S)
+    rate = _store_rate_per_s(study, num_hosts, peer_stride=peer_stride)
+    return min(float(tier_intervals_s(blocking_s, rate_per_s=rate)), LONGEST_INTERVAL_S)
 
 
-def _store_rate_per_s(study: Study, num_hosts: int) -> float:
-    """Corruption, which taints every copy, and a keeper lost while the one it keeps is."""
-    faults = study.faults
-    hosts = [cause for cause in faults.causes if cause.scope is Scope.HOST]
-    tainted = sum(c.rate_per_s for c in hosts if c.fault is FaultClass.CORRUPTION) * num_hosts
-    lost = sum(c.rate_per_s for c in hosts if c.fault in (FaultClass.HOST, FaultClass.NETWORK))
-    return tainted + num_hosts * lost * 2.0 * lost * HOUR_S
+def _store_rate_per_s(study: Study, num_hosts: int, *, peer_stride: int) -> float:
+    """What copies in memory do not mend.
+
+    Corruption, which taints every copy; a unit that takes a host and the keeper of its copy at
+    once; and a keeper lost within the hour in which the host that it keeps is.
+    """
+    faults, cluster = study.faults, study.cluster
+
+    def hits_per_s(cause: Cause) -> float:
+        return float(strikes_per_s(cause, cluster=cluster, num_hosts=num_hosts))
+
+    tainted = sum(hits_per_s(c) for c in faults.causes if c.fault is FaultClass.CORRUPTION)
+    lost = [c for c in faults.causes if c.fault in _LOST and stops_job(c, cluster=cluster)]
+    both = sum(
+        hits_per_s(c) for c in lost if hosts_together(c.scope, cluster=cluster) > peer_stride
+    )
+    soon = 2.0 * losses_per_host_s(faults, cluster=cluster) * HOUR_S
+    return tainted + both + sum(map(hits_per_s, lost)) * min(1.0, soon)

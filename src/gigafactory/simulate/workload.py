@@ -12,6 +12,7 @@ from gigafactory.cost.never import why_never
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.cost.swings import power_slowdown
 from gigafactory.describe.errors import InputError
+from gigafactory.describe.exposure import losses_per_host_s
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
@@ -109,7 +110,7 @@ def _check_it_can_end(study: Study, workload: Workload) -> None:
         commit_s=0.0 if is_near else cadence.write_s,
         num_hosts=workload.num_hosts,
         num_spares=study.own_cluster.num_hosts - workload.num_hosts,
-        host_rate_per_s=faults.rate_per_host_s,
+        host_rate_per_s=losses_per_host_s(faults, cluster=study.cluster),
         repair_s=faults.repair.mean_s,
         shrink=prices.can_shrink,
         copies_in_memory=is_near,

@@ -18,6 +18,7 @@ from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.cost.reliability import daly_interval_s
 from gigafactory.cost.tiers import tier_intervals_s
+from gigafactory.describe.errors import InputError
 from gigafactory.describe.exposure import (
     hosts_together,
     interruptions_per_s,
@@ -39,6 +40,8 @@ _MEMORY_SHARE = 0.5
 _NEVER_S = 1e12
 #: What takes a host, and with it all that the host kept.
 _LOST = frozenset({FaultClass.HOST, FaultClass.NETWORK})
+#: What leaves every host where it is.
+_SURVIVED = frozenset({FaultClass.PROCESS, FaultClass.HANG})
 
 
 def prices_of(
@@ -52,6 +55,7 @@ def prices_of(
     num_hosts = -(-num_gpus // host.num_gpus)
     replica_hosts, num_replicas = _replicas(layout, num_hosts=num_hosts, host_gpus=host.num_gpus)
     has_peers = recovery is not Recovery.RESTART and _keeps_copies(study, num_hosts, step_s)
+    has_local = recovery is not Recovery.RESTART and policy.local_copies
     peer_stride = (replica_hosts if num_replicas > 1 else 1) if has_peers else 0
     peer_s = _peer_restore_s(study, num_hosts=num_hosts)
     warm_s = float(faults.warm_start_s(num_gpus))
@@ -71,7 +75,11 @@ def prices_of(
         restore_store_s=_state_bytes(study) / study.cluster.storage.read_bandwidth_bytes_per_s,
         repair_s=faults.repair.mean_s,
         peer_stride=peer_stride,
-        store_every_s=_store_every_s(study, num_gpus=num_gpus, peer_stride=peer_stride),
+        has_local=has_local,
+        store_every_s=_store_every_s(
+            study, num_gpus=num_gpus, peer_stride=peer_stride, has_local=has_local
+        ),
+        **(_local_prices(study, num_gpus=num_gpus, has_peers=has_peers) if has_local else {}),
         slow_from=policy.slow_from,
     )
 
@@ -110,18 +118,59 @@ def _peer_restore_s(study: Study, *, num_hosts: int) -> float:
     return each_bytes / (nics * efficiency) + each_bytes / links
 
 
+def _local_prices(study: Study, *, num_gpus: int, has_peers: bool) -> dict[str, float]:
+    """Of copies on the hosts' own disks: a snapshot over PCIe, and its write behind the training.
+
+    Where memory cannot hold the snapshot, the write itself holds the training up. Disks read at
+    least as fast as they write.
+    """
+    host, policy = study.cluster.host, study.policy
+    num_hosts = -(-num_gpus // host.num_gpus)
+    each_bytes = _state_bytes(study) / num_hosts
+    if 2.0 * each_bytes > host.nvme_bytes:
+        raise InputError(
+            f"policy.local_copies: two copies of {each_bytes / 1e12:.3g} TB, the newest and the "
+            f"one being written, do not fit on the {host.nvme_bytes / 1e12:.3g} TB of "
+            "cluster.host.nvme; use more hosts, or set policy.local_copies=false"
+        )
+    write_s = each_bytes / host.nvme_write_bandwidth_bytes_per_s
+    snapshot_s = each_bytes / (host.num_gpus * host.host_link_bandwidth_bytes_per_s)
+    fits = each_bytes <= _MEMORY_SHARE * host.dram_bytes
+    blocking_s = snapshot_s if fits else snapshot_s + write_s
+    rate = 0.0 if has_peers else _local_rate_per_s(study, num_hosts)
+    daly_s = float(daly_interval_s(blocking_s, mtbf_s=1.0 / max(rate, 1.0 / _NEVER_S)))
+    every_s = policy.local_interval_s or min(daly_s, LONGEST_INTERVAL_S)
+    return {
+        "local_every_s": max(every_s, write_s),
+        "local_blocking_s": blocking_s,
+        "local_write_s": write_s if fits else 0.0,
+        "restore_local_s": write_s + snapshot_s,
+    }
+
+
+def _local_rate_per_s(study: Study, num_hosts: int) -> float:
+    """What a host survives with its disk: crashes and hangs, and the hazard of the job itself."""
+    faults, cluster = study.faults, study.cluster
+    mended = (c for c in faults.causes if c.fault in _SURVIVED)
+    hits = (strikes_per_s(c, cluster=cluster, num_hosts=num_hosts) for c in mended)
+    return float(sum(hits)) + faults.job_rate_per_s
+
+
 def _mtbf_s(study: Study, num_hosts: int) -> float:
     rate = interruptions_per_s(study.faults, cluster=study.cluster, num_hosts=num_hosts)
     return 1.0 / max(float(rate), 1.0 / _NEVER_S)
 
 
-def _store_every_s(study: Study, *, num_gpus: int, peer_stride: int) -> float:
+def _store_every_s(study: Study, *, num_gpus: int, peer_stride: int, has_local: bool) -> float:
     """What the study fixes, else Young/Daly by the failures that only the store mends."""
     if study.policy.checkpoint_interval_s is not None:
         return study.policy.checkpoint_interval_s
     blocking_s, num_hosts = float(stall_s(num_gpus)), -(-num_gpus // study.cluster.host.num_gpus)
-    if not peer_stride:
+    if not peer_stride and not has_local:
         return float(daly_interval_s(blocking_s, mtbf_s=_mtbf_s(study, num_hosts)))
+    if not peer_stride:
+        beside = 1.0 / _mtbf_s(study, num_hosts) - _local_rate_per_s(study, num_hosts)
+        return min(float(tier_intervals_s(blocking_s, rate_per_s=beside)), LONGEST_INTERVAL_S)
     rate = _store_rate_per_s(study, num_hosts, peer_stride=peer_stride)
     return min(float(tier_intervals_s(blocking_s, rate_per_s=rate)), LONGEST_INTERVAL_S)
 

@@ -132,4 +132,15 @@ def _cadence(study: Study, *, prices: Prices, num_gpus: int, write_s: float) -> 
         checkpoint_steps=max(every, fastest),
         blocking_s=float(stall_s(num_gpus)),
         write_s=write_s,
+        local_steps=_local_steps(prices),
+        local_blocking_s=prices.local_blocking_s,
+        local_write_s=prices.local_write_s,
     )
+
+
+def _local_steps(prices: Prices) -> int:
+    """Steps between copies on the hosts' own disks, never faster than these write."""
+    if not prices.has_local:
+        return 0
+    fastest = -int(-prices.local_write_s // prices.step_s)
+    return max(1, round(prices.local_every_s / prices.step_s), fastest)

@@ -221,7 +221,7 @@ def _let_it_run(world: World, study: Study, *, seed: int, stage: Stage) -> None:
     )
     _feed(kernel, strikes, world.strike, stage)
     _feed(kernel, fl.job_strikes(faults, seed=seed), world.strike_job, stage)
-    alarms = fl.false_alarms(faults, num_hosts=world.fleet.num_hosts, seed=seed)
+    alarms = fl.false_alarms(faults, cluster=study.cluster, seed=seed)
     _feed(kernel, alarms, world.alarm, stage)
     kernel.schedule(world.reach_horizon, at_s=duration_s, priority=Priority.END)
     world.begin()

@@ -142,6 +142,7 @@ class World:
     def reach_horizon(self) -> None:
         """The twin follows the campaign no further."""
         self.training.catch_up()
+        self._book.enter_copies(at_s=self._now_s)
         self._is_time_up = True
 
     # --- faults: the truth changes -------------------------------------------------------
@@ -224,7 +225,8 @@ class World:
         self._num_crashes += 1
         # two bugs of one kind seldom leave the same stack trace, so each has its own number
         signature = f"{cause} {self._num_crashes}"
-        self._after(detect_s, partial(self._see_exit, gang.generation, host, how, signature))
+        process = (gang.generation, gang.incarnation_of(host))
+        self._after(detect_s, partial(self._see_exit, process, host, how, signature))
 
     def _hang(self, host: int, *, detect_s: float) -> None:
         gang = self.training.gang
@@ -331,12 +333,14 @@ class World:
         if self.fleet.is_up(host):
             self._tell(ev.HostFailing(at_s=self._now_s, host=host, cause=cause))
 
-    def _see_exit(self, generation: int, host: int, how: ev.Exit, signature: str) -> None:
+    def _see_exit(self, process: tuple[int, int], host: int, how: ev.Exit, signature: str) -> None:
+        generation, incarnation = process
         self._tell(
             ev.RankExited(
-                at_s=self._now_s, generation=generation, host=host, exit=how, signature=signature
+                at_s=self._now_s, generation=generation, host=host, exit=how, signature=signature,
+                incarnation=incarnation,
             )
-        )
+        )  # fmt: skip
 
     def _see_hang(self, generation: int, host: int) -> None:
         self._tell(ev.HangSuspected(at_s=self._now_s, generation=generation, hosts=(host,)))
@@ -400,6 +404,7 @@ class World:
             case act.Hold(why=why):
                 self._hold(why)
             case act.Finish():
+                self._book.enter_copies(at_s=self._now_s)
                 self.outcome = action
 
     def _bucket_of_stop(self) -> Bucket:

@@ -82,6 +82,8 @@ class Fleet:
     """Seats whose host, with all that lay in its memory, left since the last full peer copy."""
     num_copied: int = 0
     """Seats when the last full peer copy was made; they tell who keeps whose."""
+    uncopied: frozenset[int] = frozenset()
+    """Those of them that took no part: of replicas that did not train."""
     moved: dict[int, int] = field(default_factory=dict)
     """Seats that hosts gave up since then, with the copies still in their memory."""
     _hosts: tuple[int, ...] | None = None
@@ -184,10 +186,15 @@ class Fleet:
             table.pop(host, None)
         self._touch()
 
-    def copied(self) -> None:
-        """Every host's state lies in a peer's memory again."""
-        if self.lost_seats or self.moved or self.num_copied != len(self.seats):
-            self.num_copied = len(self.seats)
+    def copied(self, *, without: frozenset[int] = frozenset()) -> None:
+        """The state of every host that trains lies in a peer's memory; ``without``: other seats."""
+        if (
+            self.lost_seats
+            or self.moved
+            or self.num_copied != len(self.seats)
+            or self.uncopied != without
+        ):
+            self.num_copied, self.uncopied = len(self.seats), without
             self.lost_seats.clear()
             self.moved.clear()
             self._touch()
@@ -325,6 +332,7 @@ class Fleet:
             len(self.seats),
             self.num_seats,
             self.num_copied,
+            sorted(self.uncopied),
             sorted((host, int(known)) for host, known in self.conditions.items()),
             sorted(self.casualties.items()),
             [(host, self.enquiries[host]) for host in sorted(self.enquiries)],

@@ -238,6 +238,12 @@ class State:
         size = self.config.prices.replica_hosts or len(self.fleet.seats)
         return range(replica * size, min((replica + 1) * size, len(self.fleet.seats)))
 
+    def seats_out(self) -> frozenset[int]:
+        """Seats of replicas that do not train now."""
+        replicas = self.gang.replicas
+        out = [n for n, r in replicas.items() if r.membership is not Membership.TRAINING]
+        return frozenset(seat for number in out for seat in self.seats_of(number))
+
     def num_replicas(self) -> int:
         """Replicas that the gang has seats for."""
         size = self.config.prices.replica_hosts

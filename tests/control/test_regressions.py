@@ -255,7 +255,7 @@ def test_a_gang_that_shrinks_does_not_seat_the_lost_host(bench_with):
     """Of the replica given up no host was fit to step in, so a dead one kept its seat."""
     bench = grouped(bench_with)
     bench.run(num_hosts=8, num_spares=0)
-    bench.tell(ev.RankExited, host=6, exit=ev.Exit.ERROR, signature="peer closed")
+    bench.tell(ev.HostFailing, host=6, cause="row remap")
     bench.tell(ev.HostFailing, host=7, cause="row remap")
     bench.tell(ev.HostsDied, hosts=(0,), cause="xid 79")
     bench.tell(ev.GangStopped)

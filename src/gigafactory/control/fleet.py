@@ -65,6 +65,10 @@ class Fleet:
     conditions: dict[int, Condition] = field(default_factory=dict)
     casualties: dict[int, str] = field(default_factory=dict)
     """Hosts that must leave at once, and why."""
+    revocable: dict[int, Condition] = field(default_factory=dict)
+    """Casualties, and hosts away, that would not leave if this were known to be over."""
+    excused: set[int] = field(default_factory=set)
+    """Hosts whose eviction was asked for, and against which nothing speaks any more."""
     enquiries: dict[int, Enquiry] = field(default_factory=dict)
     due_s: float = math.inf
     """No enquiry needs attention before this."""
@@ -124,6 +128,10 @@ class Fleet:
             self.conditions[host] = condition
         self._touch()
 
+    def let_off(self, host: int) -> None:
+        """Accused, and a witness vouches for it: in the gang it is watched a little longer."""
+        self.ease(host, Condition.SUSPECT if host in self.seat_of else None)
+
     def announce(self, host: int, *, by_s: float) -> None:
         """The host will be taken at ``by_s``."""
         self.departing[host] = by_s
@@ -169,8 +177,19 @@ class Fleet:
             self.accused = kept
             self._touch()
 
-    def condemn(self, host: int, reason: str, condition: Condition | None = None) -> None:
-        """The host must leave the allocation."""
+    def condemn(
+        self,
+        host: int,
+        reason: str,
+        condition: Condition | None = None,
+        *,
+        until: Condition | None = None,
+    ) -> None:
+        """The host must leave the allocation; ``until``: unless this ends before it left."""
+        if until is None:
+            self.revocable.pop(host, None)
+        elif host not in self.casualties:
+            self.revocable[host] = until
         if condition is not None:
             self.worsen(host, condition)
         self.enquiries.pop(host, None)
@@ -178,10 +197,29 @@ class Fleet:
         self.casualties.setdefault(host, reason)
         self._touch()
 
+    def revoke(self, host: int, ended: Condition) -> bool:
+        """What condemned the host is over; False: something else did, or nothing."""
+        if self.revocable.get(host) is not ended:
+            return False
+        if host in self.casualties:
+            self.acquit(host)
+        else:
+            del self.revocable[host]
+            self.excused.add(host)
+            self._touch()
+        return True
+
+    def is_surely_lost(self, host: int) -> None:
+        """Explicit evidence against a host that left already: nothing excuses it."""
+        self.excused.discard(host)
+        self.revocable.pop(host, None)
+        self._touch()
+
     def acquit(self, host: int) -> None:
         """Forget everything held against the host (but not an announced maintenance)."""
         for table in (
             self.conditions, self.casualties, self.enquiries, self.failing, self.slow, self.cuts,
+            self.revocable,
         ):  # fmt: skip
             table.pop(host, None)
         self._touch()
@@ -223,7 +261,10 @@ class Fleet:
 
     def remove(self, host: int) -> None:
         """Out of the allocation, into repair; its seat is vacant."""
+        until = self.revocable.get(host)
         self.acquit(host)
+        if until is not None:
+            self.revocable[host] = until
         self.departing.pop(host, None)
         self.accused.pop(host, None)
         self.spares.pop(host, None)
@@ -238,6 +279,8 @@ class Fleet:
     def stand_by(self, host: int) -> None:
         """A repaired (or new) host becomes the last of the spares."""
         self.away.discard(host)
+        self.excused.discard(host)
+        self.revocable.pop(host, None)
         self.spares[host] = None
         self._touch()
 
@@ -249,6 +292,12 @@ class Fleet:
             or host in self.failing
             or host in self.slow
         )
+
+    def would_be_fit(self, host: int) -> bool:
+        """Whether it would be a usable spare, were its seat given up."""
+        suspect = self.conditions.get(host) is Condition.SUSPECT
+        held_against = (self.departing, self.failing, self.slow)
+        return self.is_fit(host) or (suspect and not any(host in t for t in held_against))
 
     def usable_spares(self) -> Iterator[int]:
         """Spares about which nothing bad is known, longest waiting first."""
@@ -281,6 +330,9 @@ class Fleet:
                 del self.seat_of[host]
                 self.spares[host] = None
                 self.moved.setdefault(host, seat)
+                if self.conditions.get(host) is Condition.SUSPECT:
+                    # it was its process that ended; no gang will clear the host here
+                    del self.conditions[host]
                 insort(self.vacant, seat)
         self._touch()
 
@@ -341,6 +393,8 @@ class Fleet:
             sorted(self.slow.items()),
             sorted(self.cuts.items()),
             sorted(self.accused.items()),
+            sorted((host, int(until)) for host, until in self.revocable.items()),
+            sorted(self.excused),
             sorted(self.moved.items()),
         )
 

@@ -80,7 +80,7 @@ def stopped(state: State, event: ev.GangStopped) -> None:
         state.break_gang(Break.VANISHED)
     state.gang.is_gone = True
     state.turn(Turn.GONE)
-    state.open.clear()
+    state.close_all()
 
 
 def steps_done(state: State, event: ev.StepsDone) -> None:

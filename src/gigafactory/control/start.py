@@ -82,7 +82,8 @@ def start(state: State) -> None:
     )
     state.turn(Turn.START)
     token = state.gang.start_token = state.token()
-    state.open.clear()
+    state.close_all()
+    state.wait_until_s = None
     is_new = not state.has_started or is_resized
     action = StartGang(
         token=token, hosts=fleet.hosts(), step=step, seated=None if is_new else seated, how=how,
@@ -133,4 +134,4 @@ def _let_off(state: State) -> None:
     fleet = state.fleet
     for host in [h for h, known in fleet.conditions.items() if known is Condition.HUNG]:
         fleet.settle(host)
-        fleet.ease(host, Condition.SUSPECT)
+        fleet.let_off(host)

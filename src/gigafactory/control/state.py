@@ -134,6 +134,8 @@ class Gang:
     """Set while DRAINING: when waiting for the checkpoint ends."""
     drain_from: tuple[int, int] = (0, 0)
     """(step, number of commits) when SaveNow was asked for."""
+    drain_tier: Tier = Tier.STORE
+    """Where the checkpoint is to lie at which it stops."""
     start_token: Token | None = None
     how: Start = Start.COLD
     tier: Tier = Tier.STORE
@@ -174,6 +176,8 @@ class State:
     """Why the campaign cannot go on, once that is certain."""
     held: HoldReason | None = None
     held_since_s: float = 0.0
+    wait_until_s: float | None = None
+    """Until then hosts that may return are awaited, before the gang starts with fewer."""
     has_started: bool = False
     wake_at_s: float | None = None
     num_failed_starts: int = 0
@@ -206,6 +210,10 @@ class State:
         self.attempt += 1
         return Token(self.gang.generation, self.attempt)
 
+    def close_all(self) -> None:
+        """The gang is gone, and what was asked of it with it; the rhythm of checkpoints stays."""
+        self.open = {slot: a for slot, a in self.open.items() if slot is Slot.CADENCE}
+
     def ask(self, action: Action, slot: Slot) -> None:
         """Ask for ``action``, and remember it until its end is known."""
         self.open[slot] = action
@@ -221,6 +229,13 @@ class State:
                 if not left:
                     del self.evictions[token]
                     self.refused.pop(token, None)
+
+    def take_back(self, token: Token) -> None:
+        """An eviction had no effect: hosts against which nothing speaks any more stand by."""
+        for host in self.evictions[token].hosts:
+            if host in self.fleet.excused:
+                self.forget_eviction(host)
+                self.fleet.stand_by(host)
 
     def ignore(self, why: Ignored) -> None:
         """Count an event, or a part of one, that changes nothing."""
@@ -297,6 +312,7 @@ class State:
             gang.how.value,
             gang.stop_how.value,
             gang.tier.value,
+            gang.drain_tier.value,
             gang.replicas and sorted(gang.replicas.items()),
             gang.hurt and sorted(gang.hurt.items()),
             _PROGRESS_VALUES(progress),
@@ -326,7 +342,17 @@ def _plain_values(cls: type[Any], *, without: tuple[str, ...]) -> Callable[[Any]
 
 _GANG_VALUES = _plain_values(
     Gang,
-    without=("broken", "start_token", "drop_token", "replicas", "hurt", "how", "stop_how", "tier"),
+    without=(
+        "broken",
+        "start_token",
+        "drop_token",
+        "replicas",
+        "hurt",
+        "how",
+        "stop_how",
+        "tier",
+        "drain_tier",
+    ),
 )
 _PROGRESS_VALUES = _plain_values(Progress, without=("committed",))
 _STATE_VALUES = _plain_values(

@@ -131,6 +131,8 @@ class Gang:
     """Hosts of one replica."""
     out: set[int] = field(default_factory=set)
     """Replicas that the others go on without."""
+    incarnations: dict[int, int] = field(default_factory=dict)
+    """Of replicas that joined the gang after its start: attempt of their JoinReplica."""
 
     @property
     def is_alive(self) -> bool:
@@ -162,15 +164,22 @@ class Gang:
         for seat, host in seated:
             self.seats[seat] = host
 
-    def take_in(self, replica: int) -> None:
-        """The replica belongs to the gang again."""
+    def take_in(self, replica: int, *, incarnation: int) -> None:
+        """The replica belongs to the gang again, with new processes."""
         self.out.discard(replica)
+        self.incarnations[replica] = incarnation
         self.members |= self.hosts_of(replica)
+
+    def incarnation_of(self, host: int) -> int:
+        """Of the processes on ``host``; 0: they came with the gang."""
+        found = (n for r, n in self.incarnations.items() if host in self.hosts_of(r))
+        return next(found, 0)
 
     def take_seats(
         self, hosts: tuple[int, ...], seated: tuple[tuple[int, int], ...] | None
     ) -> None:
         """Seat ``hosts``; ``seated`` names the changes, so that a swap costs no pass over all."""
+        self.incarnations.clear()
         if seated is None or self.out:
             self.seats, self.members = list(hosts), set(hosts)
             self.out = set()

@@ -145,9 +145,9 @@ class Laws:
             match action:
                 case act.StartGang():
                     self._check_start(action)
-                case act.JoinReplica():
+                case act.JoinReplica() if not is_again:
                     self._check_join(action)
-                case act.DropReplicas():
+                case act.DropReplicas() if not is_again:
                     self._check_drop(action)
                 case act.StopGang():
                     self._check_stop(action)
@@ -193,6 +193,7 @@ class Laws:
                 self._evidence |= dict.fromkeys(hosts, "said to be lost")
             case ev.WitnessSpoke(host=host, alive=False):
                 self._evidence[host] = "a witness says it is dead"
+                self._has_cause = self._has_cause or host in self._seated
             case ev.LinksDown(hosts=hosts):
                 self._evidence |= dict.fromkeys(hosts, "its links are down")
             case ev.MaintenanceAnnounced(host=host) | ev.HostFailing(host=host):
@@ -214,9 +215,10 @@ class Laws:
                 self._accuse(generation, hosts)
             case ev.HostRepaired(host=host):
                 self._lost.discard(host)
-                self._evidence.pop(host, None)
-                self._leaving.discard(host)
-                self._announced.discard(host)
+                if host not in self._announced:
+                    # an old word of repair takes back no announcement
+                    self._evidence.pop(host, None)
+                    self._leaving.discard(host)
 
     def _accuse(self, generation: int, hosts: tuple[int, ...]) -> None:
         for host in hosts:

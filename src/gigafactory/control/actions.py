@@ -153,7 +153,13 @@ class ProbeHost(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveNow(Action):
-    """Commit a checkpoint at the next step boundary (before a drain)."""
+    """Make a checkpoint at the next step boundary (before a drain), and say so.
+
+    In the store: CheckpointCommitted. Copies in memory are made after every step anyway: StepsDone,
+    without waiting for the end of a lease.
+    """
+
+    tier: Tier = Tier.STORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

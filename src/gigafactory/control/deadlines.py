@@ -80,6 +80,9 @@ def gang_deadline_s(state: State) -> float:
     moved_s = max(gang.moved_at_s + ladder.collective_s, gang.lease_until_s)
     if state.replay is not None:
         moved_s = max(moved_s, state.replay.until_s + ladder.collective_s)
+    if state.fleet.cuts:
+        # everybody waits for these links, and how long is a matter of its own
+        moved_s = max(moved_s, max(state.fleet.cuts.values()) + cut_patience_s(state))
     if not gang.has_stepped:
         moved_s = max(moved_s, gang.started_at_s + ladder.watchdog_s)
     return min(moved_s, gang.drain_until_s) if state.phase is Phase.DRAINING else moved_s
@@ -118,10 +121,11 @@ def _enquiries(state: State) -> None:
     fleet = state.fleet
     for host, enquiry in list(fleet.enquiries.items()):
         if enquiry.alive is False and state.now_s >= enquiry.lease_until_s:
-            fleet.condemn(host, "silent, and a second witness says it is dead", Condition.DEAD)
+            words = "silent, and a second witness says it is dead"
+            fleet.condemn(host, words, Condition.DEAD, until=Condition.UNREACHABLE)
         elif fleet.conditions.get(host) is not Condition.UNREACHABLE and _is_settled(state, host):
             fleet.settle(host)
-            fleet.ease(host, Condition.SUSPECT)
+            fleet.let_off(host)
         elif state.now_s >= enquiry.ask_again_s:
             probe(state, host)
     fleet.due_s = min(_enquiry_deadlines_s(state), default=math.inf)
@@ -139,7 +143,9 @@ def _cuts(state: State) -> None:
     fleet, patience_s = state.fleet, cut_patience_s(state)
     for host, since_s in list(fleet.cuts.items()):
         if state.now_s >= since_s + patience_s:
-            fleet.condemn(host, "its links are down", Condition.DEAD)
+            fleet.condemn(host, "its links are down", Condition.DEAD, until=Condition.CUT)
+            # whoever goes on without it has all the time it needs
+            state.gang.moved_at_s = state.now_s
 
 
 def _is_settled(state: State, host: int) -> bool:
@@ -180,6 +186,8 @@ def _phase_deadlines_s(state: State) -> list[float]:
         return [gang_deadline_s(state)]
     if state.phase is not Phase.HOLDING:
         return []
+    if state.held is HoldReason.NO_SPARES and state.wait_until_s is not None:
+        return [_hold_until_s(state), state.wait_until_s]
     if state.held is HoldReason.TOO_MANY_EVICTIONS and state.incidents_s:
         return [_hold_until_s(state), state.incidents_s[0] + HOUR_S]
     return [_hold_until_s(state)]

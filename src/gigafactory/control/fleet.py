@@ -66,6 +66,10 @@ class Fleet:
     conditions: dict[int, Condition] = field(default_factory=dict)
     casualties: dict[int, str] = field(default_factory=dict)
     """Hosts that must leave at once, and why."""
+    revocable: dict[int, Condition] = field(default_factory=dict)
+    """Casualties, and hosts away, that would not leave if this were known to be over."""
+    excused: set[int] = field(default_factory=set)
+    """Hosts whose eviction was asked for, and against which nothing speaks any more."""
     enquiries: dict[int, Enquiry] = field(default_factory=dict)
     due_s: float = math.inf
     """No enquiry needs attention before this."""
@@ -83,6 +87,8 @@ class Fleet:
     """Seats whose host, with all that lay in its memory, left since the last full peer copy."""
     num_copied: int = 0
     """Seats when the last full peer copy was made; they tell who keeps whose."""
+    uncopied: frozenset[int] = frozenset()
+    """Those of them that took no part: of replicas that did not train."""
     moved: dict[int, int] = field(default_factory=dict)
     """Seats that hosts gave up since then, with the copies still in their memory."""
     _hosts: Seating | None = None
@@ -130,6 +136,10 @@ class Fleet:
             self.conditions[host] = condition
         self._touch()
 
+    def let_off(self, host: int) -> None:
+        """Accused, and a witness vouches for it: in the gang it is watched a little longer."""
+        self.ease(host, Condition.SUSPECT if host in self.seat_of else None)
+
     def announce(self, host: int, *, by_s: float) -> None:
         """The host will be taken at ``by_s``."""
         self.departing[host] = by_s
@@ -175,8 +185,19 @@ class Fleet:
             self.accused = kept
             self._touch()
 
-    def condemn(self, host: int, reason: str, condition: Condition | None = None) -> None:
-        """The host must leave the allocation."""
+    def condemn(
+        self,
+        host: int,
+        reason: str,
+        condition: Condition | None = None,
+        *,
+        until: Condition | None = None,
+    ) -> None:
+        """The host must leave the allocation; ``until``: unless this ends before it left."""
+        if until is None:
+            self.revocable.pop(host, None)
+        elif host not in self.casualties:
+            self.revocable[host] = until
         if condition is not None:
             self.worsen(host, condition)
         self.enquiries.pop(host, None)
@@ -184,18 +205,42 @@ class Fleet:
         self.casualties.setdefault(host, reason)
         self._touch()
 
+    def revoke(self, host: int, ended: Condition) -> bool:
+        """What condemned the host is over; False: something else did, or nothing."""
+        if self.revocable.get(host) is not ended:
+            return False
+        if host in self.casualties:
+            self.acquit(host)
+        else:
+            del self.revocable[host]
+            self.excused.add(host)
+            self._touch()
+        return True
+
+    def is_surely_lost(self, host: int) -> None:
+        """Explicit evidence against a host that left already: nothing excuses it."""
+        self.excused.discard(host)
+        self.revocable.pop(host, None)
+        self._touch()
+
     def acquit(self, host: int) -> None:
         """Forget everything held against the host (but not an announced maintenance)."""
         for table in (
             self.conditions, self.casualties, self.enquiries, self.failing, self.slow, self.cuts,
+            self.revocable,
         ):  # fmt: skip
             table.pop(host, None)
         self._touch()
 
-    def copied(self) -> None:
-        """Every host's state lies in a peer's memory again."""
-        if self.lost_seats or self.moved or self.num_copied != len(self.seats):
-            self.num_copied = len(self.seats)
+    def copied(self, *, without: frozenset[int] = frozenset()) -> None:
+        """The state of every host that trains lies in a peer's memory; ``without``: other seats."""
+        if (
+            self.lost_seats
+            or self.moved
+            or self.num_copied != len(self.seats)
+            or self.uncopied != without
+        ):
+            self.num_copied, self.uncopied = len(self.seats), without
             self.lost_seats.clear()
             self.moved.clear()
             self._touch()
@@ -224,7 +269,10 @@ class Fleet:
 
     def remove(self, host: int) -> None:
         """Out of the allocation, into repair; its seat is vacant."""
+        until = self.revocable.get(host)
         self.acquit(host)
+        if until is not None:
+            self.revocable[host] = until
         self.departing.pop(host, None)
         self.accused.pop(host, None)
         if host in self.spares:
@@ -245,6 +293,8 @@ class Fleet:
         if host in self.away:
             self.away.discard(host)
             self._weigh_away(host, -1)
+        self.excused.discard(host)
+        self.revocable.pop(host, None)
         self.spares[host] = None
         self._spares_print = None
         self._touch()
@@ -261,6 +311,12 @@ class Fleet:
             or host in self.failing
             or host in self.slow
         )
+
+    def would_be_fit(self, host: int) -> bool:
+        """Whether it would be a usable spare, were its seat given up."""
+        suspect = self.conditions.get(host) is Condition.SUSPECT
+        held_against = (self.departing, self.failing, self.slow)
+        return self.is_fit(host) or (suspect and not any(host in t for t in held_against))
 
     def usable_spares(self) -> Iterator[int]:
         """Spares about which nothing bad is known, longest waiting first."""
@@ -294,6 +350,9 @@ class Fleet:
                 del self.seat_of[host]
                 self.spares[host] = None
                 self.moved.setdefault(host, seat)
+                if self.conditions.get(host) is Condition.SUSPECT:
+                    # it was its process that ended; no gang will clear the host here
+                    del self.conditions[host]
                 insort(self.vacant, seat)
         self._spares_print = None
         self._touch()
@@ -344,6 +403,7 @@ class Fleet:
             self.num_copied,
             self.vacant,
             self.lost_seats and sorted(self.lost_seats),
+            self.uncopied and sorted(self.uncopied),
             [(host, int(known)) for host, known in sorted(self.conditions.items())],
             self.casualties and sorted(self.casualties.items()),
             self.enquiries and sorted(self.enquiries.items(), key=_host_of),
@@ -352,6 +412,8 @@ class Fleet:
             self.slow and sorted(self.slow.items()),
             self.cuts and sorted(self.cuts.items()),
             self.accused and sorted(self.accused.items()),
+            [(host, int(until)) for host, until in sorted(self.revocable.items())],
+            self.excused and sorted(self.excused),
             self.moved and sorted(self.moved.items()),
         )
 

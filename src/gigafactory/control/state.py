@@ -132,6 +132,8 @@ class Gang:
     """Set while DRAINING: when waiting for the checkpoint ends."""
     drain_from: tuple[int, int] = (0, 0)
     """(step, number of commits) when SaveNow was asked for."""
+    drain_tier: Tier = Tier.STORE
+    """Where the checkpoint is to lie at which it stops."""
     start_token: Token | None = None
     how: Start = Start.COLD
     tier: Tier = Tier.STORE
@@ -172,6 +174,8 @@ class State:
     """Why the campaign cannot go on, once that is certain."""
     held: HoldReason | None = None
     held_since_s: float = 0.0
+    wait_until_s: float | None = None
+    """Until then hosts that may return are awaited, before the gang starts with fewer."""
     has_started: bool = False
     wake_at_s: float | None = None
     """When the Ticked that was asked for last is due."""
@@ -207,6 +211,10 @@ class State:
         self.attempt += 1
         return Token(self.gang.generation, self.attempt)
 
+    def close_all(self) -> None:
+        """The gang is gone, and what was asked of it with it; the rhythm of checkpoints stays."""
+        self.open = {slot: a for slot, a in self.open.items() if slot is Slot.CADENCE}
+
     def ask(self, action: Action, slot: Slot) -> None:
         """Ask for ``action``, and remember it until its end is known."""
         self.open[slot] = action
@@ -223,6 +231,13 @@ class State:
                     del self.evictions[token]
                     self.refused.pop(token, None)
 
+    def take_back(self, token: Token) -> None:
+        """An eviction had no effect: hosts against which nothing speaks any more stand by."""
+        for host in self.evictions[token].hosts:
+            if host in self.fleet.excused:
+                self.forget_eviction(host)
+                self.fleet.stand_by(host)
+
     def ignore(self, why: Ignored) -> None:
         """Count an event, or a part of one, that changes nothing."""
         self.ignored[why] += 1
@@ -238,6 +253,12 @@ class State:
         """Its seats."""
         size = self.config.prices.replica_hosts or len(self.fleet.seats)
         return range(replica * size, min((replica + 1) * size, len(self.fleet.seats)))
+
+    def seats_out(self) -> frozenset[int]:
+        """Seats of replicas that do not train now."""
+        replicas = self.gang.replicas
+        out = [n for n, r in replicas.items() if r.membership is not Membership.TRAINING]
+        return frozenset(seat for number in out for seat in self.seats_of(number))
 
     def num_replicas(self) -> int:
         """Replicas that the gang has seats for."""
@@ -292,6 +313,7 @@ class State:
             gang.how.value,
             gang.stop_how.value,
             gang.tier.value,
+            gang.drain_tier.value,
             gang.replicas and sorted(gang.replicas.items()),
             gang.hurt and sorted(gang.hurt.items()),
             self.refused and [(token.attempt, at_s) for token, at_s in self.refused.items()],
@@ -321,7 +343,17 @@ def _attempt(token: Token | None) -> int | None:
 
 _GANG = bytes_of(
     Gang,
-    without=("broken", "start_token", "drop_token", "replicas", "hurt", "how", "stop_how", "tier"),
+    without=(
+        "broken",
+        "start_token",
+        "drop_token",
+        "replicas",
+        "hurt",
+        "how",
+        "stop_how",
+        "tier",
+        "drain_tier",
+    ),
 )
 _PROGRESS = bytes_of(Progress, without=("committed",))
 _STATE = bytes_of(

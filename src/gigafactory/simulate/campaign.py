@@ -102,10 +102,7 @@ def follow(
             f"the mesh needs {workload.num_hosts} hosts, cluster.num_hosts{beside} is "
             f"{own.num_hosts}"
         )
-    config = replace(
-        config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s),
-        prices=workload.known_prices,
-    )
+    config = config_of(study, workload=workload)
     ledger.write(_opening(study, workload, config=config, seed=seed), at_s=0.0)
     world = _world(
         study, workload, seed=seed, ledger=ledger, brain=stage.brain(config, ledger),
@@ -117,6 +114,13 @@ def follow(
     _close(world, ledger)
     found = _result(study, workload, ledger)
     return replace(found, pool=pools[0].result()) if pools else found
+
+
+def config_of(study: Study, *, workload: Workload) -> ControlConfig:
+    """The controller's bounds for ``workload``."""
+    step_s = workload.cadence.step_s
+    config = config_from_study(study, num_hosts=workload.num_hosts, step_s=step_s)
+    return replace(config, prices=workload.known_prices)
 
 
 def _share(world: World, study: Study, ledger: Sink, *, seed: int) -> list[SharedPool]:

@@ -362,14 +362,16 @@ class Training:
 
     # --- checkpoints that somebody asked for ----------------------------------------------
 
-    def save_soon(self) -> None:
-        """A checkpoint at the next boundary of a step."""
+    def save_soon(self, tier: act.Tier = act.Tier.STORE) -> None:
+        """A checkpoint at the next boundary of a step; copies in memory are made there anyway."""
         run = self.gang.run
         if run is None:
             return
         step = run.step_at(self._kernel.now_s) + 1
         if step > self.workload.num_steps:
             self._save_last()
+        elif tier is not act.Tier.STORE:
+            self._when_done(run, step, _nothing)
         else:
             self._when_done(run, step, partial(self._save, step))
 

@@ -225,8 +225,8 @@ class World:
         self._num_crashes += 1
         # two bugs of one kind seldom leave the same stack trace, so each has its own number
         signature = f"{cause} {self._num_crashes}"
-        process = (gang.generation, gang.incarnation_of(host))
-        self._after(detect_s, partial(self._see_exit, process, host, how, signature))
+        process = gang.generation, host, gang.incarnation_of(host)
+        self._after(detect_s, partial(self._see_exit, process, how, signature))
 
     def _hang(self, host: int, *, detect_s: float) -> None:
         gang = self.training.gang
@@ -333,8 +333,8 @@ class World:
         if self.fleet.is_up(host):
             self._tell(ev.HostFailing(at_s=self._now_s, host=host, cause=cause))
 
-    def _see_exit(self, process: tuple[int, int], host: int, how: ev.Exit, signature: str) -> None:
-        generation, incarnation = process
+    def _see_exit(self, process: tuple[int, int, int], how: ev.Exit, signature: str) -> None:
+        generation, host, incarnation = process
         self._tell(
             ev.RankExited(
                 at_s=self._now_s, generation=generation, host=host, exit=how, signature=signature,
@@ -397,8 +397,8 @@ class World:
                 self._answer(training.cadence.step_s, partial(self._replayed, action))
             case act.ProbeHost(host=host):
                 self._answer(self._delays.probe_s, partial(self._witness, host))
-            case act.SaveNow():
-                training.save_soon()
+            case act.SaveNow(tier=tier):
+                training.save_soon(tier)
             case act.WakeAt(at_s=at_s):
                 self._wake_at(max(at_s, self._now_s))
             case act.Hold(why=why):

@@ -91,7 +91,7 @@ def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN
     size = int(dice.choice(_HOSTS))
     hosts = size if num_hosts is None else num_hosts
     causes = _draw_causes(dice)
-    rate_per_day = hosts * sum(rate for _, rate, _ in causes)
+    rate_per_day = hosts * math.fsum(rate for _, rate, _ in causes)
     alarms = min(0.9, _sometimes(dice, 0.01, 0.9))
     repair_median_s = _between(dice, 300.0, DAY_S)
     return Case(
@@ -283,7 +283,7 @@ def _prices(case: Case) -> Prices | None:
     can_shrink = drawn.pop("can_shrink") and num > 1
     size = case.num_hosts // num
     has_copies = has_copies and recovery is not Recovery.RESTART and case.num_hosts > 1
-    rate = case.num_hosts * sum(rate for _, rate, _ in case.causes) + case.job_rate_per_day
+    rate = case.num_hosts * math.fsum(rate for _, rate, _ in case.causes) + case.job_rate_per_day
     return Prices(
         recovery=recovery,
         can_shrink=can_shrink,

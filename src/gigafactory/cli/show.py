@@ -25,7 +25,7 @@ _SUFFIX_UNITS = {
     "_usd_per_year": "$/year",
     "_usd_per_gpu_h": "$/GPU-h",
     "_j_per_year": "Wh/year",
-    "_kg_per_year": "kg/year",
+    "_kg_per_year": "t/year",
     "_bytes": "B",
     "_bytes_per_gpu": "B",
     "_flops": "FLOP",
@@ -43,11 +43,13 @@ def quantity(key: str, value: Any) -> str:
         return str(value)
     if key in _SHARES:
         return f"{value:.1%}"
+    if key == "flops_per_step":
+        return show(float(value), "FLOP")
     for suffix, unit in _SUFFIX_UNITS.items():
         if key.endswith(suffix):
-            # people pay for watt-hours
-            hours = 3600.0 if "Wh" in unit else 1.0
-            return show(float(value) / hours, unit)
+            # people pay for watt-hours, and count CO2 in tonnes
+            size = 3600.0 if "Wh" in unit else 1000.0 if unit == "t/year" else 1.0
+            return show(float(value) / size, unit)
     if key.endswith("_s"):
         return show_time(float(value))
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"

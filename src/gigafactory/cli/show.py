@@ -152,21 +152,43 @@ def _show_placement(placement: dict[str, Any]) -> None:
     put(table(title + "bytes a step", header, rows))
 
 
+#: figure of a campaign that was really run -> what it is called
+_RUN = {
+    "wall_s": "wall time", "goodput": "goodput", "ettr": "ETTR", "mfu": "MFU while computing",
+    "num_steps": "kept steps", "num_lost_steps": "steps lost and done again",
+    "tokens": "kept tokens", "num_starts": "starts", "num_interruptions": "interruptions",
+    "mtbf_s": "wall time between interruptions", "mttr_s": "time to recover (mean)",
+    "num_checkpoints": "checkpoints", "energy_j": "energy", "electricity_usd": "electricity",
+    "cost_usd": "rent",
+}  # fmt: skip
+
+
 def show_campaign(document: dict[str, Any]) -> None:
     """What the campaign came to, then where the GPU-time went."""
-    scalars = ((words(k), quantity(k, v)) for k, v in document.items() if not _nested(v))
-    put(table("Campaign", ("", ""), scalars))
+    known = ((name, key) for key, name in _RUN.items() if document.get(key))
+    figures = [(name, _figure_of_run(key, document[key])) for name, key in known]
+    put(table(f"Campaign ({_end(document)})", ("", ""), figures))
     buckets = document.get("buckets_gpu_s", {})
     total = sum(buckets.values()) or 1.0
     parts = sorted(buckets.items(), key=lambda part: -part[1])
     rows = ((words(k), f"{v / 3600:,.3g}", f"{v / total:.2%}") for k, v in parts if v > 0)
     put(table("Where the GPU-time went", ("", "GPU-hours", "share"), rows))
+    click.echo(f"ETTR: {document['ettr_convention']}.")
+
+
+def _end(document: dict[str, Any]) -> str:
+    reason = f": {document['reason']}" if document["reason"] else ""
+    return (document["outcome"] or "cut off") + reason
+
+
+def _figure_of_run(key: str, value: float) -> str:
+    return f"{value:,.0f}" if key == "tokens" else quantity(key, value)
 
 
 def show_run(document: dict[str, Any]) -> None:
     """How the run ended, then its ledger folded like a twin's."""
     summary = document["summary"]
-    own = {k: v for k, v in document.items() if v is not None and not _nested(v)}
+    own = {k: v for k, v in document.items() if v not in (None, "") and not _nested(v)}
     put(table("Run", ("", ""), ((words(k), quantity(k, v)) for k, v in own.items())))
     show_campaign(summary)
 

@@ -21,6 +21,8 @@ from gigafactory.cli.written import (
 from gigafactory.units import HOUR_S, show, show_time
 
 _MOST_CAUSES = 12
+#: Fewer have no P99, and no grid minds them.
+_FEW_HOURS = 6
 _SHOWN = (
     *("goodput", "ettr", "tokens", "job_days", "job_usd", "cost_usd", "energy_j", "carbon_kg"),
     *("num_interruptions", "mtbf_s", "mttr_s", "num_evicted_hosts"),
@@ -163,6 +165,12 @@ def _tier(tier: dict[str, Any]) -> str:
 
 def _power(document: dict[str, Any]) -> Iterable[str]:
     power, hours = document["power"], document["power_hours"]
+    if len(hours["mean_w"]) < _FEW_HOURS:
+        yield (
+            f"Power of the site: {show(power['mean_w'], 'W')} in the mean, "
+            f"{show(power['peak_w'], 'W')} at most."
+        )
+        return
     yield (
         f"Power of the site, hour by hour: {show(power['mean_w'], 'W')} in the mean, "
         f"{show(hours['p99_w'], 'W')} at P99, {show(hours['peak_hour_w'], 'W')} at most (hour "

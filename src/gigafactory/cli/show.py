@@ -88,8 +88,8 @@ def show_plan(document: dict[str, Any]) -> None:
     """The winner, where its step goes, the runners-up and the reasons."""
     best = document["best"]
     click.echo(
-        f"{document['num_candidates']:,} legal layouts, {document['num_feasible']:,} fit in "
-        f"memory, searched in {document['search_s']:.2f} s"
+        f"{document['num_candidates']:,} legal {_noun(document)}, "
+        f"{document['num_feasible']:,} fit in memory, searched in {document['search_s']:.2f} s"
     )
     facts = {k: v for k, v in best.items() if isinstance(v, (int, float))}
     if facts.get("power_slowdown") == 1:
@@ -112,6 +112,10 @@ def show_plan(document: dict[str, Any]) -> None:
     _show_placement(document.get("placement", {}))
     for sentence in (*document["explanation"], *document["limits"]):
         click.echo(f"- {sentence}")
+
+
+def _noun(document: dict[str, Any]) -> str:
+    return "layout" if document["num_candidates"] == 1 else "layouts"
 
 
 def _show_interval(document: dict[str, Any]) -> None:

@@ -66,6 +66,7 @@ from gigafactory.cost.token_constants import published_serving
 from gigafactory.cost.token_slo import usd_per_million_tokens
 from gigafactory.cost.watts import Power, power_of
 from gigafactory.describe.cluster import Gpu, Precision
+from gigafactory.describe.exposure import interruptions_per_s
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.measured import Entry, Piece, Unit
 from gigafactory.describe.model import Model
@@ -528,8 +529,10 @@ def predicted_mfu() -> float:
 
 
 def colossus_mtbf_s() -> float:
-    rate = study("llama-405b-16k").faults.rate_per_host_s
-    return float(rel.job_mtbf_s(12_160, host_rate_per_s=rate))
+    rate = interruptions_per_s(
+        study("llama-405b-16k").faults, cluster=study("colossus").cluster, num_hosts=12_160
+    )
+    return float(rel.job_mtbf_s(1, host_rate_per_s=0.0, job_rate_per_s=rate))
 
 
 @problem("reliability", "min")

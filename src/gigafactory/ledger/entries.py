@@ -115,6 +115,8 @@ class EventSeen:
 
     event: Event
     state_hash: str
+    wake_at_s: float | None = None
+    """It asked to be woken then (its WakeAt; it has no line of its own)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gigafactory.catalog.studies import load_study
+from gigafactory.control.actions import Tier
 from gigafactory.cost.swings import STEP_HIGH, STEP_LOW
 from gigafactory.describe.cluster import Battery, Site
 from gigafactory.describe.faults import FaultClass
@@ -163,6 +164,12 @@ def test_a_stall_of_a_checkpoint_is_one_dip_and_no_stop():
     assert hours.num_dips == 2  # the checkpoint, and the end
     assert hours.min_w[1] == pytest.approx(IDLE_W + 0.5 * FULL_W)
     assert hours.grid_max_w == pytest.approx(hours.max_w)
+
+
+def test_a_copy_next_door_stops_nobody():
+    copies = [CheckpointKept(step=9, tier=tier, num=500) for tier in (Tier.PEER, Tier.LOCAL)]
+    near = book((0.0, WORK), *((1.5, copy) for copy in copies), (3.0, DONE))
+    assert power_hours(near, site=SITE).num_dips == 1  # the end
 
 
 def test_a_cap_is_met_and_what_is_left_of_the_gang_swings_less():

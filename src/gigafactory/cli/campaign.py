@@ -156,8 +156,9 @@ def _pool(pool: dict[str, Any], *, wall_s: float) -> Iterable[str]:
 
 def _tier(tier: dict[str, Any]) -> str:
     every = f"every {show_time(tier['every_s'])} of work, " if tier["every_s"] else ""
-    # copies in memory replace each other; the book counts none of them
-    kept = f"{tier['num_kept']:,} kept, " if tier["num_kept"] else ""
+    # copies near the hosts replace each other
+    done = "kept" if tier["tier"] == "store" else "made"
+    kept = f"{tier['num_kept']:,} {done}, " if tier["num_kept"] else ""
     return (
         f"Checkpoints, {tier['tier']}: {every}{kept}restored from {tier['num_restores']:,} times."
     )

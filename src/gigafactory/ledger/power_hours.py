@@ -10,8 +10,9 @@ Legend
     highest L + 0.045 G in steps
     site    IT + (PUE - 1) M: cooling follows the hour, not the step
 
-A checkpoint whose time the book does not tell (one entry for several) dips in each hour since the
-one before. The battery fills dips from the level of training down, and cuts the peaks of steps.
+A checkpoint in the store stops the gang, a copy in memory or on the own disk does not. One whose
+time the book does not tell (one entry for several) dips in each hour since the one before. The
+battery fills dips from the level of training down, and cuts the peaks of steps.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gigafactory.control.actions import Tier
 from gigafactory.cost.swings import (
     STEP_HIGH,
     STEP_LOW,
@@ -296,7 +298,9 @@ class _Walk:
                 self._num_gpus = num_gpus
             case PowerFrom(draw_w=draw_w):
                 self._metered_w = draw_w
-            case CheckpointKept(num=num):
+            case CheckpointKept(tier=tier, num=num):
+                if tier is not Tier.STORE:  # a copy next door stops nobody
+                    return
                 self.checkpoints.append((self._saved_s if num > 1 else entry.at_s, entry.at_s, num))
                 self._saved_s = entry.at_s
                 return

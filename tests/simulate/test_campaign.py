@@ -117,20 +117,6 @@ def test_false_alarms_cost_nothing_while_the_witness_vouches(lab):
     assert found.num_evicted_hosts == len(lab.told("HostsDied"))
 
 
-def test_corruption_goes_back_behind_the_corrupted_step(lab):
-    found = lab.campaign(
-        lab.study(lab.cause(FaultClass.CORRUPTION, mtbf_s=0.25 * DAY_S, detect_s=3600.0))
-    )
-    assert lab.told("CorruptionFound")
-    clean = [entry.content.event.clean_step for entry in lab.told("CorruptionFound")]
-    back = [entry.content.step for entry in lab.contents(Rollback)][1:]
-    assert len(clean) == len(back)
-    assert all(b <= c for b, c in zip(back, clean, strict=True))
-    # an hour of wrong steps each time, at 10 s a step
-    assert found.num_lost_steps > 300 * len(clean)
-    assert found.buckets_gpu_s["sdc_replay"] > 0
-
-
 def test_announced_maintenance_is_drained_and_is_no_interruption(lab):
     found = lab.campaign(
         lab.study(lab.cause(FaultClass.PLANNED, mtbf_s=0.25 * DAY_S, detect_s=0.0))

@@ -18,7 +18,7 @@ import pytest
 from gigafactory.catalog.studies import load_study
 from gigafactory.control import actions as act
 from gigafactory.control import events as ev
-from gigafactory.control import observe, recovery
+from gigafactory.control import leaving, observe, recovery
 from gigafactory.control import start as begin
 from gigafactory.control.actions import HoldReason
 from gigafactory.control.controller import Controller
@@ -403,7 +403,7 @@ def one_eviction_a_host(patch):
 
 
 def evictions_without_limit(patch):
-    patch.setattr(recovery, "_may_evict", lambda state: True)
+    patch.setattr(leaving, "_may_evict", lambda state: True)
 
 
 def lease_without_a_witness(patch):

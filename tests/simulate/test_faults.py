@@ -17,10 +17,9 @@ from gigafactory.describe.fabric import leaf_ports, wiring
 from gigafactory.describe.faults import Cause, FaultClass, Faults, Mode, Repair, Scope
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.batches import batches_of, neighbours
-from gigafactory.simulate.fleet import HostState, new_fleet
+from gigafactory.simulate.fleet import Fleet, HostState
 from gigafactory.simulate.lifetimes import repair_times_s
 from gigafactory.simulate.network import step_slowdown
-from gigafactory.simulate.rng import stream
 from gigafactory.units import DAY_S
 
 from .conftest import STUDIES
@@ -262,11 +261,16 @@ def test_modes_that_contradict_the_whole_are_refused():
         Repair(median_s=600, mean_s=600, modes=(quick,), source="test")
 
 
-def test_a_new_fleet_is_up_with_its_lemons():
-    fleet = new_fleet(500, lemon_share=0.1, dice=stream("lemons", seed=0))
-    assert fleet.num_hosts == 500
-    assert fleet.lemon.sum() == 50
+def test_a_fleet_is_up_at_first_and_knows_who_is_not():
+    fleet = Fleet(500)
     assert fleet.num_in(HostState.UP) == 500
+    fleet.turn((3, 7), HostState.DOWN)
+    fleet.turn((7,), HostState.REPAIR)
+    assert (fleet.num_in(HostState.UP), fleet.num_in(HostState.DOWN)) == (498, 1)
+    assert not fleet.is_up(3)
+    assert fleet.state_of(7) is HostState.REPAIR
+    fleet.turn((3,), HostState.UP)
+    assert list(fleet.hosts_not_up()) == [7]
 
 
 def test_a_quarter_of_a_year_comes_whole():

@@ -18,9 +18,20 @@ BASE = load_study(Path(__file__).resolve().parents[2] / "studies" / "grok-1-512.
 QUIET = draw_case(3, num_hosts=8, days=3.0)
 HARSH = (("host", 0.1, 20.0), ("process", 0.1, 5.0), ("hang", 0.05, 60.0), ("network", 0.05, 9.0))
 
+#: Of a wider swarm of the same size: seeds that broke a law, and why.
+FOUND = {
+    531: "a host that gave up its seat took another; its copies lie with it, not with the seat",
+}
+
 
 @pytest.mark.parametrize("seed", range(60))
 def test_no_seed_of_the_short_swarm_breaks_a_law(seed):
+    report = run_case(draw_case(seed, num_hosts=16, days=2.0), base=BASE)
+    assert [v.text() for v in report.violations] == []
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_a_seed_that_once_broke_a_law_stays_mended(seed):
     report = run_case(draw_case(seed, num_hosts=16, days=2.0), base=BASE)
     assert [v.text() for v in report.violations] == []
 

@@ -70,14 +70,41 @@ def num_seats(state: State) -> int:
     left = _num_fillable(state, min(whole, have // size))
     if left < max(1, prices.min_replicas):
         return 0
-    wait_s = cost.wait_for_s(
-        fleet.num_seats - have, num_away=len(fleet.away), repair_s=prices.repair_s
-    )
-    until_s = min(float(wait_s), prices.repair_s)
-    shrunk_s = cost.shrink_cost_s(
-        whole, num_lost=whole - left, until_s=until_s, regrow_s=restart_s(state)
-    )
-    return left * size if float(shrunk_s) < float(wait_s) else 0
+    has_waited = state.wait_until_s is not None and state.now_s >= state.wait_until_s
+    wait_s = _return_s(state, fleet.num_seats - have)
+    return left * size if has_waited or _fewer_s(state, left, wait_s) < wait_s else 0
+
+
+def shrunk_s(state: State) -> float:
+    """Expected cost of going on with as many replicas as can be filled, and growing again."""
+    fleet, size = state.fleet, state.config.prices.replica_hosts
+    have = len(fleet.seat_of) + fleet.num_usable()
+    if not state.config.prices.can_shrink or size <= 0:
+        return math.inf
+    left = max(1, min(max(1, fleet.num_seats // size), have // size))
+    return _fewer_s(state, left, _return_s(state, fleet.num_seats - have))
+
+
+def _return_s(state: State, num_missing: int) -> float:
+    """Expected time until so many of the hosts that are away are back."""
+    fleet = state.fleet
+    return _wait_s(state.config.prices, max(num_missing, 0), len(fleet.away))
+
+
+@lru_cache(maxsize=4096)
+def _wait_s(prices: Prices, num_missing: int, num_away: int) -> float:
+    return float(cost.wait_for_s(num_missing, num_away=num_away, repair_s=prices.repair_s))
+
+
+def _fewer_s(state: State, left: int, wait_s: float) -> float:
+    """Cost of training with ``left`` replicas until hosts are back, at the latest a repair on."""
+    fleet, prices = state.fleet, state.config.prices
+    whole = max(1, fleet.num_seats // prices.replica_hosts)
+    found = cost.shrink_cost_s(
+        whole, num_lost=whole - left, until_s=min(wait_s, prices.repair_s),
+        regrow_s=restart_s(state),
+    )  # fmt: skip
+    return float(found)
 
 
 def _num_fillable(state: State, most: int) -> int:
@@ -92,7 +119,7 @@ def _num_fillable(state: State, most: int) -> int:
         # the hosts of seats given up help out, but not those about which something is open
         given_up = enumerate(fleet.seats[num_seats:], num_seats)
         helping = sum(
-            fleet.seat_of.get(host) == seat and fleet.is_fit(host) for seat, host in given_up
+            fleet.seat_of.get(host) == seat and fleet.would_be_fit(host) for seat, host in given_up
         )
         if missing <= num_usable + helping:
             return left
@@ -114,14 +141,24 @@ def growth_is_due(state: State) -> bool:
     return float(gain_s) > restart_s(state)
 
 
+def exchange_s(state: State) -> float:
+    """Expected cost of exchanging a host now: one replica's absence, or a start of them all."""
+    if may_drop(state, 1):
+        return _dropped_s(state.config.prices, state.num_training(), 1)
+    return restart_s(state)
+
+
 def exchange_is_due(state: State, host: int) -> bool:
     """Whether a slow or failing host is worth a stop of its own; at others it leaves anyway."""
     fleet, prices = state.fleet, state.config.prices
+    planned_s = exchange_s(state)
     if host in fleet.slow:
         gain_s = cost.straggler_gain_s(fleet.slow[host], mtbf_s=prices.mtbf_s)
-        return float(gain_s) > restart_s(state)
+        if float(gain_s) > planned_s:
+            return True
+    if host not in fleet.failing:
+        return False
     # planned, nothing is lost but the start; unplanned, it must be noticed as well
-    planned_s = restart_s(state)
     risk_s = cost.risk_cost_s(
         planned_s + state.config.ladder.heartbeat_s,
         mtbf_s=prices.mtbf_s,
@@ -133,15 +170,40 @@ def exchange_is_due(state: State, host: int) -> bool:
 def cut_patience_s(state: State) -> float:
     """How long links may be down before their hosts are given up.
 
-    A flap's time where spares can take the seats; where a whole leaf went, as long as training on
+    A flap's time where spares can take the seats; where a whole leaf went, as long as going on
     without its hosts would cost, for a switch comes back sooner than so many hosts are found.
     """
-    ladder, fleet = state.config.ladder, state.fleet
+    fleet, flap_s = state.fleet, state.config.ladder.flap_s
     num_cut = sum(host in fleet.seat_of for host in fleet.cuts)
-    if num_cut <= fleet.num_usable():
-        return ladder.flap_s
-    patience_s = float(cost.patience_s(restart_s(state)))
-    return max(ladder.flap_s, min(patience_s, ladder.collective_s / 2.0))
+    num_missing = num_cut - fleet.num_usable()
+    if num_missing <= 0:
+        return flap_s
+    without_s = _without_s(
+        state.config.prices, fleet.num_seats, num_missing, len(fleet.away) + num_cut
+    )
+    return max(flap_s, float(cost.patience_s(without_s)))
+
+
+@lru_cache(maxsize=1024)
+def _without_s(prices: Prices, num_seats: int, num_missing: int, num_away: int) -> float:
+    """Stopping, and then training with fewer replicas or waiting for hosts, whichever is cheaper.
+
+    Replica groups spare the start of the others.
+    """
+    wait_s = _wait_s(prices, num_missing, num_away)
+    size, start_s = prices.replica_hosts or num_seats, _restart_s(prices)
+    whole = max(1, num_seats // max(size, 1))
+    lost = -(-num_missing // max(size, 1))
+    is_able = prices.can_shrink or prices.recovery is Recovery.REPLICAS
+    if not is_able or whole - lost < max(1, prices.min_replicas):
+        return start_s + wait_s
+    until_s = min(wait_s, prices.repair_s)
+    if prices.recovery is Recovery.REPLICAS:
+        drops_s = _dropped_s(prices, whole, lost)
+        away_s = cost.shrink_cost_s(whole, num_lost=lost, until_s=until_s, regrow_s=drops_s)
+        return min(start_s + wait_s, float(away_s))
+    fewer_s = cost.shrink_cost_s(whole, num_lost=lost, until_s=until_s, regrow_s=start_s)
+    return start_s + min(wait_s, float(fewer_s))
 
 
 def store_every_s(state: State) -> float | None:

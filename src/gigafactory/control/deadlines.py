@@ -55,14 +55,19 @@ def expire_hold(state: State) -> None:
 
 
 def wake(state: State) -> None:
-    """Ask for a Ticked at the next deadline, unless one that is early enough is on its way."""
-    deadline_s = min(_deadlines_s(state), default=None)
+    """Ask for a Ticked at the next deadline, unless one that is early enough is on its way.
+
+    The newest request replaces the one before. One that is too early does no harm; it is put off
+    when the phase turns, because then the deadline it was meant for is gone.
+    """
     if state.wake_at_s is not None and state.now_s >= state.wake_at_s:
         state.wake_at_s = None
-    if deadline_s is None or (state.wake_at_s is not None and state.wake_at_s <= deadline_s):
+    deadline_s, asked_s = _next_deadline_s(state), state.wake_at_s
+    if deadline_s in (math.inf, asked_s):
         return
-    state.wake_at_s = deadline_s
-    state.out.append(WakeAt(token=state.token(), at_s=deadline_s))
+    if asked_s is None or asked_s > deadline_s or state.wake_phase is not state.phase:
+        state.wake_at_s, state.wake_phase = deadline_s, state.phase
+        state.out.append(WakeAt(token=state.token(), at_s=deadline_s))
 
 
 def gang_deadline_s(state: State) -> float:
@@ -75,6 +80,9 @@ def gang_deadline_s(state: State) -> float:
     moved_s = max(gang.moved_at_s + ladder.collective_s, gang.lease_until_s)
     if state.replay is not None:
         moved_s = max(moved_s, state.replay.until_s + ladder.collective_s)
+    if state.fleet.cuts:
+        # everybody waits for these links, and how long is a matter of its own
+        moved_s = max(moved_s, max(state.fleet.cuts.values()) + cut_patience_s(state))
     if not gang.has_stepped:
         moved_s = max(moved_s, gang.started_at_s + ladder.watchdog_s)
     return min(moved_s, gang.drain_until_s) if state.phase is Phase.DRAINING else moved_s
@@ -113,10 +121,11 @@ def _enquiries(state: State) -> None:
     fleet = state.fleet
     for host, enquiry in list(fleet.enquiries.items()):
         if enquiry.alive is False and state.now_s >= enquiry.lease_until_s:
-            fleet.condemn(host, "silent, and a second witness says it is dead", Condition.DEAD)
+            words = "silent, and a second witness says it is dead"
+            fleet.condemn(host, words, Condition.DEAD, until=Condition.UNREACHABLE)
         elif fleet.conditions.get(host) is not Condition.UNREACHABLE and _is_settled(state, host):
             fleet.settle(host)
-            fleet.ease(host, Condition.SUSPECT)
+            fleet.let_off(host)
         elif state.now_s >= enquiry.ask_again_s:
             probe(state, host)
     fleet.due_s = min(_enquiry_deadlines_s(state), default=math.inf)
@@ -134,7 +143,9 @@ def _cuts(state: State) -> None:
     fleet, patience_s = state.fleet, cut_patience_s(state)
     for host, since_s in list(fleet.cuts.items()):
         if state.now_s >= since_s + patience_s:
-            fleet.condemn(host, "its links are down", Condition.DEAD)
+            fleet.condemn(host, "its links are down", Condition.DEAD, until=Condition.CUT)
+            # whoever goes on without it has all the time it needs
+            state.gang.moved_at_s = state.now_s
 
 
 def _is_settled(state: State, host: int) -> bool:
@@ -148,13 +159,15 @@ def _hold_until_s(state: State) -> float:
     return state.held_since_s + state.config.max_hold_s
 
 
-def _deadlines_s(state: State) -> Iterator[float]:
-    """Every moment still to come at which something is due by time alone."""
+def _next_deadline_s(state: State) -> float:
+    """The next moment at which something is due by time alone; inf: there is none."""
     if state.phase is Phase.FINISHED:
-        return
+        return math.inf
     fleet, now_s = state.fleet, state.now_s
-    found = [*_phase_deadlines_s(state), *_enquiry_deadlines_s(state)]
-    found += (due_s for due_s in state.refused.values() if due_s < math.inf)
+    found = _phase_deadlines_s(state)
+    if fleet.enquiries:
+        found += _enquiry_deadlines_s(state)
+    found += state.refused.values()
     if fleet.cuts:
         patience_s = cut_patience_s(state)
         found += [since_s + patience_s for since_s in fleet.cuts.values()]
@@ -165,13 +178,16 @@ def _deadlines_s(state: State) -> Iterator[float]:
     for replica in state.gang.replicas.values():
         if replica.membership is Membership.JOINING:
             found.append(replica.since_s + state.config.ladder.join_s)
-    yield from (at_s for at_s in found if at_s > now_s)
+    return min([at_s for at_s in found if at_s > now_s], default=math.inf)
 
 
-def _phase_deadlines_s(state: State) -> Iterator[float]:
+def _phase_deadlines_s(state: State) -> list[float]:
     if state.phase in _GANG_DEADLINES:
-        yield gang_deadline_s(state)
-    elif state.phase is Phase.HOLDING:
-        yield _hold_until_s(state)
-        if state.held is HoldReason.TOO_MANY_EVICTIONS and state.incidents_s:
-            yield state.incidents_s[0] + HOUR_S
+        return [gang_deadline_s(state)]
+    if state.phase is not Phase.HOLDING:
+        return []
+    if state.held is HoldReason.NO_SPARES and state.wait_until_s is not None:
+        return [_hold_until_s(state), state.wait_until_s]
+    if state.held is HoldReason.TOO_MANY_EVICTIONS and state.incidents_s:
+        return [_hold_until_s(state), state.incidents_s[0] + HOUR_S]
+    return [_hold_until_s(state)]

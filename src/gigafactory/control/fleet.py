@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from gigafactory.control.actions import Token
+from gigafactory.control.seating import Seating
 
 
 class Condition(IntEnum):
@@ -65,6 +66,10 @@ class Fleet:
     conditions: dict[int, Condition] = field(default_factory=dict)
     casualties: dict[int, str] = field(default_factory=dict)
     """Hosts that must leave at once, and why."""
+    revocable: dict[int, Condition] = field(default_factory=dict)
+    """Casualties, and hosts away, that would not leave if this were known to be over."""
+    excused: set[int] = field(default_factory=set)
+    """Hosts whose eviction was asked for, and against which nothing speaks any more."""
     enquiries: dict[int, Enquiry] = field(default_factory=dict)
     due_s: float = math.inf
     """No enquiry needs attention before this."""
@@ -82,10 +87,16 @@ class Fleet:
     """Seats whose host, with all that lay in its memory, left since the last full peer copy."""
     num_copied: int = 0
     """Seats when the last full peer copy was made; they tell who keeps whose."""
+    uncopied: frozenset[int] = frozenset()
+    """Those of them that took no part: of replicas that did not train."""
     moved: dict[int, int] = field(default_factory=dict)
     """Seats that hosts gave up since then, with the copies still in their memory."""
-    _hosts: tuple[int, ...] | None = None
+    _hosts: Seating | None = None
+    _reseated: list[tuple[int, int]] = field(default_factory=list)
+    """(seat, host) pairs since the last seating was handed out."""
     _seats_sum: int | None = None
+    _away_sum: int | None = None
+    _spares_print: bytes | None = None
     _print: bytes | None = None
 
     def allocate(self, hosts: tuple[int, ...], spares: tuple[int, ...]) -> None:
@@ -94,17 +105,20 @@ class Fleet:
         self.num_seats = len(self.seats)
         self.seat_of = {host: seat for seat, host in enumerate(self.seats)}
         self.spares = dict.fromkeys(host for host in spares if host not in self.seat_of)
-        self._hosts = self._seats_sum = None
+        self._hosts = self._seats_sum = self._spares_print = None
         self._touch()
 
     def knows(self, host: int) -> bool:
         """Whether the host is in the allocation (seated or standing by)."""
         return host in self.seat_of or host in self.spares
 
-    def hosts(self) -> tuple[int, ...]:
-        """The host of every seat; built anew only after a change."""
+    def hosts(self) -> Seating:
+        """The host of every seat."""
         if self._hosts is None:
-            self._hosts = tuple(self.seats)
+            self._hosts = Seating(self.seats)
+        elif self._reseated:
+            self._hosts = self._hosts.reseated(self._reseated)
+        self._reseated.clear()
         return self._hosts
 
     # -- what is known about a host
@@ -121,6 +135,10 @@ class Fleet:
         if condition is not None:
             self.conditions[host] = condition
         self._touch()
+
+    def let_off(self, host: int) -> None:
+        """Accused, and a witness vouches for it: in the gang it is watched a little longer."""
+        self.ease(host, Condition.SUSPECT if host in self.seat_of else None)
 
     def announce(self, host: int, *, by_s: float) -> None:
         """The host will be taken at ``by_s``."""
@@ -167,8 +185,19 @@ class Fleet:
             self.accused = kept
             self._touch()
 
-    def condemn(self, host: int, reason: str, condition: Condition | None = None) -> None:
-        """The host must leave the allocation."""
+    def condemn(
+        self,
+        host: int,
+        reason: str,
+        condition: Condition | None = None,
+        *,
+        until: Condition | None = None,
+    ) -> None:
+        """The host must leave the allocation; ``until``: unless this ends before it left."""
+        if until is None:
+            self.revocable.pop(host, None)
+        elif host not in self.casualties:
+            self.revocable[host] = until
         if condition is not None:
             self.worsen(host, condition)
         self.enquiries.pop(host, None)
@@ -176,18 +205,42 @@ class Fleet:
         self.casualties.setdefault(host, reason)
         self._touch()
 
+    def revoke(self, host: int, ended: Condition) -> bool:
+        """What condemned the host is over; False: something else did, or nothing."""
+        if self.revocable.get(host) is not ended:
+            return False
+        if host in self.casualties:
+            self.acquit(host)
+        else:
+            del self.revocable[host]
+            self.excused.add(host)
+            self._touch()
+        return True
+
+    def is_surely_lost(self, host: int) -> None:
+        """Explicit evidence against a host that left already: nothing excuses it."""
+        self.excused.discard(host)
+        self.revocable.pop(host, None)
+        self._touch()
+
     def acquit(self, host: int) -> None:
         """Forget everything held against the host (but not an announced maintenance)."""
         for table in (
             self.conditions, self.casualties, self.enquiries, self.failing, self.slow, self.cuts,
+            self.revocable,
         ):  # fmt: skip
             table.pop(host, None)
         self._touch()
 
-    def copied(self) -> None:
-        """Every host's state lies in a peer's memory again."""
-        if self.lost_seats or self.moved or self.num_copied != len(self.seats):
-            self.num_copied = len(self.seats)
+    def copied(self, *, without: frozenset[int] = frozenset()) -> None:
+        """The state of every host that trains lies in a peer's memory; ``without``: other seats."""
+        if (
+            self.lost_seats
+            or self.moved
+            or self.num_copied != len(self.seats)
+            or self.uncopied != without
+        ):
+            self.num_copied, self.uncopied = len(self.seats), without
             self.lost_seats.clear()
             self.moved.clear()
             self._touch()
@@ -216,23 +269,39 @@ class Fleet:
 
     def remove(self, host: int) -> None:
         """Out of the allocation, into repair; its seat is vacant."""
+        until = self.revocable.get(host)
         self.acquit(host)
+        if until is not None:
+            self.revocable[host] = until
         self.departing.pop(host, None)
         self.accused.pop(host, None)
-        self.spares.pop(host, None)
+        if host in self.spares:
+            del self.spares[host]
+            self._spares_print = None
         seat = self.seat_of.pop(host, None)
         if seat is not None:
             insort(self.vacant, seat)
         copied_at = self.moved.pop(host, seat)
         if copied_at is not None:
             self.lost_seats.add(copied_at)
-        self.away.add(host)
+        if host not in self.away:
+            self.away.add(host)
+            self._weigh_away(host, 1)
 
     def stand_by(self, host: int) -> None:
         """A repaired (or new) host becomes the last of the spares."""
-        self.away.discard(host)
+        if host in self.away:
+            self.away.discard(host)
+            self._weigh_away(host, -1)
+        self.excused.discard(host)
+        self.revocable.pop(host, None)
         self.spares[host] = None
+        self._spares_print = None
         self._touch()
+
+    def _weigh_away(self, host: int, sign: int) -> None:
+        if self._away_sum is not None:
+            self._away_sum += sign * _weight(NOBODY, host)
 
     def is_fit(self, host: int) -> bool:
         """Whether nothing bad is known about the host."""
@@ -242,6 +311,12 @@ class Fleet:
             or host in self.failing
             or host in self.slow
         )
+
+    def would_be_fit(self, host: int) -> bool:
+        """Whether it would be a usable spare, were its seat given up."""
+        suspect = self.conditions.get(host) is Condition.SUSPECT
+        held_against = (self.departing, self.failing, self.slow)
+        return self.is_fit(host) or (suspect and not any(host in t for t in held_against))
 
     def usable_spares(self) -> Iterator[int]:
         """Spares about which nothing bad is known, longest waiting first."""
@@ -260,6 +335,7 @@ class Fleet:
             self._sit(seat, host)
             self.seat_of[host] = seat
             del self.spares[host]
+        self._spares_print = None
         filled = {seat for seat, _ in pairs}
         if filled:
             self.vacant = [seat for seat in self.vacant if seat not in filled]
@@ -274,7 +350,11 @@ class Fleet:
                 del self.seat_of[host]
                 self.spares[host] = None
                 self.moved.setdefault(host, seat)
+                if self.conditions.get(host) is Condition.SUSPECT:
+                    # it was its process that ended; no gang will clear the host here
+                    del self.conditions[host]
                 insort(self.vacant, seat)
+        self._spares_print = None
         self._touch()
 
     def resize(self, num_seats: int) -> bool:
@@ -303,7 +383,7 @@ class Fleet:
         if self._seats_sum is not None:
             self._seats_sum += _weight(seat, host) - _weight(seat, self.seats[seat])
         self.seats[seat] = host
-        self._hosts = None
+        self._reseated.append((seat, host))
 
     def _touch(self) -> None:
         self._print = None
@@ -311,35 +391,51 @@ class Fleet:
     def fingerprint(self) -> bytes:
         """A digest of all of it, cheap while nothing changes."""
         if self._print is None:
-            known = hashlib.sha256(repr(self._known()).encode())
-            for hosts in (self.vacant, self.spares, sorted(self.away), sorted(self.lost_seats)):
-                known.update(array("q", hosts).tobytes() + b";")
-            self._print = known.digest()
+            parts = [repr(self._known()).encode(), *self._many()]
+            lengths = array("q", map(len, parts)).tobytes()
+            self._print = hashlib.sha256(lengths + b"".join(parts)).digest()
         return self._print
 
     def _known(self) -> tuple[object, ...]:
-        if self._seats_sum is None:
-            self._seats_sum = sum(_weight(seat, host) for seat, host in enumerate(self.seats))
+        """Tables that are empty nearly always."""
         return (
-            self._seats_sum % _MODULUS,
-            len(self.seats),
             self.num_seats,
             self.num_copied,
-            sorted((host, int(known)) for host, known in self.conditions.items()),
-            sorted(self.casualties.items()),
-            [(host, self.enquiries[host]) for host in sorted(self.enquiries)],
-            sorted(self.departing.items()),
-            sorted(self.failing.items()),
-            sorted(self.slow.items()),
-            sorted(self.cuts.items()),
-            sorted(self.accused.items()),
-            sorted(self.moved.items()),
+            self.vacant,
+            self.lost_seats and sorted(self.lost_seats),
+            self.uncopied and sorted(self.uncopied),
+            [(host, int(known)) for host, known in sorted(self.conditions.items())],
+            self.casualties and sorted(self.casualties.items()),
+            self.enquiries and sorted(self.enquiries.items(), key=_host_of),
+            self.departing and sorted(self.departing.items()),
+            self.failing and sorted(self.failing.items()),
+            self.slow and sorted(self.slow.items()),
+            self.cuts and sorted(self.cuts.items()),
+            self.accused and sorted(self.accused.items()),
+            [(host, int(until)) for host, until in sorted(self.revocable.items())],
+            self.excused and sorted(self.excused),
+            self.moved and sorted(self.moved.items()),
         )
+
+    def _many(self) -> tuple[bytes, ...]:
+        """Who sits where, who stands by and who is away, from sums and texts that are kept up."""
+        if self._seats_sum is None:
+            self._seats_sum = sum(_weight(seat, host) for seat, host in enumerate(self.seats))
+        if self._away_sum is None:
+            self._away_sum = sum(_weight(NOBODY, host) for host in self.away)
+        if self._spares_print is None:
+            self._spares_print = array("q", self.spares).tobytes()
+        sums = (self._seats_sum % _MODULUS, len(self.seats), self._away_sum % _MODULUS)
+        return (repr(sums).encode(), self._spares_print)
 
 
 #: The host of a seat that was just added.
 NOBODY = -1
 _MODULUS = 1 << 128
+
+
+def _host_of(entry: tuple[int, object]) -> int:
+    return entry[0]
 
 
 def _weight(seat: int, host: int) -> int:

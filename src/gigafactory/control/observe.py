@@ -16,7 +16,7 @@ from gigafactory.control import see_gang as gang
 from gigafactory.control import see_hosts as hosts
 from gigafactory.control import see_replays as replays
 from gigafactory.control.actions import Start, Token
-from gigafactory.control.replicas import join_failed
+from gigafactory.control.replicas import join_failed, open_joins
 from gigafactory.control.state import Break, Ignored, State
 from gigafactory.control.states import Phase, Turn
 
@@ -76,6 +76,9 @@ def _action_failed(state: State, event: ev.ActionFailed) -> None:
 
 def _eviction_failed(state: State, token: Token) -> None:
     """Again at once, and after that with a pause: the next refusal may come as fast as this."""
+    state.take_back(token)
+    if token not in state.evictions:
+        return
     if token not in state.refused:
         state.refused[token] = math.inf
         state.out.append(state.evictions[token])
@@ -94,7 +97,8 @@ def _reattached(state: State, event: ev.Reattached) -> None:
         replica.since_s = now_s
     hosts.renew_all(state, until_s=now_s + ladder.heartbeat_s)
     state.out += sorted(
-        [*state.open.values(), *state.evictions.values()], key=lambda action: action.token
+        [*state.open.values(), *state.evictions.values(), *open_joins(state)],
+        key=lambda action: action.token,
     )
     state.wake_at_s = None
 

@@ -73,10 +73,10 @@ class Progress:
             self.local = local
             self._reach(local)
 
-    def lose_near(self, lost_seats: set[int], *, num_seats: int, stride: int) -> None:
-        """Hosts left ``lost_seats``, in which they were when the last copies were made."""
+    def lose_near(self, *, are_copies_whole: bool) -> None:
+        """Hosts left since the last copies were made, with their disks and their memory."""
         self.local = None
-        if self.peer is not None and not survives(lost_seats, num_seats=num_seats, stride=stride):
+        if not are_copies_whole:
             self.peer = None
 
     def confirm(self, good_step: int) -> None:
@@ -129,8 +129,23 @@ class Progress:
             self.num_restarts = 0
 
 
-def survives(lost_seats: set[int], *, num_seats: int, stride: int) -> bool:
-    """Whether copies in peers' memory are whole after these seats' hosts are lost."""
+def survives(
+    lost_seats: set[int], *, num_seats: int, stride: int, absent: frozenset[int] = frozenset()
+) -> bool:
+    """Whether copies in peers' memory are whole after these seats' hosts are lost.
+
+    ``absent``: seats of replicas that did not train when the copies were made; whoever would keep
+    a copy there is passed over.
+    """
     if stride <= 0 or num_seats <= 1:
         return False
-    return not any((seat + stride) % num_seats in lost_seats for seat in lost_seats)
+    lost = lost_seats - absent
+    return not any(_keeper(seat, num_seats, stride, absent) in lost for seat in lost)
+
+
+def _keeper(seat: int, num_seats: int, stride: int, absent: frozenset[int]) -> int:
+    """The seat that keeps the copy of ``seat``; itself where nobody else does."""
+    found = (seat + stride) % num_seats
+    while found in absent and found != seat:
+        found = (found + stride) % num_seats
+    return found

@@ -7,10 +7,7 @@ are asked again, so that a second failure in the middle of a recovery merely cha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from gigafactory.control.actions import (
-    EvictHosts,
     Finish,
     Hold,
     HoldReason,
@@ -25,30 +22,25 @@ from gigafactory.control.actions import (
 from gigafactory.control.choices import (
     exchange_is_due,
     growth_is_due,
+    may_drop,
     num_seats,
+    shrunk_s,
     store_every_s,
 )
 from gigafactory.control.fleet import Condition
-from gigafactory.control.replicas import harm, mind_replicas
+from gigafactory.control.leaving import has_incident_left, see_off, swap_is_due
+from gigafactory.control.progress import survives
+from gigafactory.control.replicas import is_any_joining, mind_replicas
 from gigafactory.control.start import counts, may_start_from, start
 from gigafactory.control.state import Break, Replay, Slot, State
 from gigafactory.control.states import GOING, Phase, Turn
+from gigafactory.cost.recovery import patience_s
 from gigafactory.describe.policy import Recovery
-from gigafactory.units import HOUR_S
-
-#: Evictions remembered, so that a failed one can be repeated.
-MAX_REMEMBERED_EVICTIONS = 16
 
 
 def reconcile(state: State) -> None:
     """Append to ``state.out`` the actions that are missing on the way to the goal."""
-    fleet = state.fleet
-    if fleet.departing:
-        _let_go(state)
-    if fleet.failing or fleet.slow:
-        _exchange(state)
-    if fleet.casualties:
-        _evict(state)
+    see_off(state)
     if state.storage != state.told_storage:
         _tell_cadence(state)
     if state.phase in GOING:
@@ -59,108 +51,6 @@ def reconcile(state: State) -> None:
         state.held = None
     if state.phase in (Phase.IDLE, Phase.DECIDING, Phase.HOLDING):
         _without_gang(state)
-
-
-# -- hosts that leave ------------------------------------------------------------------------
-
-
-def _let_go(state: State) -> None:
-    """Announced hosts leave for maintenance; a gang that still sits on one has to end."""
-    fleet = state.fleet
-    gone = [*_due_to_leave(state)]
-    if not gone:
-        return
-    if state.phase in GOING and any(host in fleet.seat_of for host in gone):
-        state.break_gang(Break.DRAINED)
-    _send_away(state, gone, "maintenance")
-
-
-def _exchange(state: State) -> None:
-    """Failing and slow hosts leave where nobody waits for them, and a spare takes the seat."""
-    fleet = state.fleet
-    num_free = fleet.num_usable() - len(fleet.vacant)
-    gone: list[int] = []
-    for host in [*fleet.failing, *(host for host in fleet.slow if host not in fleet.failing)]:
-        is_seated = host in fleet.seat_of
-        if host in fleet.casualties or (is_seated and (_is_wanted(state) or num_free <= 0)):
-            continue
-        num_free -= is_seated
-        gone.append(host)
-    if not gone or not _may_evict(state):
-        return
-    _send_away(state, gone, "failing or slow")
-
-
-def _due_to_leave(state: State) -> Iterator[int]:
-    """Spares at once; seated hosts at their time, or earlier between two gangs.
-
-    Earlier means: shortly before their time, or when a spare can take the seat.
-    """
-    fleet, between_gangs = state.fleet, not _is_wanted(state)
-    num_free = fleet.num_usable() - len(fleet.vacant)
-    for host, by_s in fleet.departing.items():
-        if host in fleet.casualties:
-            continue
-        is_late = state.now_s >= by_s - state.config.ladder.collective_s
-        if host in fleet.spares or state.now_s >= by_s:
-            yield host
-        elif between_gangs and (is_late or num_free > 0):
-            num_free -= 1
-            yield host
-
-
-def _is_wanted(state: State) -> bool:
-    """A gang is there and nothing speaks against it."""
-    return state.phase in GOING and state.gang.broken is None
-
-
-def _evict(state: State) -> None:
-    """All casualties of this moment are one incident, and leave in one action for each reason."""
-    fleet = state.fleet
-    seated = [host for host in fleet.casualties if host in fleet.seat_of]
-    if seated:
-        why = _why_lost(state, seated)
-        harm(state, seated, why, fleet.casualties[seated[0]])
-    if not _may_evict(state):
-        return
-    by_reason: dict[str, list[int]] = {}
-    for host, reason in fleet.casualties.items():
-        by_reason.setdefault(reason, []).append(host)
-    for reason, hosts in by_reason.items():
-        _send_away(state, hosts, reason)
-
-
-def _send_away(state: State, hosts: list[int], reason: str) -> None:
-    """Out of the fleet, and remembered until they come back or too many others followed."""
-    for host in hosts:
-        state.fleet.remove(host)
-    action = EvictHosts(token=state.token(), hosts=tuple(hosts), reason=reason)
-    state.remember(action, at_most=MAX_REMEMBERED_EVICTIONS)
-    state.out.append(action)
-
-
-def _why_lost(state: State, hosts: list[int]) -> Break:
-    corrupt = any(state.fleet.conditions.get(host) is Condition.CORRUPT for host in hosts)
-    return Break.CORRUPTION if corrupt else Break.HOST_LOST
-
-
-def _has_incident_left(state: State) -> bool:
-    """Whether an exchange would be let through; a stop for one that is not gains nothing."""
-    recent = [at_s for at_s in state.incidents_s if at_s + HOUR_S > state.now_s]
-    return len(recent) < state.config.max_evictions_per_h
-
-
-def _may_evict(state: State) -> bool:
-    """Open an incident, or join the one that is open; False where the hour's are used up."""
-    incidents_s = state.incidents_s
-    while incidents_s and incidents_s[0] + HOUR_S <= state.now_s:
-        incidents_s.popleft()
-    if incidents_s and state.now_s - incidents_s[-1] <= state.config.ladder.heartbeat_s:
-        return True
-    if len(incidents_s) >= state.config.max_evictions_per_h:
-        return False
-    incidents_s.append(state.now_s)
-    return True
 
 
 # -- a gang that goes ------------------------------------------------------------------------
@@ -183,8 +73,16 @@ def _mind_gang(state: State) -> None:
         _replay(state, *state.suspicion)
     elif state.phase is Phase.RUNNING and state.replay is None and wants_drain(state):
         _drain(state)
-    elif state.phase is Phase.DRAINING and not wants_drain(state):
+    elif state.phase is Phase.DRAINING:
+        _mind_drain(state)
+
+
+def _mind_drain(state: State) -> None:
+    """What the drain was for may be gone, or may ask for more by now."""
+    if not wants_drain(state):
         state.turn(Turn.CALM)
+    elif state.gang.drain_tier is Tier.PEER and _drain_tier(state) is Tier.STORE:
+        _drain(state)
 
 
 def stop_gang(state: State) -> None:
@@ -218,47 +116,66 @@ def _tell_cadence(state: State) -> None:
 
 
 def wants_drain(state: State) -> bool:
-    """Whether a checkpoint is to be committed and the gang then to be stopped."""
+    """Whether a checkpoint is to be made and the gang then to be stopped."""
     fleet = state.fleet
     if state.num_stop_requests or state.gang.step >= state.progress.num_steps:
         return True
-    if fleet.departing and _swap_is_due(state):
+    is_leaving = fleet.departing or fleet.slow or fleet.failing
+    if is_leaving and not may_drop(state, 1) and _wants_exchange(state):
         return True
-    has_spares = fleet.num_usable() > len(fleet.vacant)
-    if (fleet.slow or fleet.failing) and has_spares and _has_incident_left(state):
-        seated = [host for host in (*fleet.slow, *fleet.failing) if host in fleet.seat_of]
-        if any(exchange_is_due(state, host) for host in seated):
-            return True
     return len(fleet.seats) < fleet.num_seats and growth_is_due(state)
 
 
-def _swap_is_due(state: State) -> bool:
-    """Departing hosts are swapped as soon as spares suffice, or in good time before they go."""
+def _wants_exchange(state: State) -> bool:
+    """Whether hosts are to be exchanged, which takes the whole gang."""
     fleet = state.fleet
-    seated = [by_s for host, by_s in fleet.departing.items() if host in fleet.seat_of]
-    if not seated:
+    if fleet.departing and swap_is_due(state):
+        return True
+    if is_any_joining(state):
+        # with one replica more, the others may go on without this one
         return False
-    is_late = state.now_s >= min(seated) - state.config.ladder.collective_s
-    return is_late or fleet.num_usable() >= len(seated)
+    has_spares = fleet.num_usable() > len(fleet.vacant)
+    if not (fleet.slow or fleet.failing) or not has_spares or not has_incident_left(state):
+        return False
+    seated = [host for host in (*fleet.slow, *fleet.failing) if host in fleet.seat_of]
+    return any(exchange_is_due(state, host) for host in seated)
 
 
 def _drain(state: State) -> None:
     gang = state.gang
     gang.drain_from = (gang.step, state.progress.num_commits)
     gang.drain_until_s = state.now_s + state.config.ladder.collective_s
-    state.turn(Turn.DRAIN)
-    state.ask(SaveNow(token=state.token()), Slot.SAVE)
+    gang.drain_tier = _drain_tier(state)
+    if state.phase is Phase.RUNNING:
+        state.turn(Turn.DRAIN)
+    state.ask(SaveNow(token=state.token(), tier=gang.drain_tier), Slot.SAVE)
+
+
+def _drain_tier(state: State) -> Tier:
+    """Copies in memory, where they outlast those who leave: made at the next step, and for free.
+
+    The end of a campaign is kept in the store.
+    """
+    fleet, prices = state.fleet, state.config.prices
+    is_end = state.num_stop_requests or state.gang.step >= state.progress.num_steps
+    if is_end or prices.recovery is Recovery.RESTART:
+        return Tier.STORE
+    leaving = {*fleet.departing, *fleet.slow, *fleet.failing}
+    seats = {fleet.seat_of[host] for host in leaving if host in fleet.seat_of}
+    is_kept = survives(
+        seats, num_seats=len(fleet.seats), stride=prices.peer_stride, absent=state.seats_out()
+    )
+    return Tier.PEER if is_kept else Tier.STORE
 
 
 def _is_drained(state: State) -> bool:
-    """A checkpoint was committed since SaveNow, of a step that was not yet reached then."""
+    """A checkpoint was made since SaveNow, of a step that was not yet reached then."""
     step, num_commits = state.gang.drain_from
     progress = state.progress
-    newest, is_last = progress.newest(), state.gang.step >= progress.num_steps
+    newest = progress.newest()
     if progress.num_commits > num_commits and newest is not None and newest >= step:
         return True
-    near = max(progress.peer or 0, progress.local or 0)
-    return near > step and not is_last and not state.num_stop_requests
+    return state.gang.drain_tier is Tier.PEER and (progress.peer or 0) > step
 
 
 # -- no gang ---------------------------------------------------------------------------------
@@ -312,6 +229,9 @@ def _change_hold(state: State) -> None:
 
 def _hold(state: State, why: HoldReason, reason: str) -> None:
     state.held = why
+    if why is HoldReason.NO_SPARES and state.wait_until_s is None:
+        # as long as going on with fewer would cost: hosts that are about to return are awaited
+        state.wait_until_s = state.now_s + float(patience_s(shrunk_s(state)))
     state.ask(Hold(token=state.token(), why=why, reason=reason), Slot.HOLD)
 
 

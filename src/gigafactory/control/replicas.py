@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from gigafactory.control.actions import DropReplicas, JoinReplica
+from gigafactory.control.actions import DropReplicas, JoinReplica, Token
 from gigafactory.control.choices import may_drop
 from gigafactory.control.fleet import Condition
 from gigafactory.control.state import EXPLAINED, Break, Replica, Slot, State
@@ -32,12 +32,43 @@ def harm(state: State, hosts: Iterable[int], why: Break, words: str) -> None:
             gang.hurt.setdefault(number, (why, words))
 
 
+def part_with(state: State, hosts: Iterable[int]) -> None:
+    """Drop the replicas of these hosts, which are well enough to go on, as many as may be."""
+    hurt, words = state.gang.hurt, "hosts are exchanged"
+    for host in hosts:
+        number = state.replica_of(state.fleet.seat_of[host])
+        if number not in hurt and may_drop(state, len(hurt) + 1):
+            hurt[number] = (Break.DRAINED, words)
+    if hurt:
+        _drop(state)
+
+
+def is_any_joining(state: State) -> bool:
+    """Whether the start of a replica is under way."""
+    replicas = state.gang.replicas
+    return any(r.membership is Membership.JOINING for r in replicas.values())
+
+
+def open_joins(state: State) -> list[JoinReplica]:
+    """What was asked for and may not have taken effect yet, under its token."""
+    generation = state.gang.generation
+    return [
+        JoinReplica(
+            token=Token(generation, replica.incarnation), replica=number, seated=replica.seated
+        )
+        for number, replica in state.gang.replicas.items()
+        if replica.membership is Membership.JOINING
+    ]
+
+
 def joined(state: State, number: int, incarnation: int) -> bool:
     """The replica trains again; False where nobody waits for this."""
     replica = state.gang.replicas.get(number)
     if replica is None or replica.incarnation != incarnation or not replica.move(Move.READY):
         return False
     replica.num_failures, replica.seated = 0, ()
+    # whoever took it in has dropped it before
+    state.open.pop(Slot.DROP, None)
     state.gang.moved_at_s = state.now_s
     return True
 
@@ -133,7 +164,9 @@ def _take_in(state: State, number: int, replica: Replica) -> None:
     taken = [seat for seat in state.seats_of(number) if seat not in vacant]
     if any(_is_open(state, fleet.seats[seat]) for seat in taken):
         return
-    seated = fleet.fill(vacant) if vacant else ()
+    # what an earlier request named, which may be lost, and what is new
+    new = dict(replica.seated) | dict(fleet.fill(vacant) if vacant else ())
+    seated = tuple(sorted(new.items()))
     replica.move(Move.JOIN)
     replica.since_s, replica.seated = state.now_s, seated
     for seat in taken:

@@ -15,6 +15,7 @@ from gigafactory.units import DAY_S
 
 #: A sensor may promise its next word no later than this.
 MAX_LEASE_S = DAY_S
+_NO_SEATS: frozenset[int] = frozenset()
 
 
 def rank_exited(state: State, event: ev.RankExited) -> None:
@@ -79,7 +80,7 @@ def stopped(state: State, event: ev.GangStopped) -> None:
         state.break_gang(Break.VANISHED)
     state.gang.is_gone = True
     state.turn(Turn.GONE)
-    state.open.clear()
+    state.close_all()
 
 
 def steps_done(state: State, event: ev.StepsDone) -> None:
@@ -123,7 +124,7 @@ def _saved_nearby(state: State, event: ev.StepsDone) -> None:
     # a repeated word may be older than the last loss, and tells nothing of what is left
     newest = -1 if state.progress.peer is None else state.progress.peer
     if peer is not None and newest < peer <= top:
-        state.fleet.copied()
+        state.fleet.copied(without=state.seats_out() if state.gang.replicas else _NO_SEATS)
         state.progress.keep_near(peer=peer, local=None)
     if local is not None and 0 <= local <= top:
         if prices.peer_stride <= 0:

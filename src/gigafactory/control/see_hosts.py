@@ -65,8 +65,9 @@ def died(state: State, event: ev.HostsDied) -> None:
     """Explicit evidence: they must leave."""
     for host in event.hosts:
         if not state.fleet.knows(host):
+            state.fleet.is_surely_lost(host)
             state.ignore(Ignored.UNKNOWN_HOST)
-        elif host not in state.fleet.casualties:
+        elif host not in state.fleet.casualties or host in state.fleet.revocable:
             state.fleet.condemn(host, event.cause, Condition.DEAD)
 
 
@@ -85,7 +86,9 @@ def unreachable(state: State, event: ev.HostUnreachable) -> None:
 def reachable(state: State, event: ev.HostReachable) -> None:
     """It was the way to it, or the listener; nothing is held against the host."""
     fleet, host = state.fleet, event.host
-    if fleet.conditions.get(host) is not Condition.UNREACHABLE:
+    if fleet.revoke(host, Condition.UNREACHABLE):
+        _take_back(state)
+    elif fleet.conditions.get(host) is not Condition.UNREACHABLE:
         state.ignore(Ignored.UNASKED)
     else:
         fleet.settle(host)
@@ -131,11 +134,20 @@ def links_down(state: State, event: ev.LinksDown) -> None:
 
 def links_up(state: State, event: ev.LinksUp) -> None:
     """The hosts take part again, and the gang's patience begins anew."""
-    mended = [host for host in event.hosts if state.fleet.mend(host)]
+    fleet = state.fleet
+    mended = [h for h in event.hosts if fleet.mend(h) or fleet.revoke(h, Condition.CUT)]
+    _take_back(state)
     if not mended:
         state.ignore(Ignored.UNASKED)
     elif state.gang.broken is None:
         state.gang.moved_at_s = state.now_s
+
+
+def _take_back(state: State) -> None:
+    """Evictions that were refused and not asked for again yet."""
+    for token, due_s in list(state.refused.items()):
+        if due_s < math.inf and token in state.evictions:
+            state.take_back(token)
 
 
 def repaired(state: State, event: ev.HostRepaired) -> None:

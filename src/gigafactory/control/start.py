@@ -35,18 +35,24 @@ def may_start_from(state: State) -> list[tuple[Tier, int]]:
 
 def _gone_tiers(state: State) -> set[Tier]:
     """Near tiers that the next start must do without, though nobody forgot them yet."""
-    fleet, stride = state.fleet, state.config.prices.peer_stride
+    fleet = state.fleet
     have, num_failed = len(fleet.seats), state.num_failed_starts + _is_failed_start(state)
-    lost, num_copied = fleet.lost_seats, fleet.num_copied
     is_resized = (num_seats(state) or have) != have
     gone = set()
-    if num_failed >= NO_PEER_FROM or (
-        lost and not survives(lost, num_seats=num_copied, stride=stride)
-    ):
+    if num_failed >= NO_PEER_FROM or not _are_copies_whole(state):
         gone.add(Tier.PEER)
     if num_failed >= NO_LOCAL_FROM or fleet.lost_seats or is_resized:
         gone.add(Tier.LOCAL)
     return gone
+
+
+def _are_copies_whole(state: State) -> bool:
+    """Whether no seat was lost with the keeper of its copy since copies were made."""
+    fleet = state.fleet
+    return not fleet.lost_seats or survives(
+        fleet.lost_seats, num_seats=fleet.num_copied,
+        stride=state.config.prices.peer_stride, absent=fleet.uncopied,
+    )  # fmt: skip
 
 
 def _is_failed_start(state: State) -> bool:
@@ -76,7 +82,8 @@ def start(state: State) -> None:
     )
     state.turn(Turn.START)
     token = state.gang.start_token = state.token()
-    state.open.clear()
+    state.close_all()
+    state.wait_until_s = None
     is_new = not state.has_started or is_resized
     action = StartGang(
         token=token, hosts=fleet.hosts(), step=step, seated=None if is_new else seated, how=how,
@@ -101,9 +108,8 @@ def _take_seats(state: State) -> tuple[tuple[tuple[int, int], ...], bool]:
     """(seats that changed, whether there are more or fewer than before)."""
     fleet, progress = state.fleet, state.progress
     if fleet.lost_seats:
-        stride = state.config.prices.peer_stride
         # until the next copies are made: whoever steps in keeps nothing for anybody yet
-        progress.lose_near(fleet.lost_seats, num_seats=fleet.num_copied, stride=stride)
+        progress.lose_near(are_copies_whole=_are_copies_whole(state))
         if progress.peer is None:
             # no copy is left that could be lost
             fleet.copied()
@@ -128,4 +134,4 @@ def _let_off(state: State) -> None:
     fleet = state.fleet
     for host in [h for h, known in fleet.conditions.items() if known is Condition.HUNG]:
         fleet.settle(host)
-        fleet.ease(host, Condition.SUSPECT)
+        fleet.let_off(host)

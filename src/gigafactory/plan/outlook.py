@@ -22,6 +22,7 @@ from gigafactory.cost.columns import Floats, Ints
 from gigafactory.cost.money import rent_usd
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.cost.reliability import daly_interval_s, kept_share
+from gigafactory.cost.swings import power_share
 from gigafactory.cost.tiers import up_share
 from gigafactory.cost.watts import power_of
 from gigafactory.describe.aim import Goal
@@ -117,11 +118,16 @@ def _kept_of_store(study: Study, *, num_gpus: Ints, mtbf_s: Floats, size_bytes: 
 
 
 def draw_w(study: Study, hosts: Floats) -> Floats:
-    """At the site, of the hosts that take part and their share of network and storage."""
-    cluster = study.cluster
+    """At the site, of the hosts that take part and their share of network and storage.
+
+    A site that may draw less holds the hosts to it.
+    """
+    cluster, host = study.cluster, study.cluster.host
     power = power_of(cluster)
     share = hosts / cluster.num_hosts
-    it_w = hosts * cluster.host.training_w + share * (power.network_w + power.storage_w)
+    dynamic = power_share(cluster, num_training_hosts=hosts)
+    host_w = host.idle_w + dynamic * (host.training_w - host.idle_w)
+    it_w = hosts * host_w + share * (power.network_w + power.storage_w)
     return np.asarray(it_w * power.pue)
 
 

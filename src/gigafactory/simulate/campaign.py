@@ -16,12 +16,13 @@ from gigafactory.cost.energy import carbon_kg
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.study import Study
 from gigafactory.ledger import entries as book
+from gigafactory.ledger.power_hours import power_limits
 from gigafactory.ledger.sink import Sink
 from gigafactory.ledger.summary import Summary
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
-from gigafactory.simulate.fleet import new_fleet
+from gigafactory.simulate.fleet import Fleet
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import repair_times_s
 from gigafactory.simulate.loans import Loans
@@ -101,10 +102,7 @@ def follow(
             f"the mesh needs {workload.num_hosts} hosts, cluster.num_hosts{beside} is "
             f"{own.num_hosts}"
         )
-    config = replace(
-        config_from_study(study, num_hosts=workload.num_hosts, step_s=workload.cadence.step_s),
-        prices=workload.known_prices,
-    )
+    config = config_of(study, workload=workload)
     ledger.write(_opening(study, workload, config=config, seed=seed), at_s=0.0)
     world = _world(
         study, workload, seed=seed, ledger=ledger, brain=stage.brain(config, ledger),
@@ -116,6 +114,13 @@ def follow(
     _close(world, ledger)
     found = _result(study, workload, ledger)
     return replace(found, pool=pools[0].result()) if pools else found
+
+
+def config_of(study: Study, *, workload: Workload) -> ControlConfig:
+    """The controller's bounds for ``workload``."""
+    step_s = workload.cadence.step_s
+    config = config_from_study(study, num_hosts=workload.num_hosts, step_s=step_s)
+    return replace(config, prices=workload.known_prices)
 
 
 def _share(world: World, study: Study, ledger: Sink, *, seed: int) -> list[SharedPool]:
@@ -155,7 +160,7 @@ def _opening(study: Study, workload: Workload, *, config: ControlConfig, seed: i
         electricity_usd_per_j=cluster.site.electricity_usd_per_j,
         training_w_per_gpu=host.training_w / host.num_gpus,
         idle_w_per_gpu=host.idle_w / host.num_gpus,
-        pue=cluster.site.pue,
+        **power_limits(cluster.site),
         seed=seed,
         controller=config_to_json(config),
     )
@@ -186,13 +191,10 @@ def _world(
     brain: Brain,
     delays: Delays,
 ) -> World:
-    dice = stream("lemons", seed=seed)
     return World(
         workload=workload,
         kernel=Kernel[Happening](),
-        fleet=new_fleet(
-            study.cluster.num_hosts, lemon_share=study.faults.lemon_share, dice=dice
-        ),
+        fleet=Fleet(study.cluster.num_hosts),
         repairs_s=repair_times_s(study.faults.repair, seed=seed),
         dice=stream("job.host", seed=seed),
         brain=brain,

@@ -38,6 +38,7 @@ class Case:
     """That train; spares come on top."""
     num_spares: int
     days: float
+    """Of faults; some hours of peace follow, in which it must find back."""
     causes: tuple[tuple[str, float, float], ...]
     """(fault class, strikes a host and day, seconds until it is seen)."""
     job_rate_per_day: float = 0.0
@@ -217,9 +218,13 @@ def study_of(case: Case, *, base: Study) -> Study:
             "cluster": base.cluster.model_copy(update=hosts),
             "faults": _faults(case),
             "policy": Policy(**case.policy),
-            "campaign": Campaign(duration_s=case.days * DAY_S),
         }
     )
+
+
+def lasting(study: Study, *, duration_s: float) -> Study:
+    """The same, followed for so long."""
+    return study.model_copy(update={"campaign": Campaign(duration_s=duration_s)})
 
 
 def _faults(case: Case) -> Faults:

@@ -10,6 +10,7 @@ Legend: K steps between checkpoints, cycle = K steps and one stall.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -174,6 +175,10 @@ class Gang:
     reported_s: float = 0.0
     """Until when the run was reported."""
     reported_step: int = 0
+    booked_s: float = 0.0
+    """Until when its stalls are in the book."""
+    stalled_s: float = 0.0
+    """Those stalls of this run."""
     num_commits: int = 0
     """Reported commits of this run."""
     replica_hosts: int = 0
@@ -244,9 +249,7 @@ class Gang:
         self.incarnations[replica] = incarnation
         self.members |= self.hosts_of(replica)
 
-    def take_seats(
-        self, hosts: tuple[int, ...], seated: tuple[tuple[int, int], ...] | None
-    ) -> None:
+    def take_seats(self, hosts: Sequence[int], seated: tuple[tuple[int, int], ...] | None) -> None:
         """Seat ``hosts``; ``seated`` names the changes, so that a swap costs no pass over all."""
         self.incarnations.clear()
         if seated is None or self.out:

@@ -7,9 +7,8 @@ rules and not from the controller, and notes each breach as a `Violation`. It de
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from gigafactory.control import actions as act
 from gigafactory.control import events as ev
 from gigafactory.control.config import ControlConfig
 from gigafactory.control.fence import Admission
+from gigafactory.simulate.account import Account, Ring
 from gigafactory.units import HOUR_S
 
 
@@ -24,7 +24,7 @@ class Law(StrEnum):
     """One sentence each; `Violation.words` says who broke it and how."""
 
     ONE_GENERATION = "a generation starts when the one before it is gone or fenced off"
-    TOKENS_RISE = "every new action carries a higher token than all before it"
+    TOKENS_RISE = "a new action carries a higher token than all before it, and names it for ever"
     SEATS_ARE_HOSTS = "a gang starts on different hosts of the allocation, none of them lost"
     EVICTION_HAS_A_REASON = "a host is evicted when it is lost, or when somebody said so"
     HEALTHY_JOB_LIVES = "a healthy gang is not stopped because nothing is heard of it"
@@ -93,114 +93,6 @@ _EXPLAINS = (
 _QUIET = (act.WakeAt, act.Hold, act.Finish)
 
 
-class Account:
-    """Checkpoints as told: which are good, and what a start may restore."""
-
-    def __init__(self) -> None:
-        self.good: set[int] = set()
-        self.is_thinned = False
-        """Something was taken back, or the list may have been thinned out: below the newest
-        there may be gaps."""
-        self.furthest = -1
-        self.has_moved = False
-        """A commit beyond all earlier ones was told since this was last asked."""
-        self._waiting: set[int] = set()
-        self._good_step = 0
-        self._bad_step: int | None = None
-        self._restored = 0
-        self._generation = 0
-        self.copies: dict[int, set[int]] = {}
-        """Good steps of which copies in memory were told; the seats lost since, for each."""
-
-    def start(self, step: int | None, *, generation: int) -> None:
-        """A generation goes on after ``step``."""
-        self._generation = generation
-        self._waiting.clear()
-        self._bad_step = None
-        self._good_step = self._restored = step or 0
-        # what lay beyond is computed again, and copied again
-        self.copies = {n: lost for n, lost in self.copies.items() if n <= self._restored}
-
-    def take_in(self, event: ev.Event, *, seated: set[int]) -> None:
-        """An event of the current generation, or one that belongs to none."""
-        match event:
-            case ev.Launched(committed_step=int(step)):
-                self._commit(step)
-            case ev.StepsDone() if event.finite and event.replicas_agree:
-                self._reach(event.step)
-                if event.peer_step is not None and self._good_step >= event.peer_step:
-                    self.copies.setdefault(event.peer_step, set())
-                    if event.peer_step > self.furthest:
-                        self.furthest, self.has_moved = event.peer_step, True
-                    self.copies = {step: self.copies[step] for step in sorted(self.copies)[-256:]}
-            case ev.StepsDone(step=step) if step > self._restored:
-                self._bad_step = min(step, self._bad_step or step)
-                self._take_back(max(step - 1, self._restored))
-            case ev.CheckpointCommitted(step=step):
-                self._offer(step)
-            case ev.CheckpointLost(step=step, tier=act.Tier.STORE):
-                self.good.discard(step)
-                self.is_thinned = True
-            case ev.Replayed(differs=True, clean_step=int(clean)):
-                self._bad_step = min(clean + 1, self._bad_step or clean + 1)
-                self._take_back(clean)
-            case ev.CorruptionFound(host=host, clean_step=clean, generation=generation):
-                # what a later generation computed from a clean step without the host is clean
-                is_own = generation == self._generation and self._good_step > clean
-                if host in seated or is_own or self._restored > clean:
-                    self._bad_step = min(clean + 1, self._bad_step or clean + 1)
-                    self._take_back(clean)
-
-    def _reach(self, step: int) -> None:
-        if self._bad_step is None or step < self._bad_step:
-            self._good_step = max(self._good_step, step)
-            for found in sorted(known for known in self._waiting if known <= self._good_step):
-                self._waiting.discard(found)
-                self._commit(found)
-
-    def _offer(self, step: int) -> None:
-        if self._bad_step is not None and step >= self._bad_step:
-            return
-        if step > self._good_step:
-            self._waiting.add(step)
-        else:
-            self._commit(step)
-
-    def _commit(self, step: int) -> None:
-        self.good.add(step)
-        if step > self.furthest:
-            self.furthest, self.has_moved = step, True
-
-    def _take_back(self, beyond: int) -> None:
-        self.good = {step for step in self.good if step <= beyond}
-        self._waiting = {step for step in self._waiting if step <= beyond}
-        self._good_step = min(self._good_step, beyond)
-        self.furthest = min(self.furthest, beyond)
-        self.copies = {step: lost for step, lost in self.copies.items() if step <= beyond}
-        self.is_thinned = True
-
-    def fault_of(self, step: int | None) -> str | None:
-        """Why a start must not restore ``step`` from the store; None: it may."""
-        newest = max(self.good, default=None)
-        if step == newest:
-            return None
-        if step is not None and step not in self.good:
-            return f"step {step} was never told complete and good, or was taken back"
-        if self.is_thinned and step is not None:
-            return None
-        return f"it restores step {step}, and step {newest} is good"
-
-    def fault_of_copy(self, step: int | None, *, num_seats: int, stride: int) -> str | None:
-        """The same of a start from copies in memory, which lie ``stride`` seats on."""
-        if step is None or step not in self.copies:
-            return f"it restores step {step} from memory, and copies are of {sorted(self.copies)}"
-        lost, newest = self.copies[step], max(self.good, default=0)
-        for seat in lost:
-            if (seat + stride) % num_seats in lost:
-                return f"seat {seat} was lost with the keeper of its copy"
-        return f"step {newest} in the store is newer" if newest > step else None
-
-
 class Laws:
     """Observes one campaign; ``broken`` holds what it found, first things first."""
 
@@ -216,8 +108,11 @@ class Laws:
         self._seated: set[int] = set()
         self._seats: list[int] = []
         self._num_seats = 0
+        self._out: set[int] = set()
+        """Replicas that the others go on without."""
         self._newest_token: act.Token | None = None
-        self._past_tokens: set[act.Token] = set()
+        self._asked: dict[int, act.Action] = {}
+        """Every action by its attempt."""
         self._num_stops = 0
         self._is_gone = True
         self._has_cause = False
@@ -227,6 +122,7 @@ class Laws:
         self._accused: dict[int, int] = {}
         self._lost: set[int] = set()
         self._leaving: set[int] = set()
+        self._announced: set[int] = set()
         self._incidents_s: deque[float] = deque()
         self._incident_until_s = -1.0
         self._replay: tuple[act.ReplaySteps, float] | None = None
@@ -247,14 +143,14 @@ class Laws:
         self._mind_replay(actions)
         self._bound_actions(event, actions)
         for action in actions:
-            is_again = action.token in self._past_tokens
+            is_again = not self._is_new(action)
             self._check_token(action, event)
             match action:
                 case act.StartGang():
                     self._check_start(action)
-                case act.JoinReplica():
+                case act.JoinReplica() if not is_again:
                     self._check_join(action)
-                case act.DropReplicas():
+                case act.DropReplicas() if not is_again:
                     self._check_drop(action)
                 case act.StopGang():
                     self._check_stop(action)
@@ -278,7 +174,7 @@ class Laws:
                 return
             self._replay = None
             # a second replay comes after a first that differed: what it says, both say
-            event = dataclasses.replace(event, differs=event.differs or replay[0].localise)
+            event = replace(event, differs=event.differs or replay[0].localise)
         self._account.take_in(event, seated=self._seated)
         if self._account.has_moved:
             self._account.has_moved, self._num_starts = False, 0
@@ -300,9 +196,9 @@ class Laws:
         if self._replay is not None and self._clock_s >= self._replay[1]:
             self._replay = None
         for action in actions:
-            if isinstance(action, act.ReplaySteps) and action.token not in self._past_tokens:
+            if isinstance(action, act.ReplaySteps) and self._is_new(action):
                 self._replay = (action, self._clock_s + self._config.ladder.join_s)
-            elif isinstance(action, act.StartGang) and action.token not in self._past_tokens:
+            elif isinstance(action, act.StartGang) and self._is_new(action):
                 self._replay = None
 
     @staticmethod
@@ -318,11 +214,17 @@ class Laws:
                 self._evidence |= dict.fromkeys(hosts, "said to be lost")
             case ev.WitnessSpoke(host=host, alive=False):
                 self._evidence[host] = "a witness says it is dead"
+                self._has_cause = self._has_cause or host in self._seated
             case ev.LinksDown(hosts=hosts):
                 self._evidence |= dict.fromkeys(hosts, "its links are down")
             case ev.MaintenanceAnnounced(host=host) | ev.HostFailing(host=host):
                 self._evidence[host] = "it is to leave"
                 self._leaving.add(host)
+                if isinstance(event, ev.MaintenanceAnnounced):
+                    self._announced.add(host)
+            case ev.ReplicaReady(replica=replica):
+                self._out.discard(replica)
+                self._note_ring()
             case ev.HostSlow(host=host, slowdown=slowdown) if slowdown > 1.0:
                 self._evidence[host] = "it is slow"
                 self._leaving.add(host)
@@ -334,8 +236,10 @@ class Laws:
                 self._accuse(generation, hosts)
             case ev.HostRepaired(host=host):
                 self._lost.discard(host)
-                self._evidence.pop(host, None)
-                self._leaving.discard(host)
+                if host not in self._announced:
+                    # an old word of repair takes back no announcement
+                    self._evidence.pop(host, None)
+                    self._leaving.discard(host)
 
     def _accuse(self, generation: int, hosts: tuple[int, ...]) -> None:
         for host in hosts:
@@ -345,15 +249,24 @@ class Laws:
 
     # -- what is asked for -------------------------------------------------------------------
 
+    def _is_new(self, action: act.Action) -> bool:
+        return self._newest_token is None or action.token > self._newest_token
+
     def _check_token(self, action: act.Action, event: ev.Event) -> None:
-        # what a controller asked for and died over before it was sent, its successor asks for
+        """An eviction is asked for again when it was refused, anything after `Reattached`.
+
+        A token below the newest that nobody saw is of an action over which a controller died
+        before it was sent; its successor asks for it, and the number is free for nothing else.
+        """
+        token, known = action.token, self._asked.get(action.token.attempt)
         is_back = isinstance(event, ev.Reattached)
-        token = action.token
-        if self._newest_token is None or token > self._newest_token:
-            self._newest_token = token
-            self._past_tokens.add(token)
-        elif not (is_back or (isinstance(action, act.EvictHosts) and token in self._past_tokens)):
+        if known is not None and not _is_same(action, known):
+            self._breach(Law.TOKENS_RISE, f"{token} names {known} and {action}")
+        elif not (is_back or self._is_new(action) or _is_refused(known)):
             self._breach(Law.TOKENS_RISE, f"{token} after {self._newest_token}")
+        if self._is_new(action):
+            self._newest_token = token
+        self._asked[token.attempt] = action
 
     def _check_start(self, action: act.StartGang) -> None:
         if action.token.generation == self._generation:
@@ -372,15 +285,22 @@ class Laws:
         self._count_start()
         self._generation = action.token.generation
         self._seats, self._seated = list(action.hosts), set(action.hosts)
+        self._out.clear()
         self._account.start(action.step, generation=action.token.generation)
+        self._note_ring()
         self._is_gone, self._num_stops = False, 0
         self._has_cause = self._is_explained = False
 
     def _check_copies(self, action: act.StartGang) -> None:
-        stride, num_seats = self._config.prices.peer_stride, len(self._seats)
-        fault = self._account.fault_of_copy(action.step, num_seats=num_seats, stride=stride)
-        if fault:
+        if fault := self._account.fault_of_copy(action.step):
             self._breach(Law.NEWEST_GOOD_STEP, fault)
+
+    def _note_ring(self) -> None:
+        prices = self._config.prices
+        self._account.ring = Ring.of(
+            self._seats, stride=prices.peer_stride, out=self._out,
+            replica_hosts=prices.replica_hosts,
+        )  # fmt: skip
 
     def _check_join(self, action: act.JoinReplica) -> None:
         """A replica is filled while the others train."""
@@ -395,6 +315,8 @@ class Laws:
         if not (self._has_cause or is_leaving):
             words = f"replicas {action.replicas} of generation {self._generation} were training"
             self._breach(Law.HEALTHY_JOB_LIVES, words)
+        self._out |= set(action.replicas)
+        self._note_ring()
 
     def _count_start(self) -> None:
         self._num_starts = 0 if self._is_explained else self._num_starts + 1
@@ -422,17 +344,18 @@ class Laws:
             if host not in self._evidence and self._truth.is_fit(host):
                 self._breach(Law.EVICTION_HAS_A_REASON, f"host {host} ({action.reason})")
         if not self._seated.isdisjoint(action.hosts):
-            gone = set(action.hosts)
-            for lost in self._account.copies.values():
-                lost |= {seat for seat, host in enumerate(self._seats) if host in gone}
             self._has_cause = self._is_explained = True
-        if self._leaving.isdisjoint(action.hosts) and not is_again:
+        self._account.lose(set(action.hosts))
+        if not is_again and not self._announced.issuperset(action.hosts):
             self._count_incident()
+        self._announced.difference_update(action.hosts)
         self._leaving.difference_update(action.hosts)
 
     def _count_incident(self) -> None:
         incidents_s, now_s = self._incidents_s, self._clock_s
-        while incidents_s and incidents_s[0] + HOUR_S <= now_s:
+        # it may have begun as much earlier as it may last, with a host that was to leave anyway
+        within_s = HOUR_S - self._config.ladder.heartbeat_s
+        while incidents_s and incidents_s[0] + within_s <= now_s:
             incidents_s.popleft()
         if now_s > self._incident_until_s:
             incidents_s.append(now_s)
@@ -463,3 +386,16 @@ class Laws:
 #: What deadlines alone may lead to within an hour, and what one piece of news may.
 MAX_ACTIONS_PER_H = 240
 MAX_ACTIONS_PER_EVENT = 8
+
+
+def _is_refused(known: act.Action | None) -> bool:
+    """What is asked for again after a refusal."""
+    return isinstance(known, act.EvictHosts)
+
+
+def _is_same(action: act.Action, known: act.Action) -> bool:
+    """The same request; hosts that came back meanwhile are left out of an eviction."""
+    if isinstance(action, act.EvictHosts) and isinstance(known, act.EvictHosts):
+        is_part = set(action.hosts) <= set(known.hosts)
+        return is_part and replace(action, hosts=known.hosts) == known
+    return action == known

@@ -23,8 +23,8 @@ from gigafactory.describe.study import Study
 from gigafactory.ledger.fold import Tally
 from gigafactory.ledger.sink import Sink
 from gigafactory.simulate import faults as fl
-from gigafactory.simulate.campaign import CampaignResult, Stage, follow
-from gigafactory.simulate.cases import NOISES, Case, study_of, workload_of_case
+from gigafactory.simulate.campaign import CampaignResult, Stage, config_of, follow
+from gigafactory.simulate.cases import NOISES, Case, lasting, study_of, workload_of_case
 from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.gang import Phase
 from gigafactory.simulate.kernel import Happening, Priority
@@ -64,11 +64,13 @@ def run_case(case: Case, *, base: Study, keep: bool = False, seeds_replayed: int
     also fed to a second controller, which must do the same.
     """
     is_replayed = case.seed % seeds_replayed == 0
-    stage = _Stage(case, keep=keep or is_replayed)
+    study, workload = study_of(case, base=base), workload_of_case(case, base=base)
+    bound_s = recovery_bound_s(config_of(study, workload=workload)) + lease_s(case)
+    stage = _Stage(case, keep=keep or is_replayed, bound_s=bound_s)
     ledger = Tally()
     result = follow(
-        study_of(case, base=base),
-        workload=workload_of_case(case, base=base),
+        lasting(study, duration_s=stage.quiet_s + bound_s),
+        workload=workload,
         seed=case.seed,
         ledger=ledger,
         delays=DELAYS,
@@ -91,9 +93,11 @@ DELAYS = Delays(notice_s=1800.0, person_s=600.0)
 class _Stage(Stage):
     """Puts the wire between brain and world, and lets the faults end before the campaign does."""
 
-    def __init__(self, case: Case, *, keep: bool) -> None:
+    def __init__(self, case: Case, *, keep: bool, bound_s: float) -> None:
         self.case = case
         self.keep = keep
+        self.bound_s = bound_s
+        self.quiet_s = case.days * DAY_S
         self.num_strikes = 0
         self.turns: list[tuple[ev.Event, list[act.Action]]] = []
         self.is_cut: set[int] = set()
@@ -102,8 +106,6 @@ class _Stage(Stage):
     def brain(self, config: ControlConfig, ledger: Sink) -> Brain:
         """The controller at the end of a bad line."""
         self.config = config
-        self.bound_s = recovery_bound_s(config) + lease_s(self.case)
-        self.quiet_s = self.case.days * DAY_S - self.bound_s
         messages = self.case.messages
         noise = Noise(
             **self.case.noise,  # type: ignore[arg-type]
@@ -131,16 +133,15 @@ class _Stage(Stage):
         """The other end of the wire, and the end of all faults."""
         self.ground.world = world
         self.wire.attach(self.ground)
-        at_s = self.case.days * DAY_S
-        if self.quiet_s > 0:
-            world.kernel.schedule(world.heal, at_s=self.quiet_s, priority=Priority.PHYSICS)
-            world.kernel.schedule(self._check_life, at_s=at_s, priority=Priority.TICK)
+        at_s = self.quiet_s + self.bound_s
+        world.kernel.schedule(world.heal, at_s=self.quiet_s, priority=Priority.PHYSICS)
+        world.kernel.schedule(self._check_life, at_s=at_s, priority=Priority.TICK)
 
     def admits(self, point: fl.Point) -> bool:
         """Faults are numbered in order of time, and end in time."""
         number = self.num_strikes
         self.num_strikes += 1
-        if self.quiet_s > 0 and point.at_s >= self.quiet_s:
+        if point.at_s >= self.quiet_s:
             return False
         return self._admitted is None or number in self._admitted
 
@@ -151,6 +152,9 @@ class _Stage(Stage):
             words = (
                 f"{self.bound_s:.0f} s after the last fault it is {controller.phase.value}{held}"
             )
+            self.laws.broken.append(Violation(Law.LIVES_ON, self.ground.now_s, words))
+        elif out := self.ground.world.training.gang.out:
+            words = f"{self.bound_s:.0f} s after the last fault replicas {sorted(out)} are out"
             self.laws.broken.append(Violation(Law.LIVES_ON, self.ground.now_s, words))
 
 
@@ -297,8 +301,7 @@ def _until_violation(report: Report, law: Law) -> Case | None:
     at_s = next((v.at_s for v in report.violations if v.law is law), None)
     if at_s is None or at_s >= report.quiet_s:
         return None
-    tail_s = report.case.days * DAY_S - report.quiet_s
-    return replace(report.case, days=(at_s + tail_s + 60.0) / DAY_S)
+    return replace(report.case, days=(at_s + 60.0) / DAY_S)
 
 
 def reduce(items: Sequence[int], fails: Callable[[Sequence[int]], bool]) -> list[int]:

@@ -10,7 +10,7 @@ Conventions of this ground truth:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
@@ -51,6 +51,7 @@ class Training:
         self._decide = decide
         self._step_hooks: list[tuple[int, Callable[[], None]]] = []
         self._regrouping_s = 0.0
+        self._cadences: dict[tuple[float, float, int, int], Cadence] = {}
 
     def at_step(self, step: int, hook: Callable[[], None]) -> None:
         """Call ``hook`` once, when the run first reaches ``step``."""
@@ -63,9 +64,8 @@ class Training:
         gang, run, now_s = self.gang, self.gang.run, self._kernel.now_s
         if run is None or now_s <= gang.reported_s:
             return
-        since_s, gang.reported_s = gang.reported_s, now_s
-        stalled_s = run.stalled_s(now_s) - run.stalled_s(since_s)
-        self._book.stalled(stalled_s, since_s=since_s)
+        gang.reported_s = now_s
+        self.enter_stalls()
         step, num_commits = run.step_at(now_s), run.num_commits_at(now_s)
         if num_commits > gang.num_commits:
             newest, at_s = run.commit(num_commits)
@@ -77,6 +77,14 @@ class Training:
             gang.num_commits = num_commits
             committed_step, committed_s = run.commit(num_commits)
             self._tell_commit(committed_step, at_s=max(committed_s, run.end_of_s(step)))
+
+    def enter_stalls(self) -> None:
+        """What checkpoints held up since they were last entered, before something else is."""
+        gang, run, now_s = self.gang, self.gang.run, self._kernel.now_s
+        if run is not None and now_s > gang.booked_s:
+            stalled_s = run.stalled_s(now_s)
+            self._book.stalled(stalled_s - gang.stalled_s, since_s=gang.booked_s)
+            gang.booked_s, gang.stalled_s = now_s, stalled_s
 
     def break_down(self) -> None:
         """The gang makes no progress from now on."""
@@ -132,10 +140,17 @@ class Training:
         every = self.checkpoint_steps or self.workload.num_steps + 1
         if fewer == 1.0 and self.slowdown == 1.0 and every == cadence.checkpoint_steps:
             return cadence
-        step_s = cadence.step_s * fewer * self.slowdown
         # disks of some hosts alone restore nothing
         local_steps = 0 if gang.out else cadence.local_steps
-        return replace(cadence, step_s=step_s, checkpoint_steps=every, local_steps=local_steps)
+        key = (fewer, self.slowdown, every, local_steps)
+        if key not in self._cadences:
+            self._cadences[key] = replace(
+                cadence,
+                step_s=cadence.step_s * fewer * self.slowdown,
+                checkpoint_steps=every,
+                local_steps=local_steps,
+            )
+        return self._cadences[key]
 
     def change_pace(self, slowdown: float) -> None:
         """Slow hosts or lost capacity: from now on a step takes so many times as long."""
@@ -177,6 +192,7 @@ class Training:
         if gang.taints:
             gang.taints = [taint for taint in gang.taints if taint.clean_step < run.begin_step]
         gang.reported_s, gang.reported_step = run.begin_s, run.begin_step
+        gang.booked_s, gang.stalled_s = run.begin_s, 0.0
         self._when_done(run, self.workload.num_steps, self._save_last)
         for step, hook in self._step_hooks:
             self._when_done(run, step, partial(self._reach, step, hook))
@@ -208,7 +224,7 @@ class Training:
 
     # --- start and stop ------------------------------------------------------------------
 
-    def start(self, action: act.StartGang, *, unfit: Iterable[int]) -> None:
+    def start(self, action: act.StartGang, *, unfit: Collection[int]) -> None:
         """Begin a generation; with an ``unfit`` host among its seats it will never be ready."""
         gang = self.gang
         # changes count from the generation before, whose start may have been lost on the way
@@ -397,14 +413,16 @@ class Training:
 
     # --- checkpoints that somebody asked for ----------------------------------------------
 
-    def save_soon(self) -> None:
-        """A checkpoint at the next boundary of a step."""
+    def save_soon(self, tier: act.Tier = act.Tier.STORE) -> None:
+        """A checkpoint at the next boundary of a step; copies in memory are made there anyway."""
         run = self.gang.run
         if run is None:
             return
         step = run.step_at(self._kernel.now_s) + 1
         if step > self.workload.num_steps:
             self._save_last()
+        elif tier is not act.Tier.STORE:
+            self._when_done(run, step, _nothing)
         else:
             self._when_done(run, step, partial(self._save, step))
 

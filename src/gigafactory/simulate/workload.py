@@ -79,7 +79,9 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
     best = plan.best
     num_gpus = int(best.layout.num_gpus)
     num_hosts = -(-num_gpus // study.cluster.host.num_gpus)
-    step_s = float(best.step_s) * power_slowdown(study.cluster, num_training_hosts=num_hosts)
+    held = float(power_slowdown(study.cluster, num_training_hosts=num_hosts))
+    # a plan may already know what the site may draw
+    step_s = float(best.step_s) * held / float(getattr(best, "power_slowdown", 1.0))
     checkpoint_bytes = CHECKPOINT_BYTES_PER_PARAMETER * count_parameters(study.model).total
     prices = prices_of(
         study, layout=best.layout, num_gpus=num_gpus, step_s=step_s,

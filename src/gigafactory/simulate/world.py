@@ -37,6 +37,16 @@ Brain = Callable[[ev.Event], list[act.Action]]
 _FOR_A_PERSON = {act.HoldReason.NO_PROGRESS, act.HoldReason.NO_CLEAN_CHECKPOINT}
 #: Faults that name no host.
 _OF_ALL = {FaultClass.CAPACITY, FaultClass.STORAGE, FaultClass.CONTROL}
+#: News of one host; of a spare it is nothing to the gang.
+_OF_A_HOST = (
+    ev.HostRepaired,
+    ev.HostUnreachable,
+    ev.HostReachable,
+    ev.HostFailing,
+    ev.HostSlow,
+    ev.MaintenanceAnnounced,
+    ev.WitnessSpoke,
+)
 #: News that ends the time in which nobody knew.
 _BAD_NEWS = (ev.HostsDied, ev.HostUnreachable, ev.RankExited, ev.HangSuspected)
 
@@ -120,7 +130,7 @@ class World:
         whether the controller finds back."""
         if self._is_deaf:
             self._hear_again()
-        for host in self.fleet.hosts_not_up():
+        for host in sorted(self.fleet.hosts_not_up()):
             if self._loans is None or not self._loans.owns(host):
                 self._repair(host)
         for host, slowdown in list(self._slow_hosts.items()):
@@ -150,7 +160,6 @@ class World:
         if not hosts:
             return
         self._enter(cause.name, cause.fault, hosts)
-        self.fleet.num_faults[list(hosts)] += 1
         match cause.fault:
             case FaultClass.HOST | FaultClass.NETWORK:
                 self._lose(hosts, cause.name, cause.fault, detect_s=cause.detect_s)
@@ -208,7 +217,7 @@ class World:
     def _lose(
         self, hosts: tuple[int, ...], cause: str, fault: FaultClass, *, detect_s: float
     ) -> None:
-        self.fleet.state[list(hosts)] = HostState.DOWN
+        self.fleet.turn(hosts, HostState.DOWN)
         if not self.training.gang.members.isdisjoint(hosts):
             self.training.break_down()
         self._after(detect_s, partial(self._see_lost, hosts, cause, fault))
@@ -223,8 +232,8 @@ class World:
         self._num_crashes += 1
         # two bugs of one kind seldom leave the same stack trace, so each has its own number
         signature = f"{cause} {self._num_crashes}"
-        process = (gang.generation, gang.incarnation_of(host))
-        self._after(detect_s, partial(self._see_exit, process, host, how, signature))
+        process = gang.generation, host, gang.incarnation_of(host)
+        self._after(detect_s, partial(self._see_exit, process, how, signature))
 
     def _hang(self, host: int, *, detect_s: float) -> None:
         gang = self.training.gang
@@ -321,7 +330,7 @@ class World:
     # --- observations: what is seen of the truth -----------------------------------------
 
     def _see_lost(self, hosts: tuple[int, ...], cause: str, fault: FaultClass) -> None:
-        still = tuple(h for h in hosts if self.fleet.state[h] == HostState.DOWN)
+        still = tuple(h for h in hosts if self.fleet.state_of(h) is HostState.DOWN)
         if still and fault is FaultClass.HOST:
             self._tell(ev.HostsDied(at_s=self._now_s, hosts=still, cause=cause))
         elif still:
@@ -333,8 +342,8 @@ class World:
         if self.fleet.is_up(host):
             self._tell(ev.HostFailing(at_s=self._now_s, host=host, cause=cause))
 
-    def _see_exit(self, process: tuple[int, int], host: int, how: ev.Exit, signature: str) -> None:
-        generation, incarnation = process
+    def _see_exit(self, process: tuple[int, int, int], how: ev.Exit, signature: str) -> None:
+        generation, host, incarnation = process
         self._tell(
             ev.RankExited(
                 at_s=self._now_s, generation=generation, host=host, exit=how, signature=signature,
@@ -396,8 +405,8 @@ class World:
                 training.replay(action)
             case act.ProbeHost(host=host):
                 self._answer(self._delays.probe_s, partial(self._witness, host))
-            case act.SaveNow():
-                training.save_soon()
+            case act.SaveNow(tier=tier):
+                training.save_soon(tier)
             case act.WakeAt(at_s=at_s):
                 self._wake_at(max(at_s, self._now_s))
             case act.Hold(why=why):
@@ -421,15 +430,14 @@ class World:
                 self._announced.discard(host)
                 self._slow_hosts.pop(host, None)
                 self._loans.let_go(host)
-            elif self.fleet.state[host] != HostState.REPAIR:
-                self.fleet.state[host] = HostState.REPAIR
+            elif self.fleet.state_of(host) is not HostState.REPAIR:
+                self.fleet.turn((host,), HostState.REPAIR)
                 self._announced.discard(host)
                 self._answer(next(self._repairs_s), partial(self._repair, host))
 
     def _repair(self, host: int) -> None:
         self._slow_hosts.pop(host, None)
-        self.fleet.state[host] = HostState.UP
-        self.fleet.repaired_at_s[host] = self._now_s
+        self.fleet.turn((host,), HostState.UP)
         self._tell(ev.HostRepaired(at_s=self._now_s, host=host))
 
     def _witness(self, host: int) -> None:
@@ -437,10 +445,9 @@ class World:
         self._tell(ev.WitnessSpoke(at_s=self._now_s, host=host, alive=alive))
 
     def _wake_at(self, at_s: float) -> None:
-        """Only the earliest wake-up matters; the controller asks again for those after it."""
-        if self._wake_s is None or at_s < self._wake_s:
-            self._wake_s = at_s
-            self.kernel.schedule(partial(self._tick, at_s), at_s=at_s, priority=Priority.TICK)
+        """Only the newest request counts."""
+        self._wake_s = at_s
+        self.kernel.schedule(partial(self._tick, at_s), at_s=at_s, priority=Priority.TICK)
 
     def _tick(self, at_s: float) -> None:
         if self._wake_s == at_s:
@@ -469,12 +476,22 @@ class World:
         self.kernel.after(happening, wait_s=wait_s, priority=Priority.ANSWER)
 
     def _tell(self, event: ev.Event) -> None:
-        """Speak to the controller, progress first."""
-        self.training.catch_up()
+        """Speak to the controller, progress first where it may bear on the answer."""
+        if isinstance(event, _OF_A_HOST) and not self._is_training_touched(event.host):
+            self.training.enter_stalls()
+        else:
+            self.training.catch_up()
         self._decide(event)
         if self._book.bucket is Bucket.DETECT and isinstance(event, _BAD_NEWS):
             # it knows and has not acted yet: it wants more evidence
             self._book.turn(Bucket.DECIDE, at_s=self._now_s)
+
+    def _is_training_touched(self, host: int) -> bool:
+        """Whether ``host`` computes, or anybody waits for a spare."""
+        gang, fleet = self.training.gang, self.fleet
+        is_whole = gang.num_working == self.training.workload.num_hosts
+        num_spares = fleet.num_in(HostState.UP) - gang.num_working
+        return host in gang.members or not is_whole or num_spares <= 1
 
     def _decide(self, event: ev.Event) -> None:
         if not self.keeps(event):

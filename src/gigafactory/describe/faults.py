@@ -32,7 +32,7 @@ class FaultClass(StrEnum):
     CAPACITY = "capacity"
     """Links above the leaves are gone: all goes on, more slowly."""
     CORRUPTION = "corruption"
-    """Silent data corruption, found by replay."""
+    """Silent data corruption: an anomaly shows after ``detect``, a replay finds the host."""
     SLOW = "slow"
     """The host computes slowly, and all wait for it."""
     STORAGE = "storage"
@@ -161,6 +161,8 @@ class Faults(Spec):
     """How much more often a lemon fails; the fleet's mean rate stays as stated."""
     false_alarm_share: Ratio = Field(default=0.0, ge=0, lt=1)
     """Share of the alarms behind which there is no fault."""
+    false_anomaly_share: Ratio = Field(default=0.0, ge=0, lt=1)
+    """Share of the anomalies of loss or gradient that are odd text, and no corruption."""
     frailty_shape: float | None = Field(default=None, gt=0)
     """Shape of the gamma law of the hosts' rates; the smaller, the more a few hosts fail."""
     repeat_factor: float = Field(default=1.0, ge=1)

@@ -236,6 +236,7 @@ def _faults(case: Case) -> Faults:
         batch_share=case.batch_share,
         batch_hosts=case.batch_hosts,
         false_alarm_share=case.false_alarm_share,
+        false_anomaly_share=case.false_alarm_share,
         source="drawn",
     )
 

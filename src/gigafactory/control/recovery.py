@@ -40,7 +40,9 @@ from gigafactory.describe.policy import Recovery
 
 def reconcile(state: State) -> None:
     """Append to ``state.out`` the actions that are missing on the way to the goal."""
-    see_off(state)
+    fleet = state.fleet
+    if fleet.casualties or fleet.departing or fleet.failing or fleet.slow:
+        see_off(state)
     if state.storage != state.told_storage:
         _tell_cadence(state)
     if state.phase in GOING:

@@ -152,7 +152,9 @@ class Laws:
                 case act.StopGang():
                     self._check_stop(action)
                 case act.EvictHosts():
-                    self._check_eviction(action, is_again=is_again)
+                    # who is back may ask late for what was due when its predecessor died
+                    is_late = is_again or isinstance(event, ev.Reattached)
+                    self._check_eviction(action, is_again=is_late)
         if isinstance(event, ev.HostsDied):
             self._check_incident(event, actions)
 

@@ -27,6 +27,7 @@ BASE_RATE_PER_HOST_DAY = 6.5e-3
 #: Faults of one run on average; a fleet that fails more often is followed for fewer days.
 MAX_STRIKES = 1500
 CAMPAIGN_DAYS = 54.0
+SHORTEST_DAYS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN
         seed=seed,
         num_hosts=hosts,
         num_spares=_draw_spares(dice, num_hosts=hosts),
-        days=min(days, max(1.0, MAX_STRIKES / max(rate_per_day / (1.0 - alarms), 1e-9))),
+        days=min(days, max(SHORTEST_DAYS, MAX_STRIKES / max(rate_per_day / (1.0 - alarms), 1e-9))),
         causes=causes,
         job_rate_per_day=_sometimes(dice, 0.1, 20.0),
         batch_share=_sometimes(dice, 0.01, 0.9),

@@ -104,6 +104,9 @@ class Executors(Protocol):
     def is_fit(self, host: int) -> bool:
         """The host is up."""
 
+    def repaired_at_s(self, host: int) -> float:
+        """When it came back last; 0: it never was away."""
+
     def keeps(self, event: ev.Event) -> bool:
         """Whether nobody can be told now: it tells ``event`` when somebody can."""
 
@@ -341,10 +344,14 @@ class Wire:
 
     def _do_later(self, action: act.Action, wait_s: float) -> None:
         assert self._world is not None
-        self._world.after(wait_s, partial(self._do, action))
+        self._world.after(wait_s, partial(self._do, action, self._now_s))
 
-    def _do(self, action: act.Action) -> None:
+    def _do(self, action: act.Action, sent_s: float) -> None:
         assert self._world is not None
+        if isinstance(action, act.EvictHosts):
+            # a crew takes no host away that it has brought back since it was asked to
+            kept = tuple(h for h in action.hosts if self._world.repaired_at_s(h) < sent_s)
+            action = replace(action, hosts=kept)
         if admitted := self._admit(action):
             self._world.carry_out([admitted])
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import repeat
 
 import numpy as np
 
@@ -36,6 +37,8 @@ Brain = Callable[[ev.Event], list[act.Action]]
 _FOR_A_PERSON = {act.HoldReason.NO_PROGRESS, act.HoldReason.NO_CLEAN_CHECKPOINT}
 #: Faults that name no host.
 _OF_ALL = {FaultClass.CAPACITY, FaultClass.STORAGE, FaultClass.CONTROL}
+#: A repair in peace.
+_SOON_S = 60.0
 #: News that ends the time in which nobody knew.
 _BAD_NEWS = (ev.HostsDied, ev.HostUnreachable, ev.RankExited, ev.HangSuspected)
 
@@ -116,8 +119,9 @@ class World:
         return self.outcome is not None or self._is_time_up
 
     def heal(self) -> None:
-        """Every host is well again, nothing is slow, and all are heard; what happens then shows
-        whether the controller finds back."""
+        """Every host is well again, nothing is slow, all are heard, and whoever still leaves is
+        back soon; what happens then shows whether the controller finds back."""
+        self._repairs_s = repeat(_SOON_S)
         if self._is_deaf:
             self._hear_again()
         for host in self.fleet.hosts_not_up():
@@ -421,6 +425,8 @@ class World:
         self._tell(ev.Replayed(at_s=self._now_s, token=action.token, differs=False))
 
     def _repair(self, host: int) -> None:
+        # in answer to the steps until now it may still be sent away
+        self.training.catch_up()
         self._slow_hosts.pop(host, None)
         self.fleet.state[host] = HostState.UP
         self.fleet.repaired_at_s[host] = self._now_s

@@ -89,8 +89,9 @@ def test_a_variation_in_the_catalog_keeps_what_it_does_not_change():
     [("llama3-16k", 419 / 110.592), ("fthsdp-32k", 2.3), ("rsc-1", 6.5), ("rsc-2", 2.34)],
 )
 def test_the_causes_sum_to_the_published_rate(name, per_kday):
-    faults = read(Faults, name)
-    assert faults.rate_per_host_s * 1000 * DAY_S == pytest.approx(per_kday, rel=5e-4)
+    faults, cluster = read(Faults, name), read(Cluster, "colossus-100k")
+    rate = interruptions_per_s(faults, cluster=cluster, num_hosts=1000) - faults.job_rate_per_s
+    assert rate * DAY_S == pytest.approx(per_kday, rel=5e-4)
 
 
 def test_repair_is_heavy_tailed_as_in_the_trace():

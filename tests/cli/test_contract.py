@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gigafactory.catalog.studies import load_study
 from gigafactory.cli.main import status
 
 COLOSSUS = "studies/colossus.yaml"
@@ -53,6 +54,20 @@ def test_simulate_prints_the_contract_and_repeats_itself(capsys):
     assert keys <= first.keys()
     assert first == again
     assert first["ledger_hash"] != other["ledger_hash"]
+
+
+def test_the_hours_of_power_add_up_to_the_bill(tmp_path, capsys):
+    args = ["simulate", COLOSSUS, "--set", "campaign.duration=50 h", "--dir", str(tmp_path)]
+    told = document(capsys, *args)
+    assert json.loads((tmp_path / "twin.json").read_text()) == told
+    hours, site = told["power_hours"], load_study(Path(COLOSSUS)).cluster.site
+    assert {len(hours[key]) for key in ("min_w", "mean_w", "max_w", "grid_max_w")} == {50}
+    energy_j = 3600.0 * sum(hours["mean_w"])
+    assert energy_j == pytest.approx(told["energy_j"], rel=1e-9)
+    assert energy_j * site.electricity_usd_per_j == pytest.approx(told["electricity_usd"])
+    assert energy_j * site.carbon_kg_per_j == pytest.approx(told["carbon_kg"])
+    assert hours["capacity_w"] == site.capacity_w
+    assert max(hours["mean_w"]) == hours["peak_hour_w"] == hours["mean_w"][hours["peak_hour"]]
 
 
 def test_describe_answers_the_oracle_question(capsys):

@@ -44,7 +44,7 @@ def test_a_checkpoint_begun_before_the_restart_leaves_no_mark(bench):
     assert 1 not in bench.start().hosts
     bench.ready()
     bench.tell(ev.StepsDone, step=150)
-    assert bench.said == []
+    assert bench.kinds() == []
     bench.commit(200)
     assert bench.brain.phase is Phase.RUNNING
 

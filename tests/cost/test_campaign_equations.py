@@ -9,50 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gigafactory.cost import frailty, never, spares, tiers
-from gigafactory.cost.reliability import expected_goodput, young_interval_s
+from gigafactory.cost import frailty, never, recovery, spares, tiers
+from gigafactory.cost.reliability import expected_goodput, kept_share, young_interval_s
 from gigafactory.cost.start import communicators_s
 from gigafactory.cost.stragglers import gang_slowdown, wasted_share
 
-SCALE = st.floats(1e-3, 1e3)
-
 
 def test_one_class_and_one_tier_are_the_single_renewal_form():
-    found = tiers.goodput_of_tiers(
-        [1 / 1800], recovery_s=[400], tier_rate_per_s=[1 / 1800], tier_interval_s=[300],
-        tier_blocking_s=[10], tier_commit_s=[60],
-    )  # fmt: skip
+    up = float(tiers.up_share([1 / 1800], recovery_s=[400]))
+    kept = float(kept_share(1800, interval_s=300, blocking_s=10, commit_s=60))
     form = expected_goodput(1800, recovery_s=400, interval_s=300, blocking_s=10, commit_s=60)
-    assert found == pytest.approx(float(form))
+    assert up * kept == pytest.approx(float(form))
     assert tiers.tier_intervals_s([10], rate_per_s=[1 / 1800]) == pytest.approx(
         young_interval_s(10, mtbf_s=1800)
     )
 
 
-def test_a_cheap_tier_for_most_failures_beats_the_store_alone():
+def test_a_short_recovery_for_most_failures_beats_a_long_one_for_all():
     rate = 1 / 1800
-    recovery = {"recovery_s": [60.0, 600.0]}
-    both = tiers.goodput_of_tiers(
-        [0.95 * rate, 0.05 * rate], **recovery, tier_rate_per_s=[0.95 * rate, 0.05 * rate],
-        tier_interval_s=[15, 600], tier_blocking_s=[0, 1],
-    )  # fmt: skip
-    store = expected_goodput(1800, recovery_s=600, interval_s=60, blocking_s=1)
-    assert both > store + 0.2
-
-
-@given(scale=SCALE)
-def test_tiers_do_not_depend_on_the_unit_of_time(scale):
-    def at(unit: float) -> float:
-        rates = np.array([1e-4, 2e-5]) / unit
-        return float(
-            tiers.goodput_of_tiers(
-                rates, recovery_s=np.array([60, 900]) * unit, tier_rate_per_s=rates,
-                tier_interval_s=np.array([10, 600]) * unit,
-                tier_blocking_s=np.array([0.1, 2.0]) * unit,
-            )
-        )  # fmt: skip
-
-    assert at(scale) == pytest.approx(at(1.0), rel=1e-9)
+    both = tiers.up_share([0.95 * rate, 0.05 * rate], recovery_s=[60.0, 600.0])
+    assert both > tiers.up_share([rate], recovery_s=[600.0]) + 0.2
 
 
 def test_up_share_against_a_walk():
@@ -80,21 +56,14 @@ def test_worst_hosts_against_drawn_rates():
         assert frailty.worst_share(q, shape=0.93) == pytest.approx(share, rel=0.02)
     # shape 1 is the exponential law, whose Lorenz curve is q (1 - ln q)
     assert frailty.worst_share(0.1, shape=1.0) == pytest.approx(0.1 * (1 - math.log(0.1)))
-    assert frailty.rate_without_worst(0.1, shape=1.0) < 1.0
-
-
-def test_who_failed_most_is_a_worse_guide_the_less_was_seen():
-    seen = [frailty.worst_share_by_count(0.1, mean_count=m, shape=0.5) for m in (0.1, 1.0, 20.0)]
-    assert seen == sorted(seen)
-    assert 0.1 < seen[0] < seen[-1] < frailty.worst_share(0.1, shape=0.5)
 
 
 def test_spares_with_a_tail_are_more_than_independent_ones():
     mean = 9.26
     variance = float(spares.away_variance(mean, batch_share=0.146, batch_hosts=4,
                                           together=0.19, rate_variation=0.3))  # fmt: skip
-    fat = spares.spares_with_tail(mean, variance=variance, confidence=0.99)
-    assert spares.spares_with_tail(mean, variance=mean, confidence=0.99) < fat
+    fat = spares.away_quantile(0.99, mean_away=mean, variance=variance)
+    assert spares.away_quantile(0.99, mean_away=mean, variance=mean) < fat
     assert 25 <= fat <= 37  # 31 of 400 in the trace of StepFun
     assert spares.away_variance(mean) == pytest.approx(mean)
     with pytest.raises(ValueError, match="between 0 and 1"):
@@ -104,12 +73,19 @@ def test_spares_with_a_tail_are_more_than_independent_ones():
 @pytest.mark.parametrize(("missing", "away"), [(1, 1), (2, 10), (5, 40)])
 def test_waiting_for_repairs_against_drawn_ones(missing, away):
     drawn = np.sort(np.random.default_rng(3).exponential(100.0, (20_000, away)))
-    found = spares.wait_for_repair_s(missing, num_away=away, repair_s=100.0)
+    found = recovery.wait_for_s(missing, num_away=away, repair_s=100.0)
     assert drawn[:, missing - 1].mean() == pytest.approx(float(found), rel=0.03)
 
 
+def test_the_last_of_two_repairs_takes_one_and_a_half():
+    assert recovery.wait_for_s(2, num_away=2, repair_s=1.0) == pytest.approx(1.5, rel=1e-12)
+    assert recovery.wait_for_s(30, num_away=30, repair_s=1.0) == pytest.approx(
+        sum(1 / n for n in range(1, 31)), rel=1e-6
+    )
+
+
 def test_more_missing_than_away_never_come():
-    assert spares.wait_for_repair_s(3, num_away=2, repair_s=1.0) == math.inf
+    assert recovery.wait_for_s(3, num_away=2, repair_s=1.0) == math.inf
 
 
 def test_stragglers_and_starts():

@@ -16,20 +16,26 @@ from gigafactory.cost import (
     calibrated,
     energy,
     flops,
+    frailty,
     kernels,
     measured,
     money,
     parameters,
     pipeline,
+    recovery,
+    stragglers,
     surfaces,
     swings,
+    tiers,
     token_kernels,
     token_memory,
     uncertainty,
 )
 from gigafactory.cost import reliability as rel
+from gigafactory.cost import spares as spares_at
 from gigafactory.cost.bill import bill
 from gigafactory.cost.calibration import published, published_constants
+from gigafactory.cost.checkpoint import stall_s
 from gigafactory.cost.collectives import (
     Network,
     all_gather_s,
@@ -53,12 +59,14 @@ from gigafactory.cost.staffing import (
     replicas_needed,
     waiting_share,
 )
+from gigafactory.cost.start import communicators_s
 from gigafactory.cost.step import Breakdown, mfu, step_seconds, step_time
 from gigafactory.cost.token_batching import ServingPoint
 from gigafactory.cost.token_constants import published_serving
 from gigafactory.cost.token_slo import usd_per_million_tokens
 from gigafactory.cost.watts import Power, power_of
 from gigafactory.describe.cluster import Gpu, Precision
+from gigafactory.describe.exposure import interruptions_per_s
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.measured import Entry, Piece, Unit
 from gigafactory.describe.model import Model
@@ -521,8 +529,10 @@ def predicted_mfu() -> float:
 
 
 def colossus_mtbf_s() -> float:
-    rate = study("llama-405b-16k").faults.rate_per_host_s
-    return float(rel.job_mtbf_s(12_160, host_rate_per_s=rate))
+    rate = interruptions_per_s(
+        study("llama-405b-16k").faults, cluster=study("colossus").cluster, num_hosts=12_160
+    )
+    return float(rel.job_mtbf_s(1, host_rate_per_s=0.0, job_rate_per_s=rate))
 
 
 @problem("reliability", "min")
@@ -572,6 +582,100 @@ def spares() -> float:
     return rel.spares_needed(12_160, host_rate_per_s=rate, repair_s=repair_s, confidence=0.99)
 
 
+@problem("reliability", "s")
+def blocking() -> float:
+    return float(stall_s(97_280))
+
+
+@problem("recovery", "s")
+def restart() -> float:
+    return float(recovery.restart_cost_s(137.0, restore_s=84.0, lost_work_s=33.0))
+
+
+@problem("recovery", "s")
+def replicas() -> float:
+    return float(recovery.replica_cost_s(380, num_lost=1, drop_s=12.0, join_s=60.0))
+
+
+@problem("recovery", "days")
+def wait_for_two() -> float:
+    return float(recovery.wait_for_s(2, num_away=10, repair_s=5 * DAY_S)) / DAY_S
+
+
+@problem("recovery", "min")
+def shrunk() -> float:
+    until_s = wait_for_two() * DAY_S
+    return float(recovery.shrink_cost_s(380, num_lost=1, until_s=until_s, regrow_s=60.0)) / 60
+
+
+def two_classes() -> np.ndarray:
+    return np.array([0.97, 0.03]) / colossus_mtbf_s()
+
+
+@problem("recovery", "%")
+def up_of_two() -> float:
+    return float(tiers.up_share(two_classes(), recovery_s=[30.0, 300.0])) * 100
+
+
+@problem("recovery", "%")
+def up_of_store() -> float:
+    return float(tiers.up_share(two_classes(), recovery_s=300.0)) * 100
+
+
+@problem("recovery", "min")
+def store_every() -> float:
+    return float(tiers.tier_intervals_s(1.2, rate_per_s=two_classes()[1])) / 60
+
+
+@problem("recovery", "s")
+def start() -> float:
+    return float(communicators_s(100_000))
+
+
+@problem("fleet", "%")
+def lemons() -> float:
+    return float(frailty.worst_share(0.02, shape=0.5)) * 100
+
+
+@problem("fleet", "%")
+def milder_lemons() -> float:
+    return float(frailty.worst_share(0.02, shape=1.0)) * 100
+
+
+@problem("fleet", "hosts")
+def thin_spares() -> float:
+    return spares_at.away_quantile(0.99, mean_away=250.0, variance=250.0)
+
+
+@problem("fleet")
+def fat_variance() -> float:
+    return float(
+        spares_at.away_variance(
+            250.0, batch_share=0.15, batch_hosts=32, together=0.5, rate_variation=0.15**2
+        )
+    )
+
+
+@problem("fleet", "hosts")
+def fat_spares() -> float:
+    return spares_at.away_quantile(0.99, mean_away=250.0, variance=fat_variance())
+
+
+@problem("fleet", "times the usual step")
+def eight_hosts() -> float:
+    return float(stragglers.gang_slowdown(8, slow_share=0.005, slowdown=1.1))
+
+
+@problem("fleet", "times the usual step")
+def all_hosts() -> float:
+    return float(stragglers.gang_slowdown(12_160, slow_share=0.005, slowdown=1.1))
+
+
+@problem("fleet", "%")
+def wasted() -> float:
+    return stragglers.wasted_share(0.425, threshold=0.1) * 100
+
+
 def colossus_power() -> Power:
     return power_of(study("colossus").cluster)
 
@@ -615,7 +719,7 @@ def colossus_ramp() -> float:
 @problem("energy", "times as long")
 def colossus_capped() -> float:
     held = study("colossus", "cluster.site.capacity=120 MW").cluster
-    return swings.power_slowdown(held, num_training_hosts=12_160)
+    return float(swings.power_slowdown(held, num_training_hosts=12_160))
 
 
 @problem("energy", "million $")

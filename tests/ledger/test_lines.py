@@ -7,6 +7,7 @@ import math
 import re
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -40,6 +41,7 @@ OF_TYPE = {
     str: st.text(),
     Token: st.builds(Token, st.integers(0, 99), st.integers(0, 99)),
     tuple[int, ...]: HOSTS,
+    Sequence[int]: HOSTS,
     tuple[tuple[int, ...], ...]: st.lists(HOSTS, max_size=3).map(tuple),
     tuple[tuple[int, int], ...]: PAIRS,
 }

@@ -54,7 +54,7 @@ def test_an_action_that_differs_is_found(entries):
 
 
 def test_an_action_that_is_missing_is_found(entries):
-    del entries[of_kind(entries, ActionTaken)[1]]
+    del entries[of_kind(entries, ActionTaken)[0]]
     assert replay(entries).difference.what == "number of actions"
 
 
@@ -70,7 +70,9 @@ def test_another_policy_decides_differently(entries):
     rungs = opened.controller["ladder"] | {"join_s": 31.0}
     changed = replace(opened, controller=opened.controller | {"ladder": rungs})
     entries[0] = replace(entries[0], content=changed)
-    assert replay(entries).difference.what == "action"
+    difference = replay(entries).difference
+    assert difference.what == "wake-up"
+    assert difference.replayed == 31.0
 
 
 def test_a_book_cut_off_in_the_middle_of_a_turn_replays(entries):

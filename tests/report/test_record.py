@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gigafactory.ledger.entries import Bucket, BucketFrom, Entry, Opened, Rollback, Steps, World
+from gigafactory.ledger.entries import (
+    Bucket,
+    BucketFrom,
+    Entry,
+    Opened,
+    PaceFrom,
+    Rollback,
+    Steps,
+    World,
+)
 from gigafactory.ledger.fold import fold
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.ledger.writer import LedgerWriter
@@ -97,6 +106,36 @@ def _both(runs):
         contents.append((at_s, Rollback(step=step)))
     entries = [Entry(at_s, seq, 1, content) for seq, (at_s, content) in enumerate(contents)]
     return trace_of(entries), fold(entries)
+
+
+paces = st.lists(
+    st.tuples(
+        st.floats(0.1, 50.0), st.integers(0, 12), st.floats(0.5, 3.0),
+        st.sampled_from([Bucket.PRODUCTIVE, Bucket.PRODUCTIVE, Bucket.HOLD]), st.booleans(),
+    ),
+    min_size=1,
+    max_size=8,
+)  # fmt: skip
+
+
+@given(paces)
+def test_slow_and_missing_gpus_agree_with_the_fold(stretches):
+    opened = Opened(
+        world=World.REAL, study="law", num_gpus=8, gpus_per_host=1, num_steps=99,
+        tokens_per_step=1, flops_per_step=1.0, peak_flops_per_s=1.0, step_s=1.0,
+    )  # fmt: skip
+    at_s, contents = 0.0, [(0.0, opened)]
+    for lasts_s, num_gpus, slowdown, bucket, is_lost in stretches:
+        contents.append((at_s, BucketFrom(bucket=bucket)))
+        contents.append((at_s, PaceFrom(num_gpus=num_gpus, slowdown=slowdown)))
+        at_s += lasts_s
+        if is_lost:
+            contents.append((at_s, Rollback(step=0)))
+    contents.append((at_s, BucketFrom(bucket=Bucket.PLANNED)))
+    entries = [Entry(at_s, seq, 1, content) for seq, (at_s, content) in enumerate(contents)]
+    folded, laid_out = fold(entries).buckets_gpu_s, seconds_by_bucket(trace_of(entries))
+    for bucket in Bucket:
+        assert 8 * laid_out.get(bucket, 0.0) == pytest.approx(folded[bucket], abs=1e-6)
 
 
 @given(st.floats(0.1, 1e5), st.floats(0.1, 1e5), st.lists(st.floats(0, 1), max_size=20))

@@ -30,6 +30,7 @@ class Lab:
 
     base: Study
     entries: list[Entry] = field(default_factory=list)
+    studies: Path = STUDIES
 
     def cause(
         self, fault: FaultClass = FaultClass.HOST, *, mtbf_s: float, detect_s: float = 10.0

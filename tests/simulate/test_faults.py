@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 from gigafactory.catalog.studies import load_study
 from gigafactory.describe.cluster import Cluster
-from gigafactory.describe.exposure import interruptions_per_s, num_units
+from gigafactory.describe.exposure import interruptions_per_s, losses_per_host_s, num_units
 from gigafactory.describe.fabric import leaf_ports, wiring
 from gigafactory.describe.faults import Cause, FaultClass, Faults, Mode, Repair, Scope
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.batches import batches_of, neighbours
-from gigafactory.simulate.fleet import HostState, new_fleet
+from gigafactory.simulate.fleet import Fleet, HostState
 from gigafactory.simulate.lifetimes import repair_times_s
 from gigafactory.simulate.network import step_slowdown
-from gigafactory.simulate.rng import stream
 from gigafactory.units import DAY_S
 
 from .conftest import STUDIES
@@ -147,7 +146,7 @@ def test_one_more_cause_leaves_the_strikes_of_the_others_alone():
 def test_no_rate_is_no_strike():
     assert first(1, model(causes=())) == []
     assert list(islice(fl.job_strikes(model(), seed=0), 1)) == []
-    assert list(islice(fl.false_alarms(model(), num_hosts=10, seed=0), 1)) == []
+    assert list(islice(fl.false_alarms(model(), cluster=THOUSAND, seed=0), 1)) == []
 
 
 @pytest.mark.parametrize("per_kday", [1e-12, 1e12])
@@ -163,9 +162,9 @@ def test_extreme_rates_come_in_bounded_blocks(per_kday):
 def test_false_alarms_are_their_share_of_all_alarms():
     # Minder (NSDI 2025): precision 0.904
     faults = model(false_alarm_share=0.1)
-    alarms = list(islice(fl.false_alarms(faults, num_hosts=1000, seed=3), 20_000))
+    alarms = list(islice(fl.false_alarms(faults, cluster=THOUSAND, seed=3), 20_000))
     rate_per_s = 20_000 / alarms[-1].at_s
-    true_rate_per_s = 1000 * faults.rate_per_host_s
+    true_rate_per_s = interruptions_per_s(faults, cluster=THOUSAND, num_hosts=1000)
     assert rate_per_s / (rate_per_s + true_rate_per_s) == pytest.approx(0.1, rel=0.03)
 
 
@@ -262,11 +261,16 @@ def test_modes_that_contradict_the_whole_are_refused():
         Repair(median_s=600, mean_s=600, modes=(quick,), source="test")
 
 
-def test_a_new_fleet_is_up_with_its_lemons():
-    fleet = new_fleet(500, lemon_share=0.1, dice=stream("lemons", seed=0))
-    assert fleet.num_hosts == 500
-    assert fleet.lemon.sum() == 50
+def test_a_fleet_is_up_at_first_and_knows_who_is_not():
+    fleet = Fleet(500)
     assert fleet.num_in(HostState.UP) == 500
+    fleet.turn((3, 7), HostState.DOWN)
+    fleet.turn((7,), HostState.REPAIR)
+    assert (fleet.num_in(HostState.UP), fleet.num_in(HostState.DOWN)) == (498, 1)
+    assert not fleet.is_up(3)
+    assert fleet.state_of(7) is HostState.REPAIR
+    fleet.turn((3,), HostState.UP)
+    assert list(fleet.hosts_not_up()) == [7]
 
 
 def test_a_quarter_of_a_year_comes_whole():
@@ -278,3 +282,28 @@ def test_a_quarter_of_a_year_comes_whole():
 def test_a_share_of_batches_near_zero_divides_nothing():
     law = batches_of(model(batch_share=2.3e-313, batch_hosts=8))
     assert law.num_hosts(np.array([0.0, 0.5, 0.999])).tolist() == [2, 1, 1]
+
+
+def test_a_small_job_counts_the_units_that_its_hosts_hang_on():
+    causes = (
+        cause("gpu", FaultClass.HOST, per_kday=3),
+        cause("leaf", FaultClass.NETWORK, per_kday=7, scope=Scope.LEAF),
+        cause("spine", FaultClass.CAPACITY, per_kday=9, scope=Scope.SPINE),
+    )
+    faults, pod = model(causes=causes), THOUSAND.hosts_per_pod
+    leaves = num_units(Scope.LEAF, cluster=THOUSAND) / -(-1000 // pod)
+    sizes = np.array([1, pod, pod + 1, 1000])
+    found = interruptions_per_s(faults, cluster=THOUSAND, num_hosts=sizes) * 1000 * DAY_S
+    assert found == pytest.approx(3 * sizes + 7 * leaves * np.ceil(sizes / pod))
+
+
+def test_hosts_go_to_repair_by_whatever_takes_them_and_by_no_crash():
+    causes = (
+        cause("gpu", FaultClass.HOST, per_kday=3),
+        cause("fan", FaultClass.FAILING, per_kday=2),
+        cause("bug", FaultClass.PROCESS, per_kday=50),
+        cause("feed", FaultClass.HOST, per_kday=8, scope=Scope.RACK),
+    )
+    lost = losses_per_host_s(model(causes=causes), cluster=THOUSAND) * 1000 * DAY_S
+    racks = num_units(Scope.RACK, cluster=THOUSAND)
+    assert lost == pytest.approx(3 + 2 + 8 * racks * THOUSAND.hosts_per_rack / 1000)

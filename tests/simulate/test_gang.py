@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -63,6 +63,24 @@ def test_a_step_is_done_when_it_ends_and_not_before(cadence, begin_s, step):
     end_s = run.end_of_s(step)
     assert run.step_at(end_s + 1e-6) == step
     assert run.step_at(end_s - 1e-3) == step - 1
+
+
+@given(
+    cadence=CADENCES, every=st.integers(1, 9), stall_s=QUARTERS, write_s=QUARTERS,
+    begin=st.integers(0, 30), later=st.integers(0, 2000),
+)  # fmt: skip
+def test_copies_on_disks_are_those_whose_steps_ended_before_their_write(
+    *, cadence, every, stall_s, write_s, begin, later
+):
+    # a stall that the steps between two copies share out exactly
+    local = {"local_steps": every, "local_blocking_s": stall_s * every, "local_write_s": write_s}
+    run, at_s = Run(2.0, begin, replace(cadence, **local)), 2.0 + later / 4
+    ends = [(step, run.end_of_s(step)) for step in range(begin + 1, run.step_at(at_s) + 1)]
+    kept = [step for step, end_s in ends if step % every == 0 and end_s + write_s <= at_s]
+    assert run.locals_at(at_s) == (len(kept), kept[-1] if kept else 0)
+    # all of the time is steps, stalls, and the step under way
+    worked_s = (run.step_at(at_s) - begin) * cadence.step_s
+    assert worked_s + run.stalled_s(at_s) + run.unfinished_s(at_s) == later / 4
 
 
 def test_worked_example():

@@ -84,7 +84,7 @@ class Bench:
         return self.computing
 
     def release(self, host: int) -> None:
-        if host in self.borrowed and self.shared.is_wanted(host):
+        if host in self.borrowed and self.shared.brain.post(host) is Post.RECALLED:
             self.borrowed.discard(host)
             self.shared.take(host, is_broken=False)
 

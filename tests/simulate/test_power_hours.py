@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from gigafactory.ledger.entries import (
     PowerFrom,
     World,
 )
-from gigafactory.simulate.power_hours import power_hours
+from gigafactory.ledger.power_hours import power_hours, power_limits, site_of
 from gigafactory.units import DAY_S, HOUR_S
 
 from .conftest import STUDIES
@@ -151,3 +152,50 @@ def test_a_site_in_a_study_may_have_a_battery_and_a_ramp():
     site = load_study(STUDIES / "colossus.yaml", overrides=changes).cluster.site
     assert site.battery == Battery(power_w=150e6, energy_j=300e6 * HOUR_S)
     assert site.ramp_w_per_s == pytest.approx(10e6 / 60)
+
+
+def test_a_stall_of_a_checkpoint_is_one_dip_and_no_stop():
+    stalled = book(
+        (0.0, INIT), (1.0, WORK), (1.5, BucketFrom(bucket=Bucket.CHECKPOINT)),
+        (1.501, CheckpointKept(step=9)), (1.501, WORK), (3.0, DONE),
+    )  # fmt: skip
+    hours = power_hours(stalled, site=SITE)
+    assert hours.num_dips == 2  # the checkpoint, and the end
+    assert hours.min_w[1] == pytest.approx(IDLE_W + 0.5 * FULL_W)
+    assert hours.grid_max_w == pytest.approx(hours.max_w)
+
+
+def test_a_cap_is_met_and_what_is_left_of_the_gang_swings_less():
+    held_w = IDLE_W + 30e3
+    capped = book(
+        (0.0, INIT), (0.0, PowerFrom(draw_w=IDLE_W)), (1.0, WORK), (1.0, PowerFrom(draw_w=held_w)),
+        (3.0, PowerFrom(draw_w=IDLE_W)), (3.0, DONE),
+    )  # fmt: skip
+    hours = power_hours(capped, site=SITE.model_copy(update={"capacity_w": 1.5 * held_w}))
+    assert hours.num_hours_at_capacity == 2
+    assert hours.deepest_dip_w == pytest.approx(30e3)
+    gang_w = 100 * 400.0 + 30e3
+    assert hours.step_high_w == pytest.approx(1.5 * held_w + (STEP_HIGH - 1) * gang_w)
+    assert hours.step_low_w == pytest.approx(1.5 * held_w - (1 - STEP_LOW) * gang_w)
+    free = power_hours(capped, site=SITE.model_copy(update={"capacity_w": 1.6 * held_w}))
+    assert free.num_hours_at_capacity == 0
+
+
+def test_the_series_tells_its_peak_and_how_rare_it_is():
+    hours = power_hours(STOPPED, site=SITE)
+    assert hours.peak_hour == 1
+    told = hours.to_json()
+    assert told["peak_hour_w"] == pytest.approx(1.5 * FULL_W)
+    assert told["mean_w"] == pytest.approx(hours.mean_w)
+    assert hours.mean_w[2] < told["p99_w"] < told["peak_hour_w"]
+    assert power_hours(book(), site=SITE).to_json()["peak_hour_w"] == 0.0
+
+
+def test_a_book_tells_its_own_site():
+    battery = Battery(power_w=80e3, energy_j=15e3 * HOUR_S)
+    site = SITE.model_copy(
+        update={"battery": battery, "ramp_w_per_s": 1e3, "capacity_w": 1e6, "carbon_kg_per_j": 2e-8}
+    )
+    again = site_of(replace(OPENED, **power_limits(site)))
+    told = {"name", "source", "electricity_usd_per_j"}
+    assert again.model_dump(exclude=told) == site.model_dump(exclude=told)

@@ -36,17 +36,17 @@ def command(out: Path, ranks: int | None, device: str | None, quick: bool, as_js
     Example: giga calibrate --out calibration.yaml
     """
     from gigafactory import api
-    from gigafactory.cli.progress import Measuring
+    from gigafactory.cli.progress import Counting
     from gigafactory.cli.show import show_calibration
     from gigafactory.describe.measured import DeviceKind
 
-    with Measuring() as screen:
+    with Counting("measuring this machine") as counting:
         measured = api.calibrate(
             out,
             num_ranks=ranks,
             device=DeviceKind(device) if device else None,
             quick=quick,
-            watch=screen.show,
+            watch=counting.show_share,
         )
     document = measured.model_dump(mode="json") | {"file": str(out)}
     if as_json:

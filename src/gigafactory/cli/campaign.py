@@ -110,7 +110,7 @@ def _sentences(document: dict[str, Any]) -> Iterable[str]:
     for tier in document["tiers"]:
         yield _tier(tier)
     if document["power"]:
-        yield _power(document["power"], document["capacity_w"])
+        yield _power(document["power"], document["power_hours"])
     yield f"Convention: {document['convention']}."
     yield (
         "Next: --campaigns 100 tells how sure this is, --answers what to change, "
@@ -152,10 +152,29 @@ def _tier(tier: dict[str, Any]) -> str:
     )
 
 
-def _power(power: dict[str, Any], capacity_w: float | None) -> str:
-    cap = f" of {show(capacity_w, 'W')} there are" if capacity_w else ""
+def _power(power: dict[str, Any], hours: dict[str, Any]) -> str:
     return (
-        f"Power: {show(power['mean_w'], 'W')} in the mean, {show(power['peak_w'], 'W')} at most"
-        f"{cap}, {show(power['low_w'], 'W')} at least; {power['num_swings']:,} swings of up to "
-        f"{show(power['swing_w'], 'W')}."
+        f"Power of the site, {len(hours['mean_w']):,} hours: {show(power['mean_w'], 'W')} in the "
+        f"mean, {show(hours['p99_w'], 'W')} at P99, {show(hours['peak_hour_w'], 'W')} in hour "
+        f"{hours['peak_hour']:,}; {_cap(hours)}. Steps swing it between "
+        f"{show(hours['step_low_w'], 'W')} and {show(hours['step_high_w'], 'W')}; "
+        f"{hours['num_dips']:,} stops and checkpoints of up to {show(hours['deepest_dip_w'], 'W')}"
+        f"{_battery(hours)}."
+    )
+
+
+def _cap(hours: dict[str, Any]) -> str:
+    if hours["capacity_w"] is None:
+        return "no limit is known"
+    told = f"it may draw {show(hours['capacity_w'], 'W')}"
+    held = hours["num_hours_at_capacity"]
+    return f"{told}, which held training back in {held:,} hours" if held else told
+
+
+def _battery(hours: dict[str, Any]) -> str:
+    if not hours["ramp_w_per_s"]:
+        return ""
+    return (
+        f", of which {hours['num_beyond_battery']:,} are beyond the battery (the deepest asks "
+        f"{show(hours['deepest_dip_w'], 'W')} and {show(hours['ramp_energy_j'] / HOUR_S, 'Wh')})"
     )

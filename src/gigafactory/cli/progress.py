@@ -1,4 +1,4 @@
-"""A real run on the screen: one bar, and a line for whatever happens; stderr only."""
+"""How far things are, on stderr: a real run with whatever happens, and what is only counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     TaskID,
-    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -71,47 +70,8 @@ class Screen:
         return 10 * seen.step // max(1, seen.num_steps)
 
 
-class Measuring:
-    """The share of a measurement that is done; a line every quarter where stderr is no terminal."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        self._bar = Bar(
-            TextColumn("measuring"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=1.0)
-        self._told = -1
-
-    def __enter__(self) -> Measuring:
-        self._bar.start()
-        if not self._console.is_terminal:
-            self._console.print("measuring this machine ...", style="dim")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
-    def show(self, share: float) -> None:
-        """Move the bar."""
-        self._bar.update(self._task, completed=share)
-        quarter = int(4 * share)
-        if not self._console.is_terminal and quarter > max(self._told, 0):
-            self._told = quarter
-            self._console.print(f"{quarter / 4:.0%} of the rounds", style="dim")
-
-
 class Counting:
-    """How many of many are done; a line every tenth where stderr is no terminal."""
+    """How much of it is done; a line every tenth of the way where stderr is no terminal."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -119,13 +79,13 @@ class Counting:
         self._bar = Bar(
             TextColumn(what),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[words]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=None)
+        self._task = self._bar.add_task("", total=1.0, words="")
         self._told = 0
 
     def __enter__(self) -> Counting:
@@ -143,12 +103,19 @@ class Counting:
         self._bar.stop()
 
     def show(self, num_done: int, num_all: int) -> None:
-        """Move the bar."""
-        self._bar.update(self._task, completed=num_done, total=num_all)
-        tenth = 10 * num_done // num_all
+        """Move the bar to so many of so many."""
+        self._move(num_done / num_all, f"{num_done:,} of {num_all:,}")
+
+    def show_share(self, share: float) -> None:
+        """Move the bar to this share of the way."""
+        self._move(share, f"{share:.0%}")
+
+    def _move(self, share: float, words: str) -> None:
+        self._bar.update(self._task, completed=share, words=words)
+        tenth = int(10 * share + 1e-9)
         if not self._console.is_terminal and tenth > self._told:
             self._told = tenth
-            self._console.print(f"{num_done:,} of {num_all:,}", style="dim")
+            self._console.print(words, style="dim")
 
 
 def _words(seen: Progress) -> str:

@@ -90,6 +90,8 @@ def show_plan(document: dict[str, Any]) -> None:
         f"memory, searched in {document['search_s']:.2f} s"
     )
     facts = {k: v for k, v in best.items() if isinstance(v, (int, float))}
+    if facts.get("power_slowdown") == 1:
+        del facts["power_slowdown"]
     if document["calibration"]:
         click.echo(f"Calibration: {document['calibration']}.")
     put(table("Best layout", ("", ""), [("layout", layout_text(best["layout"]))]))

@@ -121,13 +121,15 @@ def _one(asked: _Asked) -> None:
     plan, study = asked.plan(), api.load(asked.study, overrides=asked.overrides)
     path = asked.folder / api.TWIN_FILE if asked.folder else None
     with working("following the campaign"):
-        result, course = api.follow(study, plan=plan, seed=asked.seed, ledger_path=path)
+        told = api.follow(study, plan=plan, seed=asked.seed, ledger_path=path)
         plain = api.plainly(study, plan=plan, seed=asked.seed)
-    document = result.to_json() | course.to_json()
-    figures = api.figures(study, result)
+    document = told.result.to_json() | told.course.to_json()
+    figures = api.figures(study, told.result)
     document |= {"job_days": figures.job_days, "job_usd": figures.job_usd}
     document |= {"recovery": study.policy.recovery.value, "plain": plain and asdict(plain)}
-    document |= {"capacity_w": study.cluster.site.capacity_w}
+    document |= {"gpus_per_host": study.cluster.host.num_gpus}
+    document |= {"power_hours": told.power.to_json()}
+    asked.keep(api.RESULT_FILE, document)
     asked.tell(document, show_twin)
 
 

@@ -5,6 +5,7 @@ It may be lost, doubled, late, or succeed without an answer; its end comes back 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -77,7 +78,7 @@ class Action:
 class StartGang(Action):
     """Start one generation of ranks on ``hosts``, restoring ``step`` (None: from nothing)."""
 
-    hosts: tuple[int, ...]
+    hosts: Sequence[int]
     """By seat: the position is the rank of the host, and a survivor keeps its seat."""
     step: int | None
     seated: tuple[tuple[int, int], ...] | None = None
@@ -163,7 +164,7 @@ class SaveNow(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WakeAt(Action):
-    """Send a Ticked no later than ``at_s``."""
+    """Send a Ticked at ``at_s``. The newest request replaces those before it."""
 
     at_s: float
 

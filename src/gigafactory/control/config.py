@@ -42,6 +42,13 @@ class Prices:
     """Seats from a host to the keeper of its copy; 0: no copies in memory."""
     has_local: bool = False
     """Hosts checkpoint to their own disks."""
+    local_every_s: float = 0.0
+    """Work between such copies."""
+    local_blocking_s: float = 0.0
+    """Training stands still for this long at one."""
+    local_write_s: float = 0.0
+    """From the end of the stall until it is on every disk."""
+    restore_local_s: float = 0.0
     store_every_s: float = 0.0
     """Work between checkpoints in the store while all is well."""
     slow_from: float = 1.02

@@ -55,14 +55,19 @@ def expire_hold(state: State) -> None:
 
 
 def wake(state: State) -> None:
-    """Ask for a Ticked at the next deadline, unless one that is early enough is on its way."""
-    deadline_s = min(_deadlines_s(state), default=None)
+    """Ask for a Ticked at the next deadline, unless one that is early enough is on its way.
+
+    The newest request replaces the one before. One that is too early does no harm; it is put off
+    when the phase turns, because then the deadline it was meant for is gone.
+    """
     if state.wake_at_s is not None and state.now_s >= state.wake_at_s:
         state.wake_at_s = None
-    if deadline_s is None or (state.wake_at_s is not None and state.wake_at_s <= deadline_s):
+    deadline_s, asked_s = _next_deadline_s(state), state.wake_at_s
+    if deadline_s in (math.inf, asked_s):
         return
-    state.wake_at_s = deadline_s
-    state.out.append(WakeAt(token=state.token(), at_s=deadline_s))
+    if asked_s is None or asked_s > deadline_s or state.wake_phase is not state.phase:
+        state.wake_at_s, state.wake_phase = deadline_s, state.phase
+        state.out.append(WakeAt(token=state.token(), at_s=deadline_s))
 
 
 def gang_deadline_s(state: State) -> float:
@@ -154,13 +159,15 @@ def _hold_until_s(state: State) -> float:
     return state.held_since_s + state.config.max_hold_s
 
 
-def _deadlines_s(state: State) -> Iterator[float]:
-    """Every moment still to come at which something is due by time alone."""
+def _next_deadline_s(state: State) -> float:
+    """The next moment at which something is due by time alone; inf: there is none."""
     if state.phase is Phase.FINISHED:
-        return
+        return math.inf
     fleet, now_s = state.fleet, state.now_s
-    found = [*_phase_deadlines_s(state), *_enquiry_deadlines_s(state)]
-    found += (due_s for due_s in state.refused.values() if due_s < math.inf)
+    found = _phase_deadlines_s(state)
+    if fleet.enquiries:
+        found += _enquiry_deadlines_s(state)
+    found += state.refused.values()
     if fleet.cuts:
         patience_s = cut_patience_s(state)
         found += [since_s + patience_s for since_s in fleet.cuts.values()]
@@ -171,15 +178,16 @@ def _deadlines_s(state: State) -> Iterator[float]:
     for replica in state.gang.replicas.values():
         if replica.membership is Membership.JOINING:
             found.append(replica.since_s + state.config.ladder.join_s)
-    yield from (at_s for at_s in found if at_s > now_s)
+    return min([at_s for at_s in found if at_s > now_s], default=math.inf)
 
 
-def _phase_deadlines_s(state: State) -> Iterator[float]:
+def _phase_deadlines_s(state: State) -> list[float]:
     if state.phase in _GANG_DEADLINES:
-        yield gang_deadline_s(state)
-    elif state.phase is Phase.HOLDING:
-        yield _hold_until_s(state)
-        if state.held is HoldReason.NO_SPARES and state.wait_until_s is not None:
-            yield state.wait_until_s
-        if state.held is HoldReason.TOO_MANY_EVICTIONS and state.incidents_s:
-            yield state.incidents_s[0] + HOUR_S
+        return [gang_deadline_s(state)]
+    if state.phase is not Phase.HOLDING:
+        return []
+    if state.held is HoldReason.NO_SPARES and state.wait_until_s is not None:
+        return [_hold_until_s(state), state.wait_until_s]
+    if state.held is HoldReason.TOO_MANY_EVICTIONS and state.incidents_s:
+        return [_hold_until_s(state), state.incidents_s[0] + HOUR_S]
+    return [_hold_until_s(state)]

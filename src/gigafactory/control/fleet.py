@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from gigafactory.control.actions import Token
+from gigafactory.control.seating import Seating
 
 
 class Condition(IntEnum):
@@ -90,8 +91,12 @@ class Fleet:
     """Those of them that took no part: of replicas that did not train."""
     moved: dict[int, int] = field(default_factory=dict)
     """Seats that hosts gave up since then, with the copies still in their memory."""
-    _hosts: tuple[int, ...] | None = None
+    _hosts: Seating | None = None
+    _reseated: list[tuple[int, int]] = field(default_factory=list)
+    """(seat, host) pairs since the last seating was handed out."""
     _seats_sum: int | None = None
+    _away_sum: int | None = None
+    _spares_print: bytes | None = None
     _print: bytes | None = None
 
     def allocate(self, hosts: tuple[int, ...], spares: tuple[int, ...]) -> None:
@@ -100,17 +105,20 @@ class Fleet:
         self.num_seats = len(self.seats)
         self.seat_of = {host: seat for seat, host in enumerate(self.seats)}
         self.spares = dict.fromkeys(host for host in spares if host not in self.seat_of)
-        self._hosts = self._seats_sum = None
+        self._hosts = self._seats_sum = self._spares_print = None
         self._touch()
 
     def knows(self, host: int) -> bool:
         """Whether the host is in the allocation (seated or standing by)."""
         return host in self.seat_of or host in self.spares
 
-    def hosts(self) -> tuple[int, ...]:
-        """The host of every seat; built anew only after a change."""
+    def hosts(self) -> Seating:
+        """The host of every seat."""
         if self._hosts is None:
-            self._hosts = tuple(self.seats)
+            self._hosts = Seating(self.seats)
+        elif self._reseated:
+            self._hosts = self._hosts.reseated(self._reseated)
+        self._reseated.clear()
         return self._hosts
 
     # -- what is known about a host
@@ -267,22 +275,33 @@ class Fleet:
             self.revocable[host] = until
         self.departing.pop(host, None)
         self.accused.pop(host, None)
-        self.spares.pop(host, None)
+        if host in self.spares:
+            del self.spares[host]
+            self._spares_print = None
         seat = self.seat_of.pop(host, None)
         if seat is not None:
             insort(self.vacant, seat)
         copied_at = self.moved.pop(host, seat)
         if copied_at is not None:
             self.lost_seats.add(copied_at)
-        self.away.add(host)
+        if host not in self.away:
+            self.away.add(host)
+            self._weigh_away(host, 1)
 
     def stand_by(self, host: int) -> None:
         """A repaired (or new) host becomes the last of the spares."""
-        self.away.discard(host)
+        if host in self.away:
+            self.away.discard(host)
+            self._weigh_away(host, -1)
         self.excused.discard(host)
         self.revocable.pop(host, None)
         self.spares[host] = None
+        self._spares_print = None
         self._touch()
+
+    def _weigh_away(self, host: int, sign: int) -> None:
+        if self._away_sum is not None:
+            self._away_sum += sign * _weight(NOBODY, host)
 
     def is_fit(self, host: int) -> bool:
         """Whether nothing bad is known about the host."""
@@ -316,6 +335,7 @@ class Fleet:
             self._sit(seat, host)
             self.seat_of[host] = seat
             del self.spares[host]
+        self._spares_print = None
         filled = {seat for seat, _ in pairs}
         if filled:
             self.vacant = [seat for seat in self.vacant if seat not in filled]
@@ -334,6 +354,7 @@ class Fleet:
                     # it was its process that ended; no gang will clear the host here
                     del self.conditions[host]
                 insort(self.vacant, seat)
+        self._spares_print = None
         self._touch()
 
     def resize(self, num_seats: int) -> bool:
@@ -362,7 +383,7 @@ class Fleet:
         if self._seats_sum is not None:
             self._seats_sum += _weight(seat, host) - _weight(seat, self.seats[seat])
         self.seats[seat] = host
-        self._hosts = None
+        self._reseated.append((seat, host))
 
     def _touch(self) -> None:
         self._print = None
@@ -370,38 +391,51 @@ class Fleet:
     def fingerprint(self) -> bytes:
         """A digest of all of it, cheap while nothing changes."""
         if self._print is None:
-            known = hashlib.sha256(repr(self._known()).encode())
-            for hosts in (self.vacant, self.spares, sorted(self.away), sorted(self.lost_seats)):
-                known.update(array("q", hosts).tobytes() + b";")
-            self._print = known.digest()
+            parts = [repr(self._known()).encode(), *self._many()]
+            lengths = array("q", map(len, parts)).tobytes()
+            self._print = hashlib.sha256(lengths + b"".join(parts)).digest()
         return self._print
 
     def _known(self) -> tuple[object, ...]:
-        if self._seats_sum is None:
-            self._seats_sum = sum(_weight(seat, host) for seat, host in enumerate(self.seats))
+        """Tables that are empty nearly always."""
         return (
-            self._seats_sum % _MODULUS,
-            len(self.seats),
             self.num_seats,
             self.num_copied,
-            sorted(self.uncopied),
-            sorted((host, int(known)) for host, known in self.conditions.items()),
-            sorted(self.casualties.items()),
-            [(host, self.enquiries[host]) for host in sorted(self.enquiries)],
-            sorted(self.departing.items()),
-            sorted(self.failing.items()),
-            sorted(self.slow.items()),
-            sorted(self.cuts.items()),
-            sorted(self.accused.items()),
-            sorted((host, int(until)) for host, until in self.revocable.items()),
-            sorted(self.excused),
-            sorted(self.moved.items()),
+            self.vacant,
+            self.lost_seats and sorted(self.lost_seats),
+            self.uncopied and sorted(self.uncopied),
+            [(host, int(known)) for host, known in sorted(self.conditions.items())],
+            self.casualties and sorted(self.casualties.items()),
+            self.enquiries and sorted(self.enquiries.items(), key=_host_of),
+            self.departing and sorted(self.departing.items()),
+            self.failing and sorted(self.failing.items()),
+            self.slow and sorted(self.slow.items()),
+            self.cuts and sorted(self.cuts.items()),
+            self.accused and sorted(self.accused.items()),
+            [(host, int(until)) for host, until in sorted(self.revocable.items())],
+            self.excused and sorted(self.excused),
+            self.moved and sorted(self.moved.items()),
         )
+
+    def _many(self) -> tuple[bytes, ...]:
+        """Who sits where, who stands by and who is away, from sums and texts that are kept up."""
+        if self._seats_sum is None:
+            self._seats_sum = sum(_weight(seat, host) for seat, host in enumerate(self.seats))
+        if self._away_sum is None:
+            self._away_sum = sum(_weight(NOBODY, host) for host in self.away)
+        if self._spares_print is None:
+            self._spares_print = array("q", self.spares).tobytes()
+        sums = (self._seats_sum % _MODULUS, len(self.seats), self._away_sum % _MODULUS)
+        return (repr(sums).encode(), self._spares_print)
 
 
 #: The host of a seat that was just added.
 NOBODY = -1
 _MODULUS = 1 << 128
+
+
+def _host_of(entry: tuple[int, object]) -> int:
+    return entry[0]
 
 
 def _weight(seat: int, host: int) -> int:

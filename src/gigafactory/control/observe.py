@@ -47,7 +47,7 @@ def _launched(state: State, event: ev.Launched) -> None:
 def _ticked(state: State, event: ev.Ticked) -> None:
     """Time passed, which `Controller.handle` has noted already.
 
-    Whoever keeps one alarm alone kept the earliest: what is due later is asked for again.
+    One that comes early may stand for a request that was replaced: what is due is asked for again.
     """
     state.wake_at_s = None
 

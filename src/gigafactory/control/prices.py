@@ -16,9 +16,17 @@ import math
 from gigafactory.control.config import Prices
 from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
 from gigafactory.cost.parameters import count_parameters
-from gigafactory.cost.reliability import daly_interval_s, job_mtbf_s
+from gigafactory.cost.reliability import daly_interval_s
 from gigafactory.cost.tiers import tier_intervals_s
-from gigafactory.describe.faults import FaultClass, Scope
+from gigafactory.describe.errors import InputError
+from gigafactory.describe.exposure import (
+    hosts_together,
+    interruptions_per_s,
+    losses_per_host_s,
+    stops_job,
+    strikes_per_s,
+)
+from gigafactory.describe.faults import Cause, FaultClass
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
@@ -30,6 +38,10 @@ LONGEST_INTERVAL_S = 4 * HOUR_S
 #: Copies may take this share of a host's memory.
 _MEMORY_SHARE = 0.5
 _NEVER_S = 1e12
+#: What takes a host, and with it all that the host kept.
+_LOST = frozenset({FaultClass.HOST, FaultClass.NETWORK})
+#: What leaves every host where it is.
+_SURVIVED = frozenset({FaultClass.PROCESS, FaultClass.HANG})
 
 
 def prices_of(
@@ -43,6 +55,8 @@ def prices_of(
     num_hosts = -(-num_gpus // host.num_gpus)
     replica_hosts, num_replicas = _replicas(layout, num_hosts=num_hosts, host_gpus=host.num_gpus)
     has_peers = recovery is not Recovery.RESTART and _keeps_copies(study, num_hosts, step_s)
+    has_local = recovery is not Recovery.RESTART and policy.local_copies
+    peer_stride = (replica_hosts if num_replicas > 1 else 1) if has_peers else 0
     peer_s = _peer_restore_s(study, num_hosts=num_hosts)
     warm_s = float(faults.warm_start_s(num_gpus))
     return Prices(
@@ -60,8 +74,12 @@ def prices_of(
         restore_peer_s=peer_s,
         restore_store_s=_state_bytes(study) / study.cluster.storage.read_bandwidth_bytes_per_s,
         repair_s=faults.repair.mean_s,
-        peer_stride=(replica_hosts if num_replicas > 1 else 1) if has_peers else 0,
-        store_every_s=_store_every_s(study, num_gpus=num_gpus, has_peers=has_peers),
+        peer_stride=peer_stride,
+        has_local=has_local,
+        store_every_s=_store_every_s(
+            study, num_gpus=num_gpus, peer_stride=peer_stride, has_local=has_local
+        ),
+        **(_local_prices(study, num_gpus=num_gpus, has_peers=has_peers) if has_local else {}),
         slow_from=policy.slow_from,
     )
 
@@ -100,29 +118,78 @@ def _peer_restore_s(study: Study, *, num_hosts: int) -> float:
     return each_bytes / (nics * efficiency) + each_bytes / links
 
 
+def _local_prices(study: Study, *, num_gpus: int, has_peers: bool) -> dict[str, float]:
+    """Of copies on the hosts' own disks: a snapshot over PCIe, and its write behind the training.
+
+    Where memory cannot hold the snapshot, the write itself holds the training up. Disks read at
+    least as fast as they write.
+    """
+    host, policy = study.cluster.host, study.policy
+    num_hosts = -(-num_gpus // host.num_gpus)
+    each_bytes = _state_bytes(study) / num_hosts
+    if 2.0 * each_bytes > host.nvme_bytes:
+        raise InputError(
+            f"policy.local_copies: two copies of {each_bytes / 1e12:.3g} TB, the newest and the "
+            f"one being written, do not fit on the {host.nvme_bytes / 1e12:.3g} TB of "
+            "cluster.host.nvme; use more hosts, or set policy.local_copies=false"
+        )
+    write_s = each_bytes / host.nvme_write_bandwidth_bytes_per_s
+    snapshot_s = each_bytes / (host.num_gpus * host.host_link_bandwidth_bytes_per_s)
+    fits = each_bytes <= _MEMORY_SHARE * host.dram_bytes
+    blocking_s = snapshot_s if fits else snapshot_s + write_s
+    rate = 0.0 if has_peers else _local_rate_per_s(study, num_hosts)
+    daly_s = float(daly_interval_s(blocking_s, mtbf_s=1.0 / max(rate, 1.0 / _NEVER_S)))
+    every_s = policy.local_interval_s or min(daly_s, LONGEST_INTERVAL_S)
+    return {
+        "local_every_s": max(every_s, write_s),
+        "local_blocking_s": blocking_s,
+        "local_write_s": write_s if fits else 0.0,
+        "restore_local_s": write_s + snapshot_s,
+    }
+
+
+def _local_rate_per_s(study: Study, num_hosts: int) -> float:
+    """What a host survives with its disk: crashes and hangs, and the hazard of the job itself."""
+    faults, cluster = study.faults, study.cluster
+    mended = (c for c in faults.causes if c.fault in _SURVIVED)
+    hits = (strikes_per_s(c, cluster=cluster, num_hosts=num_hosts) for c in mended)
+    return float(sum(hits)) + faults.job_rate_per_s
+
+
 def _mtbf_s(study: Study, num_hosts: int) -> float:
-    faults = study.faults
-    found = job_mtbf_s(
-        num_hosts, host_rate_per_s=faults.rate_per_host_s, job_rate_per_s=faults.job_rate_per_s
-    )
-    return min(float(found), _NEVER_S)
+    rate = interruptions_per_s(study.faults, cluster=study.cluster, num_hosts=num_hosts)
+    return 1.0 / max(float(rate), 1.0 / _NEVER_S)
 
 
-def _store_every_s(study: Study, *, num_gpus: int, has_peers: bool) -> float:
+def _store_every_s(study: Study, *, num_gpus: int, peer_stride: int, has_local: bool) -> float:
     """What the study fixes, else Young/Daly by the failures that only the store mends."""
     if study.policy.checkpoint_interval_s is not None:
         return study.policy.checkpoint_interval_s
     blocking_s, num_hosts = float(stall_s(num_gpus)), -(-num_gpus // study.cluster.host.num_gpus)
-    if not has_peers:
+    if not peer_stride and not has_local:
         return float(daly_interval_s(blocking_s, mtbf_s=_mtbf_s(study, num_hosts)))
-    every_s = float(tier_intervals_s(blocking_s, rate_per_s=_store_rate_per_s(study, num_hosts)))
-    return min(every_s, LONGEST_INTERVAL_S)
+    if not peer_stride:
+        beside = 1.0 / _mtbf_s(study, num_hosts) - _local_rate_per_s(study, num_hosts)
+        return min(float(tier_intervals_s(blocking_s, rate_per_s=beside)), LONGEST_INTERVAL_S)
+    rate = _store_rate_per_s(study, num_hosts, peer_stride=peer_stride)
+    return min(float(tier_intervals_s(blocking_s, rate_per_s=rate)), LONGEST_INTERVAL_S)
 
 
-def _store_rate_per_s(study: Study, num_hosts: int) -> float:
-    """Corruption, which taints every copy, and a keeper lost while the one it keeps is."""
-    faults = study.faults
-    hosts = [cause for cause in faults.causes if cause.scope is Scope.HOST]
-    tainted = sum(c.rate_per_s for c in hosts if c.fault is FaultClass.CORRUPTION) * num_hosts
-    lost = sum(c.rate_per_s for c in hosts if c.fault in (FaultClass.HOST, FaultClass.NETWORK))
-    return tainted + num_hosts * lost * 2.0 * lost * HOUR_S
+def _store_rate_per_s(study: Study, num_hosts: int, *, peer_stride: int) -> float:
+    """What copies in memory do not mend.
+
+    Corruption, which taints every copy; a unit that takes a host and the keeper of its copy at
+    once; and a keeper lost within the hour in which the host that it keeps is.
+    """
+    faults, cluster = study.faults, study.cluster
+
+    def hits_per_s(cause: Cause) -> float:
+        return float(strikes_per_s(cause, cluster=cluster, num_hosts=num_hosts))
+
+    tainted = sum(hits_per_s(c) for c in faults.causes if c.fault is FaultClass.CORRUPTION)
+    lost = [c for c in faults.causes if c.fault in _LOST and stops_job(c, cluster=cluster)]
+    both = sum(
+        hits_per_s(c) for c in lost if hosts_together(c.scope, cluster=cluster) > peer_stride
+    )
+    soon = 2.0 * losses_per_host_s(faults, cluster=cluster) * HOUR_S
+    return tainted + both + sum(map(hits_per_s, lost)) * min(1.0, soon)

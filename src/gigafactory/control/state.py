@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from operator import attrgetter
-from typing import Any
 
 from gigafactory.control.actions import Action, EvictHosts, HoldReason, Start, Tier, Token
 from gigafactory.control.config import ControlConfig
+from gigafactory.control.digest import bytes_of
 from gigafactory.control.fleet import Fleet
 from gigafactory.control.progress import Progress
 from gigafactory.control.states import MEMBERSHIPS, TRANSITIONS, Membership, Move, Phase, Turn
@@ -180,6 +178,9 @@ class State:
     """Until then hosts that may return are awaited, before the gang starts with fewer."""
     has_started: bool = False
     wake_at_s: float | None = None
+    """When the Ticked that was asked for last is due."""
+    wake_phase: Phase = Phase.IDLE
+    """In which phase it was asked for."""
     num_failed_starts: int = 0
     """Starts in a row that nothing explains, and that never took a step."""
     storage: float = 1.0
@@ -199,7 +200,7 @@ class State:
     out: list[Action] = field(default_factory=list)
     """Actions in answer to the current event."""
     _evictions_print: bytes | None = None
-    _ignored_print: str | None = None
+    _ignored_print: bytes | None = None
 
     def turn(self, turn: Turn) -> None:
         """Change the phase as the table says."""
@@ -294,18 +295,18 @@ class State:
             self._evictions_print = found.tobytes()
         return self._evictions_print
 
-    def _print_ignored(self) -> str:
+    def _print_ignored(self) -> bytes:
         if self._ignored_print is None:
             known = sorted((why.value, num) for why, num in self.ignored.items())
-            self._ignored_print = repr(known)
+            self._ignored_print = repr(known).encode()
         return self._ignored_print
 
     def fingerprint(self) -> str:
         """sha256 over all of it, in hexadecimal."""
         gang, progress = self.gang, self.progress
-        known = (
+        words = (
             self.phase.value,
-            _GANG_VALUES(gang),
+            self.wake_phase.value,
             gang.broken.value if gang.broken else None,
             _attempt(gang.start_token),
             _attempt(gang.drop_token),
@@ -315,32 +316,32 @@ class State:
             gang.drain_tier.value,
             gang.replicas and sorted(gang.replicas.items()),
             gang.hurt and sorted(gang.hurt.items()),
-            _PROGRESS_VALUES(progress),
-            array("q", progress.committed).tobytes(),
-            self.fleet.fingerprint(),
-            array("d", self.incidents_s).tobytes(),
-            self._print_evictions(),
-            [(token.attempt, due_s) for token, due_s in self.refused.items()],
+            self.refused and [(token.attempt, at_s) for token, at_s in self.refused.items()],
             [(slot.value, action.token.attempt) for slot, action in self.open.items()],
             self.replay,
-            array("d", self.replays_s).tobytes(),
-            _STATE_VALUES(self),
             self.held.value if self.held else None,
-            self._print_ignored(),
         )
-        return hashlib.sha256(repr(known).encode()).hexdigest()
+        parts = (
+            repr(words).encode(),
+            _GANG(gang),
+            _PROGRESS(progress),
+            _STATE(self),
+            array("q", progress.committed).tobytes(),
+            array("d", self.incidents_s).tobytes(),
+            array("d", self.replays_s).tobytes(),
+            self._print_evictions(),
+            self._print_ignored(),
+            self.fleet.fingerprint(),
+        )
+        lengths = array("q", map(len, parts)).tobytes()
+        return hashlib.sha256(lengths + b"".join(parts)).hexdigest()
 
 
 def _attempt(token: Token | None) -> int | None:
     return token.attempt if token else None
 
 
-def _plain_values(cls: type[Any], *, without: tuple[str, ...]) -> Callable[[Any], Any]:
-    """Reads every field of ``cls`` but the named ones, which need words of their own."""
-    return attrgetter(*(f.name for f in fields(cls) if f.name not in without))
-
-
-_GANG_VALUES = _plain_values(
+_GANG = bytes_of(
     Gang,
     without=(
         "broken",
@@ -354,12 +355,13 @@ _GANG_VALUES = _plain_values(
         "drain_tier",
     ),
 )
-_PROGRESS_VALUES = _plain_values(Progress, without=("committed",))
-_STATE_VALUES = _plain_values(
+_PROGRESS = bytes_of(Progress, without=("committed",))
+_STATE = bytes_of(
     State,
     without=(
         "config",
         "phase",
+        "wake_phase",
         "gang",
         "fleet",
         "progress",

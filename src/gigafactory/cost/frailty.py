@@ -37,41 +37,12 @@ def worst_share(worst: ArrayLike, *, shape: ArrayLike) -> Floats:
     return np.asarray(np.clip(1.0 - _lower_gamma(k + 1.0, x), 0.0, 1.0))
 
 
-def worst_share_by_count(worst: float, *, mean_count: float, shape: float) -> float:
-    """Failures to come of the hosts taken out by what they did so far, as a share of all.
-
-    A host with n failures where m were to be expected has the mean rate (k + n)/(k + m) from then
-    on ([Greenwood20], as the posterior); hosts are taken out from the highest n down. With few
-    failures seen (m small) good hosts are taken out and lemons stay.
-    """
-    n = np.arange(_MANY)
-    share = negative_binomial(n, mean=mean_count, shape=shape)
-    above = np.cumsum(share[::-1])[::-1] - share  # hosts with more failures than n
-    taken = np.clip(worst - above, 0.0, share)
-    return float((taken * (shape + n) / (shape + mean_count)).sum())
-
-
-def rate_without_worst(worst: ArrayLike, *, shape: ArrayLike) -> Floats:
-    """Mean rate of the hosts that stay over the mean rate of all: (1 - share)/(1 - q)."""
-    return np.asarray((1.0 - worst_share(worst, shape=shape)) / (1.0 - _floats(worst)))
-
-
 def negative_binomial(count: ArrayLike, *, mean: ArrayLike, shape: ArrayLike) -> Floats:
     """Probability that a host fails ``count`` times where ``mean`` are expected of all hosts."""
     n, m, k = np.broadcast_arrays(_floats(count), _floats(mean), _floats(shape))
     lgamma = np.vectorize(math.lgamma, otypes=[np.float64])
     log_p = lgamma(n + k) - lgamma(k) - lgamma(n + 1.0)
     return np.asarray(np.exp(log_p + k * np.log(k / (k + m)) + n * np.log(m / (k + m))))
-
-
-def shape_of_counts(counts: ArrayLike) -> float:
-    """Shape k of the gamma law from the hosts' counts, by moments: mean^2 / (variance - mean).
-
-    Infinite where the counts vary no more than Poisson counts do.
-    """
-    seen = _floats(counts)
-    mean, variance = float(seen.mean()), float(seen.var())
-    return mean * mean / (variance - mean) if variance > mean else math.inf
 
 
 def _gamma_quantile(p: Floats, k: Floats) -> Floats:

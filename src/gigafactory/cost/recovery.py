@@ -15,6 +15,7 @@ Sources
                 alternative costs is at most twice as dear as knowing the future.
     [FT-HSDP]   "Training LLMs with Fault Tolerant HSDP on 100,000 GPUs", arXiv:2602.00277: replica
                 groups go on while one is away, and it joins them again.
+    [David70]   H. A. David, "Order Statistics", 1970: mean of the k-th of m exponential times.
     [Renewal]   The residual time of a Poisson process is exponential with the same mean.
 
 A second is a second in which the whole job could have trained. Every argument may be an array;
@@ -49,7 +50,9 @@ def replica_cost_s(
 def wait_for_s(num_missing: ArrayLike, *, num_away: ArrayLike, repair_s: ArrayLike) -> Floats:
     """Expected time until ``num_missing`` of ``num_away`` hosts are back; infinite where fewer are.
 
-    The k-th of m exponential repairs ends after T (H_m - H_(m-k)), with the harmonic numbers H.
+    The k-th of m exponential repairs ends after T (H_m - H_(m-k)), with the harmonic numbers H
+    ([David70]). ``repair_s`` is the mean of what *remains* of a repair: with a heavy tail well
+    above the mean repair.
     """
     k, m = _floats(num_missing), _floats(num_away)
     with np.errstate(invalid="ignore"):
@@ -109,12 +112,13 @@ def _share(part: ArrayLike, whole: ArrayLike) -> Floats:
     return np.asarray(np.divide(k, n, out=np.ones_like(n), where=n > 0))
 
 
-def _harmonic(m: Floats) -> Floats:
-    """H_m: exact for m below 1, else to 1e-5 (Euler's expansion)."""
-    large = np.maximum(m, 1.0)
-    tail = 1.0 / (2.0 * large) - 1.0 / (12.0 * large**2) + 1.0 / (120.0 * large**4)
-    found = np.log(large) + np.euler_gamma + tail
-    return np.where(m < 1.0, np.where(m > 0.0, m, 0.0), found)
+def _harmonic(n: Floats) -> Floats:
+    """1 + 1/2 + ... + 1/n; exact below 20, Euler and Maclaurin above."""
+    table = np.concatenate(([0.0], np.cumsum(1.0 / np.arange(1, 21))))
+    small = table[np.minimum(n, 20).astype(int)]
+    big = np.maximum(n, 20.0)
+    large = np.log(big) + np.euler_gamma + 1.0 / (2.0 * big) - 1.0 / (12.0 * big * big)
+    return np.asarray(np.where(n <= 20, small, large))
 
 
 def _floats(value: ArrayLike) -> Floats:

@@ -1,11 +1,10 @@
-"""Hosts away at once with a fat tail, the spares that asks for, and waiting for repairs.
+"""Hosts away at once, with a fat tail: their number at P99 is the spares that a job asks for.
 
 Legend
     a       mean number of hosts away (cost.reliability.hosts_away)
     B       hosts of one batch; s  share of the failures that come in batches
     D       a repair time; f  E[min(D1, D2)] / E[D]: how far a batch stays away together
     c       squared coefficient of variation of the fleet's failure rate, as a repair feels it
-    S       spares
 
 Sources
     [Takacs62] L. Takacs, "Introduction to the Theory of Queues", 1962: infinitely many repairers
@@ -60,35 +59,3 @@ def away_quantile(probability: float, *, mean_away: float, variance: float) -> i
     shape = mean_away**2 / max(variance - mean_away, 1e-9 * mean_away)
     below = np.cumsum(negative_binomial(np.arange(most + 1), mean=mean_away, shape=shape))
     return min(int(np.searchsorted(below, probability)), most)
-
-
-def spares_with_tail(
-    mean_away: float, *, variance: float, confidence: float, fleet_hosts: int | None = None
-) -> int:
-    """Spares S that keep the job whole with probability ``confidence``: the quantile of hosts away.
-
-    ``mean_away`` is that of job and spares together; ``fleet_hosts`` bounds the answer.
-    """
-    spares = away_quantile(confidence, mean_away=mean_away, variance=variance)
-    return spares if fleet_hosts is None else min(spares, fleet_hosts)
-
-
-def wait_for_repair_s(missing: ArrayLike, *, num_away: ArrayLike, repair_s: ArrayLike) -> Floats:
-    """Mean seconds until ``missing`` of ``num_away`` hosts are back: D sum of 1/i.
-
-    Order statistics of exponential times with mean D (H. A. David, "Order Statistics", 1970):
-    D (1/n + ... + 1/(n - missing + 1)). ``repair_s`` is the mean *remaining* repair, which for a
-    heavy tail is well above the mean repair. Infinite where more are missing than away.
-    """
-    m, n, d = (np.asarray(v, np.float64) for v in (missing, num_away, repair_s))
-    harmonic = _harmonic(n) - _harmonic(np.maximum(n - m, 0.0))
-    return np.asarray(np.where(m > n, np.inf, d * harmonic))
-
-
-def _harmonic(n: Floats) -> Floats:
-    """1 + 1/2 + ... + 1/n; exact below 20, Euler and Maclaurin above."""
-    table = np.concatenate(([0.0], np.cumsum(1.0 / np.arange(1, 21))))
-    small = table[np.minimum(n, 20).astype(int)]
-    big = np.maximum(n, 20.0)
-    large = np.log(big) + np.euler_gamma + 1.0 / (2.0 * big) - 1.0 / (12.0 * big * big)
-    return np.asarray(np.where(n <= 20, small, large))

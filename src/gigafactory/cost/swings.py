@@ -65,22 +65,28 @@ def ramp_energy_j(depth_w: ArrayLike, *, ramp_w_per_s: float) -> Floats:
     return np.asarray(depth_w, dtype=np.float64) ** 2 / (2.0 * ramp_w_per_s)
 
 
-def power_slowdown(cluster: Cluster, *, num_training_hosts: int) -> float:
-    """Times the usual step so that the site stays within its capacity; 1 where it does anyway.
+def power_share(cluster: Cluster, *, num_training_hosts: ArrayLike) -> Floats:
+    """Share of their dynamic power that training hosts may draw, so that the site stays within its
+    capacity; 1 where it does anyway.
 
     The mean counts: swings within a step are the battery's or the feed's margin. InputError where
     the site cannot even carry its hosts idle.
     """
-    cap_w = cluster.site.capacity_w
-    power = power_of(cluster)
-    more_w = num_training_hosts * (cluster.host.training_w - cluster.host.idle_w)
-    if cap_w is None or power.site_w(power.idle_hosts_w + more_w) <= cap_w or more_w <= 0:
-        return 1.0
+    hosts = np.asarray(num_training_hosts, dtype=np.float64)
+    cap_w, power = cluster.site.capacity_w, power_of(cluster)
+    more_w = site_power_w(hosts * (cluster.host.training_w - cluster.host.idle_w), pue=power.pue)
     idle_w = power.site_w(power.idle_hosts_w)
-    share = (cap_w - idle_w) / float(site_power_w(more_w, pue=power.pue))
-    if share <= 0:
+    if cap_w is None or not (idle_w + more_w > cap_w).any():
+        return np.ones_like(hosts)
+    if cap_w <= idle_w:
         raise InputError(
             f"site {cluster.site.name} may draw {show(cap_w, 'W')}, and {cluster.name} draws "
             f"{show(idle_w, 'W')} while idle; raise site.capacity or take fewer hosts"
         )
-    return float(share**-_SPEED_EXPONENT)
+    return np.minimum(1.0, (cap_w - idle_w) / np.maximum(more_w, 1e-300))
+
+
+def power_slowdown(cluster: Cluster, *, num_training_hosts: ArrayLike) -> Floats:
+    """Times the usual step, so that the site stays within its capacity; see `power_share`."""
+    share = power_share(cluster, num_training_hosts=num_training_hosts)
+    return np.asarray(share**-_SPEED_EXPONENT)

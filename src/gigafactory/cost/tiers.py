@@ -1,4 +1,4 @@
-"""Several kinds of failure and several places to come back from: intervals and goodput.
+"""Several kinds of failure and several places to come back from: intervals, time outside recovery.
 
 Legend
     i       class of failures: lam_i per second, R_i its recovery
@@ -10,7 +10,6 @@ Sources
     [Vaidya95] N. H. Vaidya, "A case for two-level distributed recovery schemes", SIGMETRICS 1995.
     [Di14]     S. Di et al., "Optimization of multi-level checkpoint model for large scale HPC
                applications", IPDPS 2014.
-    [Daly06]   the kept share of a single tier; see cost.reliability.
 
 Classes or tiers are the last axis; leading axes broadcast. All times in seconds of wall clock.
 """
@@ -19,8 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from gigafactory.cost.reliability import kept_share
 
 Floats = NDArray[np.float64]
 
@@ -46,30 +43,6 @@ def up_share(rate_per_s: ArrayLike, *, recovery_s: ArrayLike) -> Floats:
     lam = rate.sum(axis=-1, keepdims=True)
     share = np.divide(rate, lam, out=np.zeros(rate.shape), where=lam > 0)
     return np.asarray(np.where(lam[..., 0] > 0, (share * np.exp(-lam * R)).sum(axis=-1), 1.0))
-
-
-def goodput_of_tiers(
-    rate_per_s: ArrayLike,
-    *,
-    recovery_s: ArrayLike,
-    tier_rate_per_s: ArrayLike,
-    tier_interval_s: ArrayLike,
-    tier_blocking_s: ArrayLike = 0.0,
-    tier_commit_s: ArrayLike = 0.0,
-) -> Floats:
-    """Kept work over wall time with classes of failures that return to different tiers.
-
-    up_share times, for each tier, the kept share of a job with that tier and the failures that
-    return to it alone. With one class and one tier this is cost.reliability.expected_goodput;
-    with several, the product neglects that a failure may hit while rework of another is done twice
-    over, a second-order term.
-    """
-    rates = _floats(tier_rate_per_s)
-    M = np.divide(1.0, rates, out=np.full(rates.shape, 1e18), where=rates > 0)
-    kept = kept_share(
-        M, interval_s=tier_interval_s, blocking_s=tier_blocking_s, commit_s=tier_commit_s
-    )
-    return np.asarray(up_share(rate_per_s, recovery_s=recovery_s) * kept.prod(axis=-1))
 
 
 def _floats(value: ArrayLike) -> Floats:

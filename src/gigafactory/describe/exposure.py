@@ -7,9 +7,22 @@ the pod fall silent with it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.fabric import num_pods, wiring
 from gigafactory.describe.faults import Cause, FaultClass, Faults, Scope
+
+#: What sends the host to repair.
+_LOSING = frozenset(
+    {
+        FaultClass.HOST,
+        FaultClass.NETWORK,
+        FaultClass.CONTAINED,
+        FaultClass.FAILING,
+        FaultClass.CORRUPTION,
+    }
+)
 
 
 def num_units(scope: Scope, *, cluster: Cluster) -> int:
@@ -47,15 +60,41 @@ def cause_rate_per_s(cause: Cause, *, cluster: Cluster) -> float:
     return cause.rate_per_s * num_units(cause.scope, cluster=cluster)
 
 
-def interruptions_per_s(faults: Faults, *, cluster: Cluster, num_hosts: int) -> float:
-    """Unplanned interruptions a second of a job on ``num_hosts`` of ``cluster``.
+def strikes_per_s(cause: Cause, *, cluster: Cluster, num_hosts: Any) -> Any:
+    """Times a second that ``cause`` hits the first ``num_hosts`` (a number or a column) of them.
 
-    Links, leaves, racks and pods are counted with their share under the job's hosts, and the
-    hazard of the job itself once.
+    Of links and switches so many as hang on those hosts; 0 for capacity above the leaves, which
+    hits no host. InputError for an impossible network.
     """
-    share = num_hosts / cluster.num_hosts
-    rates = (cause_rate_per_s(c, cluster=cluster) for c in faults.causes if _stops(c, cluster))
-    return share * sum(rates) + faults.job_rate_per_s
+    together = hosts_together(cause.scope, cluster=cluster)
+    if not together or not cause.rate_per_s:
+        return 0.0 * num_hosts
+    share = -(-num_hosts // together) / -(-cluster.num_hosts // together)
+    return share * cause_rate_per_s(cause, cluster=cluster)
+
+
+def interruptions_per_s(faults: Faults, *, cluster: Cluster, num_hosts: Any) -> Any:
+    """Unplanned interruptions a second of a job on ``num_hosts`` (a number or a column).
+
+    Links, leaves, racks and pods count as far as the job's hosts hang on them, and the hazard of
+    the job itself once. A rate counts interruptions, so batches add none.
+    """
+    hits = (
+        strikes_per_s(c, cluster=cluster, num_hosts=num_hosts)
+        for c in faults.causes
+        if stops_job(c, cluster=cluster)
+    )
+    return sum(hits, 0.0 * num_hosts) + faults.job_rate_per_s
+
+
+def losses_per_host_s(faults: Faults, *, cluster: Cluster) -> float:
+    """Times a second that one host of ``cluster`` goes to repair, whatever took it there."""
+    lost = (
+        cause_rate_per_s(c, cluster=cluster) * hosts_together(c.scope, cluster=cluster)
+        for c in faults.causes
+        if c.fault in _LOSING and not spares_a_leaf(c, cluster=cluster)
+    )
+    return sum(lost) / cluster.num_hosts
 
 
 def spares_a_leaf(cause: Cause, *, cluster: Cluster) -> bool:
@@ -67,7 +106,8 @@ def spares_a_leaf(cause: Cause, *, cluster: Cluster) -> bool:
     )
 
 
-def _stops(cause: Cause, cluster: Cluster) -> bool:
+def stops_job(cause: Cause, *, cluster: Cluster) -> bool:
+    """Whether ``cause`` stops, unannounced, the job whose hosts it hits."""
     return cause.interrupts and not spares_a_leaf(cause, cluster=cluster)
 
 

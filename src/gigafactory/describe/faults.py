@@ -179,11 +179,6 @@ class Faults(Spec):
     """Cold start of the job: base + per_gpu * GPUs (rendezvous, NCCL)."""
     source: str
 
-    @property
-    def rate_per_host_s(self) -> float:
-        """Unplanned causes that interrupt, together, per host and second; those of hosts alone."""
-        return sum(c.rate_per_s for c in self.causes if c.scope is Scope.HOST and c.interrupts)
-
     def start_s(self, num_gpus: Any) -> Any:
         """Cold start of a job (a number or a column): processes, rendezvous, communicators."""
         return self.start_base_s + self.start_per_gpu_s * num_gpus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from gigafactory.describe.spec import Spec
 from gigafactory.units import Seconds
@@ -29,6 +29,12 @@ class Policy(Spec):
     """Train on with fewer data-parallel replicas where too few hosts are left."""
     peer_copies: bool = True
     """After each step every host keeps a copy of another host's state in its memory."""
+    local_copies: bool = False
+    """Every host keeps copies of its own state on its own disk: they outlive a process, and go
+    with a host that is lost; not with recovery restart."""
+    local_interval_s: Seconds | None = Field(default=None, gt=0)
+    """Work between copies on the hosts' disks; default: Young/Daly from their blocking part and
+    the failures that they mend."""
     checkpoint_interval_s: Seconds | None = Field(default=None, gt=0)
     """Work between checkpoints in the store; default: Young/Daly from the failures that need it."""
     min_replicas_share: float = Field(default=0.5, gt=0, le=1)
@@ -42,3 +48,9 @@ class Policy(Spec):
     """No step for this long while RUNNING is a hang."""
     start_timeout_s: Seconds = Field(default=1800.0, gt=0)
     """Rendezvous and restore must end within this."""
+
+    @model_validator(mode="after")
+    def _interval_has_copies(self) -> Policy:
+        if self.local_interval_s is not None and not self.local_copies:
+            raise ValueError("local_interval says how often; local_copies must be true with it")
+        return self

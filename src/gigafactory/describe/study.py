@@ -71,6 +71,11 @@ class Study(Spec):
             raise ValueError(f"plan.gpus {asked} is more than the {have} that can train")
         self._check_calibration()
         self._check_pool()
+        if self.policy.local_copies and not self.cluster.host.nvme_write_bandwidth_bytes_per_s:
+            raise ValueError(
+                "policy.local_copies needs disks in the hosts; "
+                "cluster.host.nvme_write_bandwidth must be above 0"
+            )
         try:
             self.cluster.host.gpu.peak(self.job.precision)
         except ValueError as error:

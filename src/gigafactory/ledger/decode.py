@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, replace
 from enum import Enum
 from typing import Any, TypeVar
@@ -138,6 +138,7 @@ def _list_of(decode: Convert) -> Convert:
 _PLAIN: dict[Any, Convert] = {
     float: _float,
     tuple[int, ...]: runs_tuple,
+    Sequence[int]: runs_tuple,
     tuple[tuple[int, ...], ...]: _list_of(runs_tuple),
     tuple[tuple[int, int], ...]: _list_of(_pair),
     Token: lambda pair: Token(*_pair(pair)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from enum import Enum
 from math import inf, isnan
@@ -104,6 +104,7 @@ _PLAIN: dict[Any, Text] = {
     bool: lambda value: "true" if value else "false",
     str: _JSON,
     tuple[int, ...]: lambda hosts: f'"{runs_text(hosts)}"',
+    Sequence[int]: lambda hosts: f'"{runs_text(tuple(hosts))}"',
     tuple[tuple[int, ...], ...]: lambda groups: _JSON([runs_text(group) for group in groups]),
     tuple[tuple[int, int], ...]: _pairs,
     Token: lambda token: f"[{token.generation},{token.attempt}]",

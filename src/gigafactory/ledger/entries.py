@@ -88,6 +88,13 @@ class Opened:
     """IT draw of a host, shared out to its GPUs, while the gang computes."""
     idle_w_per_gpu: float = 0.0
     pue: float = 1.0
+    carbon_kg_per_j: float = 0.0
+    capacity_w: float | None = None
+    """The most that the site may draw; None: no limit is known."""
+    battery_w: float = 0.0
+    battery_j: float = 0.0
+    ramp_w_per_s: float | None = None
+    """How fast the draw of the site may change; None: as it likes."""
     seed: int | None = None
     controller: dict[str, Any] = field(default_factory=dict)
     """`control.config.config_to_json` of the brain; {} where none decided."""
@@ -108,6 +115,8 @@ class EventSeen:
 
     event: Event
     state_hash: str
+    wake_at_s: float | None = None
+    """It asked to be woken then (its WakeAt; it has no line of its own)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ Conventions, named because the field has several:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,7 +143,7 @@ class Tally:
     def decide(
         self,
         event: Event,
-        actions: Iterable[Action],
+        actions: Sequence[Action],
         *,
         state_hash: Callable[[], str],
         generation: int,

@@ -95,7 +95,7 @@ class _Seats:
 
     def _follow(self, action: Action) -> None:
         if isinstance(action, StartGang):
-            self._hosts = action.hosts
+            self._hosts = tuple(action.hosts)
         elif isinstance(action, JoinReplica):
             self._hosts = seats_after(self._hosts, action.seated)
 

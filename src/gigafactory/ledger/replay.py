@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from gigafactory.control.actions import Action, HoldReason
+from gigafactory.control.actions import Action, HoldReason, WakeAt
 from gigafactory.control.config import ControlConfig, config_from_json
 from gigafactory.control.controller import Controller
 from gigafactory.control.events import Reattached
@@ -38,7 +38,7 @@ class Difference:
     """Of the entry in the ledger."""
     at_s: float
     what: str
-    """``action``, ``number of actions`` or ``state hash``."""
+    """``action``, ``number of actions``, ``wake-up`` or ``state hash``."""
     event: dict[str, Any]
     """What the controller was told."""
     before: dict[str, Any]
@@ -190,14 +190,18 @@ def _compare(controller: Controller, turn: _Turn) -> Difference | None:
 
 
 def _departure(turn: _Turn, replayed: list[Action], controller: Controller) -> _Departure | None:
-    for (seq, was), now in zip(turn.actions, replayed, strict=False):
+    asked = [action for action in replayed if not isinstance(action, WakeAt)]
+    for (seq, was), now in zip(turn.actions, asked, strict=False):
         if was != now and tagged_text(was) != tagged_text(now):
             return _Departure(seq, "action", action_to_json(was), action_to_json(now))
     seq, recorded = turn.entry.seq, [action for _, action in turn.actions]
-    num_missing = len(replayed) - len(recorded)
+    num_missing = len(asked) - len(recorded)
     if num_missing < 0 or (num_missing > 0 and not turn.is_cut):
-        said = [[action_to_json(action) for action in some] for some in (recorded, replayed)]
+        said = [[action_to_json(action) for action in some] for some in (recorded, asked)]
         return _Departure(seq, "number of actions", *said)
+    wake_at_s = next((a.at_s for a in replayed if isinstance(a, WakeAt)), None)
+    if wake_at_s != turn.seen.wake_at_s:
+        return _Departure(seq, "wake-up", turn.seen.wake_at_s, wake_at_s)
     if (state_hash := controller.state_hash()) != turn.seen.state_hash:
         return _Departure(seq, "state hash", turn.seen.state_hash, state_hash)
     return None

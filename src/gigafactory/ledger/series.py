@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from gigafactory.control.actions import Action, EvictHosts, StartGang
 from gigafactory.control.events import Event, HostRepaired, Launched
@@ -59,7 +59,7 @@ class Recorder:
         elif isinstance(content, PoolFrom):
             self._num_lent = content.num_lent
 
-    def decide(self, event: Event, actions: Iterable[Action], *, at_s: float) -> None:
+    def decide(self, event: Event, actions: Sequence[Action], *, at_s: float) -> None:
         """A host comes back with its event, and goes with an action."""
         if isinstance(event, HostRepaired):
             self._gone.discard(event.host)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gigafactory.control.actions import Action
@@ -20,7 +20,7 @@ class Sink(Protocol):
     def decide(
         self,
         event: Event,
-        actions: Iterable[Action],
+        actions: Sequence[Action],
         *,
         state_hash: Callable[[], str],
         generation: int,

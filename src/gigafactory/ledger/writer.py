@@ -7,12 +7,12 @@ killed driver leaves a book that ends at its last whole line.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from gigafactory.control.actions import Action
+from gigafactory.control.actions import Action, WakeAt
 from gigafactory.control.events import Event
 from gigafactory.describe.errors import InputError
 from gigafactory.ledger.encode import text_of
@@ -99,15 +99,17 @@ class LedgerWriter:
     def decide(
         self,
         event: Event,
-        actions: Iterable[Action],
+        actions: Sequence[Action],
         *,
         state_hash: Callable[[], str],
         generation: int,
     ) -> None:
         """One turn of the controller: the event, its state afterwards, what it asked for."""
-        seen = EventSeen(event=event, state_hash=state_hash())
+        asked = [action for action in actions if not isinstance(action, WakeAt)]
+        wake_at_s = next((a.at_s for a in actions if isinstance(a, WakeAt)), None)
+        seen = EventSeen(event=event, state_hash=state_hash(), wake_at_s=wake_at_s)
         self.write(seen, at_s=event.at_s, generation=generation)
-        for action in actions:
+        for action in asked:
             self.write(ActionTaken(action=action), at_s=event.at_s)
 
     def summary(self) -> Summary:

@@ -28,6 +28,8 @@ class Candidate:
     """Parts of the memory; they add up to ``memory_bytes_per_gpu``."""
     outlook: Mapping[str, float] = field(default_factory=dict)
     """goodput, duration_s, cost_usd, power_w, tokens_per_j of the whole job, see plan.outlook."""
+    power_slowdown: float = 1.0
+    """Times the step at full power that ``step_s`` is, because of what the site may draw."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, the layout as a mapping."""
@@ -42,7 +44,7 @@ class Candidate:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Candidate:
         """The inverse of ``to_json``; keys it does not know are left out."""
-        new = {"outlook"}
+        new = {"outlook", "power_slowdown"}
         known = {k: document[k] for k in cls.__dataclass_fields__ if k in document or k not in new}
         return cls(**known | {"layout": Layout.model_validate(document["layout"])})
 

@@ -9,11 +9,13 @@ from typing import Any
 from gigafactory.cost.calibration import published
 from gigafactory.cost.columns import columns_of
 from gigafactory.cost.memory import memory
+from gigafactory.cost.swings import power_share
+from gigafactory.cost.watts import power_of
 from gigafactory.describe.aim import Goal
 from gigafactory.describe.cluster import FabricKind, Gpu, Precision
 from gigafactory.describe.study import Study
 from gigafactory.plan.chosen import Candidate, Plan
-from gigafactory.plan.predicted import step_of
+from gigafactory.plan.predicted import seconds_of
 from gigafactory.units import show
 
 #: How the parts of a step are called in a sentence.
@@ -26,6 +28,7 @@ _WORDS = {
     "pp_comm_s": "transfers between stages", "dp_comm_s": "exposed gradient and parameter traffic",
     "imbalance_s": "waiting for the fullest stage", "bubble_s": "the pipeline bubble",
     "optimizer_s": "the optimizer", "jitter_s": "waiting for the slowest rank",
+    "power_cap_s": "the limit on the power of the site",
 }  # fmt: skip
 _COMPUTING = {"gemm_s", "attention_s"}
 _NUM_LOSSES = 4
@@ -59,14 +62,21 @@ def changes(
     return tuple(
         _measured(study, best, name, other, rate_factor=factor)
         for name, other, factor in _variants(study, gpus or {})
+        if _may_idle(other)
     )
+
+
+def _may_idle(study: Study) -> bool:
+    """Whether the site could feed the changed machine at all."""
+    power, cap_w = power_of(study.cluster), study.cluster.site.capacity_w
+    return cap_w is None or power.site_w(power.idle_hosts_w) < cap_w
 
 
 def _measured(
     study: Study, best: Candidate, name: str, other: Study, *, rate_factor: float | None
 ) -> dict[str, Any]:
     columns = columns_of(best.layout)
-    step_s = float(step_of(other, columns).step_s[0])
+    step_s = float(seconds_of(other, columns)[0])
     held = float(memory(other.model, other.job, other.cluster, columns).total_bytes[0])
     room = other.cluster.host.gpu.memory_bytes * published().usable_memory
     more = other.job.tokens_per_step / study.job.tokens_per_step
@@ -95,6 +105,8 @@ def _reasons(study: Study, plan: Plan) -> Iterator[str]:
     told = [f"{_WORDS[k]} {v / best.step_s:.1%}" for k, v in losses[:_NUM_LOSSES] if v > 0]
     if told:
         yield f"The rest goes to {', '.join(told)}."
+    if best.power_slowdown > 1 and study.cluster.site.capacity_w is not None:
+        yield _held(study, best, cap_w=study.cluster.site.capacity_w)
     whole = study.cluster.host.gpu.memory_bytes
     largest = max(best.memory_breakdown_bytes.items(), key=lambda part: part[1])
     yield (
@@ -106,6 +118,15 @@ def _reasons(study: Study, plan: Plan) -> Iterator[str]:
     if plan.num_candidates > plan.num_feasible:
         left = plan.num_candidates - plan.num_feasible
         yield f"{left:,} of {plan.num_candidates:,} legal layouts do not fit into memory."
+
+
+def _held(study: Study, best: Candidate, *, cap_w: float) -> str:
+    hosts = -(-best.num_gpus // study.cluster.host.num_gpus)
+    share = float(power_share(study.cluster, num_training_hosts=hosts))
+    return (
+        f"The site may draw {show(cap_w, 'W')}, which leaves its hosts {share:.0%} of what "
+        f"training adds to their idle power: a step takes {best.power_slowdown - 1:.1%} longer."
+    )
 
 
 def _runner_up(study: Study, best: Candidate, other: Candidate) -> str:

@@ -22,9 +22,11 @@ from gigafactory.cost.columns import Floats, Ints
 from gigafactory.cost.money import rent_usd
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.cost.reliability import daly_interval_s, kept_share
+from gigafactory.cost.swings import power_share
 from gigafactory.cost.tiers import up_share
 from gigafactory.cost.watts import power_of
 from gigafactory.describe.aim import Goal
+from gigafactory.describe.exposure import interruptions_per_s, stops_job, strikes_per_s
 from gigafactory.describe.faults import FaultClass
 from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
@@ -78,21 +80,22 @@ def goodput(study: Study, *, num_gpus: Ints, step_s: Floats) -> Floats:
     everybody starts cold from the store; else processes stay and, with copies in memory, only the
     step in flight is lost.
     """
-    policy, faults = study.policy, study.faults
-    hosts = np.ceil(num_gpus / study.cluster.host.num_gpus)
-    failures = hosts * faults.rate_per_host_s + faults.job_rate_per_s
-    planned = hosts * sum(c.rate_per_s for c in faults.causes if c.fault is FaultClass.PLANNED)
+    policy, faults, cluster = study.policy, study.faults, study.cluster
+    hosts = np.ceil(num_gpus / cluster.host.num_gpus)
+    failures = interruptions_per_s(faults, cluster=cluster, num_hosts=hosts)
+    announced = [c for c in faults.causes if c.fault is FaultClass.PLANNED]
+    planned = sum(
+        (strikes_per_s(c, cluster=cluster, num_hosts=hosts) for c in announced), 0.0 * hosts
+    )
     size = CHECKPOINT_BYTES_PER_PARAMETER * count_parameters(study.model).total
     is_plain = policy.recovery is Recovery.RESTART
     restart_s = faults.start_s(num_gpus) if is_plain else faults.warm_start_s(num_gpus)
-    restore_s = size / study.cluster.storage.read_bandwidth_bytes_per_s
+    restore_s = size / cluster.storage.read_bandwidth_bytes_per_s
     has_copies = (hosts > 1) & (not is_plain and policy.peer_copies)
+    unplanned_s = _detect_s(study, hosts=hosts) + restart_s + np.where(has_copies, 0.0, restore_s)
     up = up_share(
         np.stack([failures, planned], axis=-1),
-        recovery_s=np.stack(
-            [_detect_s(study) + restart_s + np.where(has_copies, 0.0, restore_s), restart_s + 0.0],
-            axis=-1,
-        ),
+        recovery_s=np.stack([unplanned_s, restart_s + 0.0], axis=-1),
     )
     mtbf_s = np.minimum(1.0 / np.maximum(failures, 1.0 / _NEVER_S), _NEVER_S)
     from_store = _kept_of_store(study, num_gpus=num_gpus, mtbf_s=mtbf_s, size_bytes=size)
@@ -115,16 +118,24 @@ def _kept_of_store(study: Study, *, num_gpus: Ints, mtbf_s: Floats, size_bytes: 
 
 
 def draw_w(study: Study, hosts: Floats) -> Floats:
-    """At the site, of the hosts that take part and their share of network and storage."""
-    cluster = study.cluster
+    """At the site, of the hosts that take part and their share of network and storage.
+
+    A site that may draw less holds the hosts to it.
+    """
+    cluster, host = study.cluster, study.cluster.host
     power = power_of(cluster)
     share = hosts / cluster.num_hosts
-    it_w = hosts * cluster.host.training_w + share * (power.network_w + power.storage_w)
+    dynamic = power_share(cluster, num_training_hosts=hosts)
+    host_w = host.idle_w + dynamic * (host.training_w - host.idle_w)
+    it_w = hosts * host_w + share * (power.network_w + power.storage_w)
     return np.asarray(it_w * power.pue)
 
 
-def _detect_s(study: Study) -> float:
-    """Mean time until a failure is seen, weighted by how often each cause strikes."""
-    causes = [c for c in study.faults.causes if c.fault is not FaultClass.PLANNED]
-    total = sum(cause.rate_per_s for cause in causes)
-    return sum(c.rate_per_s * c.detect_s for c in causes) / total if total else 0.0
+def _detect_s(study: Study, *, hosts: Floats) -> Floats:
+    """Mean time until a failure is seen, weighted by how often each cause stops the job."""
+    faults, cluster = study.faults, study.cluster
+    seen = [c for c in faults.causes if stops_job(c, cluster=cluster)]
+    rates = [strikes_per_s(c, cluster=cluster, num_hosts=hosts) for c in seen]
+    waits = sum((r * c.detect_s for r, c in zip(rates, seen, strict=True)), 0.0 * hosts)
+    total = sum(rates, faults.job_rate_per_s + 0.0 * hosts)
+    return np.asarray(waits / np.maximum(total, 1.0 / _NEVER_S))

@@ -32,7 +32,7 @@ from gigafactory.plan.explain import changes, explain, limits
 from gigafactory.plan.frontier import Frontier
 from gigafactory.plan.outlook import Outlook, outlook
 from gigafactory.plan.placement import placement
-from gigafactory.plan.predicted import composes, runnable, seconds_of, step_of
+from gigafactory.plan.predicted import composes, held_back, runnable, seconds_of, step_of
 from gigafactory.units import show
 
 #: Layouts whose memory is evaluated in one call; their columns stay in the processor's cache.
@@ -69,9 +69,10 @@ def _interval(study: Study, layout: Layout) -> tuple[float | None, float | None]
     """Seconds between which the step is expected; none where it is composed of measured pieces."""
     if composes(study):
         return None, None
-    parts = step_of(study, columns_of(layout))
-    low, high = interval_s(parts, has_experts=study.model.num_experts > 0)
-    return float(low[0]), float(high[0])
+    columns = columns_of(layout)
+    held = float(held_back(study, num_gpus=columns.num_gpus)[0])
+    low, high = interval_s(step_of(study, columns), has_experts=study.model.num_experts > 0)
+    return held * float(low[0]), held * float(high[0])
 
 
 def _warnings(study: Study, layout: Layout) -> tuple[str, ...]:
@@ -82,14 +83,14 @@ def _warnings(study: Study, layout: Layout) -> tuple[str, ...]:
 
 def predict(study: Study, columns: Columns) -> list[Candidate]:
     """Every layout in ``columns`` with its prediction, whether it fits or not."""
-    steps = step_of(study, columns)
+    steps, held = step_of(study, columns), held_back(study, num_gpus=columns.num_gpus)
+    step_s = steps.step_s * held
     bytes_held = memory(study.model, study.job, study.cluster, columns)
-    shares = mfu(
-        steps.step_s, model=study.model, job=study.job, cluster=study.cluster, columns=columns
-    )
+    shares = mfu(step_s, model=study.model, job=study.job, cluster=study.cluster, columns=columns)
     tokens = study.job.tokens_per_step
     per_token = model_flops_per_token(study.model, seq_len=study.job.seq_len)
-    step_s, total_bytes = steps.step_s, bytes_held.total_bytes
+    total_bytes = bytes_held.total_bytes
+    parts = steps.parts() | {"power_cap_s": step_s - steps.step_s}
     ahead = outlook(study, num_gpus=columns.num_gpus, step_s=step_s)
 
     def candidate(i: int) -> Candidate:
@@ -103,9 +104,10 @@ def predict(study: Study, columns: Columns) -> list[Candidate]:
             mfu=float(shares[i]),
             flops_per_step=per_token * tokens,
             memory_bytes_per_gpu=float(total_bytes[i]),
-            breakdown_s={k: float(v[i]) for k, v in steps.parts().items()},
+            breakdown_s={k: float(v[i]) for k, v in parts.items()},
             memory_breakdown_bytes={k: float(v[i]) for k, v in bytes_held.parts().items()},
             outlook=ahead.row(i),
+            power_slowdown=float(held[i]),
         )
 
     return [candidate(i) for i in range(len(columns))]

@@ -18,11 +18,11 @@ _SHOWN = {
     "rework": ("redone work", "pink"),
     "degraded": ("degraded", "pink-pale"),
     "straggler": ("stragglers", "blue-pale"),
-    "sdc_replay": ("corruption replay", "green-pale"),
+    "sdc_replay": ("corruption replay", "sky-pale"),
     "hold": ("on hold", "ink"),
     "planned": ("planned stop", "grey"),
     "idle_spare": ("idle spares", "grey-pale"),
-    "other": ("other", "grey-pale"),
+    "other": ("other", "yellow-pale"),
 }
 PRODUCTIVE = "productive"
 IDLE_SPARE = "idle_spare"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.figures import Figure
@@ -16,6 +16,7 @@ PLAN_FILE = "plan.json"
 ANSWERS_FILE = "answers.json"
 ENSEMBLE_FILE = "ensemble.json"
 DECISIONS_FILE = "decisions.json"
+RESULT_FILE = "twin.json"
 SWEEP_FILES = "sweep-*.json"
 
 Document = TypeVar("Document")
@@ -120,6 +121,45 @@ class DecisionsDocument(_Part):
 
     base: EnsembleDocument
     effects: tuple[EffectDocument, ...]
+
+
+class PoolHourDocument(_Part):
+    """Means of an hour of the serving pool."""
+
+    requests_per_s: float
+    serving_hosts: float
+    lent_hosts: float
+
+
+class PoolDocument(_Part):
+    """What the serving pool came to."""
+
+    num_hosts: int
+    requests_per_s_per_host: float
+    peak_requests_per_s: float
+    num_requests: float
+    slo_kept_share: float
+    slo_kept_time_share: float
+    short_while_lent_s: float
+    lent_host_s: float
+    num_loans: int
+    num_recalls: int
+    num_hosts_recalled: int
+    num_recalls_that_hurt: int
+    hours: tuple[PoolHourDocument, ...] = ()
+
+
+class ResultDocument(_Part):
+    """What a campaign of the twin came to, beyond its ledger."""
+
+    wall_s: float = Field(gt=0)
+    gpus_per_host: int
+    pool: PoolDocument | None = None
+
+
+def read_result(folder: Path) -> ResultDocument | None:
+    """twin.json, likewise."""
+    return _read(folder / RESULT_FILE, TypeAdapter(ResultDocument))
 
 
 def read_ensemble(folder: Path) -> EnsembleDocument | None:

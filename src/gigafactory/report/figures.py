@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
-from gigafactory.report.axes import Axis, Tick, plain, prefixed, time_axis, value_axis
+from gigafactory.report.axes import Axis, Tick, plain, time_axis, value_axis
 from gigafactory.report.blocks import Chart
 from gigafactory.report.buckets import PRODUCTIVE, in_order, tone, words
 from gigafactory.report.svg import Frame, bars, chart, dot, line, rule, step_line
@@ -15,12 +15,11 @@ from gigafactory.report.trace import (
     Bin,
     Loss,
     Mark,
+    Span,
     Trace,
     bin_edges_s,
     buckets_binned,
     counted,
-    mean_level,
-    power_binned,
 )
 from gigafactory.units import DAY_S, HOUR_S, show_time
 
@@ -42,6 +41,7 @@ def course(who: str, trace: Trace, *, end_s: float) -> list[Chart]:
 
 
 _FAULTS_AT, _STATE_AT, _ACTIONS_AT = 0.86, 0.5, 0.14
+_STATE_FROM, _STATE_TO = 0.3, 0.7
 _LANES = Axis(
     low=0,
     high=1,
@@ -56,11 +56,12 @@ _LANES = Axis(
 def _band(who: str, trace: Trace, *, end_s: float) -> Chart:
     """States as a coloured band, faults as marks above it, actions below."""
     frame = Frame(x=time_axis(end_s), y=_LANES, height_px=104)
-    present = in_order(span.bucket for span in trace.spans)
+    stacks = [(span, _stack(span)) for span in trace.spans]
+    present = in_order(bucket for _, stack in stacks for bucket in stack)
     layers = [
         bars(
             frame,
-            ((s.begin_s, s.end_s, 0.3, 0.7) for s in trace.spans if s.bucket == bucket),
+            ((s.begin_s, s.end_s, *stack[bucket]) for s, stack in stacks if bucket in stack),
             tone=tone(bucket),
         )
         for bucket in present
@@ -69,10 +70,27 @@ def _band(who: str, trace: Trace, *, end_s: float) -> Chart:
     layers += _marks(frame, trace.actions, at=_ACTIONS_AT, tone_name="ink")
     return Chart(
         title=who,
-        subtitle=f"{_count(trace.faults, 'fault')}, {_count(trace.actions, 'action')} taken",
+        subtitle=(
+            f"{_count(trace.faults, 'fault')}, {_count(trace.actions, 'action')} taken"
+            + ("; the height of a state is its share of the GPUs" if _is_split(trace) else "")
+        ),
         svg=chart(frame, layers, alt=f"{who}: states, faults and actions along time"),
         legend=tuple((tone(b), words(b)) for b in present),
     )
+
+
+def _stack(span: Span) -> dict[str, tuple[float, float]]:
+    """Bucket -> (bottom, top) in the band of states."""
+    found, bottom = {}, _STATE_FROM
+    for bucket, share in span.shares.items():
+        if share > 0:
+            top = bottom + share * (_STATE_TO - _STATE_FROM)
+            found[bucket], bottom = (bottom, top), top
+    return found
+
+
+def _is_split(trace: Trace) -> bool:
+    return any(span.working < 1 or span.pace < 1 for span in trace.spans)
 
 
 def _marks(frame: Frame, marks: Sequence[Mark], *, at: float, tone_name: str) -> list[Markup]:
@@ -294,27 +312,6 @@ def _cumulative(times_s: Sequence[tuple[float, int]]) -> list[tuple[float, float
 
 def _median(curve: Sequence[tuple[float, float]]) -> float:
     return next(time_s for time_s, share in curve if share >= 0.5)
-
-
-def power(who: str, trace: Trace) -> Chart:
-    """Power of the site along time; where it changes too often to see, lowest to highest."""
-    frame = Frame(
-        x=time_axis(trace.end_s),
-        y=value_axis([0, *(w for _, w in trace.power_w)], text=prefixed("W")),
-        height_px=150,
-    )
-    layers, subtitle = [step_line(frame, trace.power_w, tone="green")], ""
-    if len(trace.power_w) > _MOST_SPANS:
-        bins = power_binned(trace, width_s=trace.end_s / _MOST_BINS)
-        band = ((b.begin_s, b.end_s, min(b.seconds), max(b.seconds)) for b in bins)
-        means = [(b.begin_s, mean_level(b)) for b in bins]
-        layers = [bars(frame, band, tone="green-pale"), step_line(frame, means, tone="green")]
-        subtitle = "mean as a line, lowest to highest as a band"
-    return Chart(
-        title=f"{who}: power of the site",
-        subtitle=subtitle,
-        svg=chart(frame, layers, alt=f"{who}: power along time"),
-    )
 
 
 def cumulative_faults(campaigns: Sequence[tuple[str, str, Trace]]) -> Chart:

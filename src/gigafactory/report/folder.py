@@ -8,8 +8,9 @@ from pathlib import Path
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.figures import Figure
 from gigafactory.ledger.course import Course, course_of
-from gigafactory.ledger.entries import Entry, Opened, World
+from gigafactory.ledger.entries import Entry, Opened, PoolFrom, World
 from gigafactory.ledger.fold import Summary, fold
+from gigafactory.ledger.power_hours import PowerHours, power_hours, site_of
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.report.documents import (
     ANSWERS_FILE,
@@ -17,17 +18,20 @@ from gigafactory.report.documents import (
     DESCRIPTION_FILE,
     ENSEMBLE_FILE,
     PLAN_FILE,
+    RESULT_FILE,
     SWEEP_FILES,
     Answer,
     DecisionsDocument,
     EnsembleDocument,
     PlanDocument,
+    ResultDocument,
     SweepDocument,
     read_answers,
     read_decisions,
     read_description,
     read_ensemble,
     read_plan,
+    read_result,
     read_sweeps,
 )
 from gigafactory.report.record import trace_of
@@ -39,6 +43,7 @@ _EXPECTED = (
     PLAN_FILE,
     *_LEDGERS.values(),
     ANSWERS_FILE,
+    RESULT_FILE,
     ENSEMBLE_FILE,
     DECISIONS_FILE,
 )
@@ -52,6 +57,8 @@ class Campaign:
     trace: Trace
     summary: Summary
     course: Course
+    power: PowerHours
+    has_pool: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +71,7 @@ class Folder:
     twin: Campaign | None
     reality: Campaign | None
     answers: tuple[Answer, ...] | None
+    result: ResultDocument | None = None
     ensemble: EnsembleDocument | None = None
     decisions: DecisionsDocument | None = None
     sweeps: tuple[SweepDocument, ...] = ()
@@ -85,6 +93,7 @@ def read_folder(path: Path) -> Folder:
         twin=_campaign(path, World.TWIN),
         reality=_campaign(path, World.REAL),
         answers=read_answers(path),
+        result=read_result(path),
         ensemble=read_ensemble(path),
         decisions=read_decisions(path),
         sweeps=read_sweeps(path),
@@ -96,11 +105,14 @@ def _campaign(folder: Path, world: World) -> Campaign | None:
     if not path.exists():
         return None
     entries = read_ledger(path)
+    opened = _opened(path, entries, world)
     return Campaign(
-        opened=_opened(path, entries, world),
+        opened=opened,
         trace=trace_of(entries),
         summary=fold(entries),
         course=course_of(entries),
+        power=power_hours(entries, site=site_of(opened)),
+        has_pool=any(isinstance(entry.content, PoolFrom) for entry in entries),
     )
 
 

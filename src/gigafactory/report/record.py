@@ -14,6 +14,7 @@ from gigafactory.ledger.entries import (
     Entry,
     FaultStruck,
     Opened,
+    PaceFrom,
     PowerFrom,
     Resumed,
     Rollback,
@@ -31,6 +32,9 @@ class _Writing:
     """The trace so far, and what is needed to close it."""
 
     pue: float = 1.0
+    num_gpus: int = 0
+    working: float = 1.0
+    pace: float = 1.0
     bucket: Bucket = Bucket.INIT
     since_s: float = 0.0
     spans: list[Span] = field(default_factory=list)
@@ -66,10 +70,14 @@ def _take(so_far: _Writing, entry: Entry) -> None:
     at_s, content = entry.at_s, entry.content
     match content:
         case Opened():
-            so_far.pue = content.pue
+            so_far.pue, so_far.num_gpus = content.pue, content.num_gpus
         case BucketFrom():
             _end_span(so_far, at_s)
             so_far.bucket = content.bucket
+        case PaceFrom():
+            _end_span(so_far, at_s)
+            working = min(content.num_gpus, so_far.num_gpus) / max(1, so_far.num_gpus)
+            so_far.working, so_far.pace = working, 1.0 / max(1.0, content.slowdown)
         case Steps():
             _take_steps(so_far, at_s, content)
         case Rollback():
@@ -90,7 +98,8 @@ def _take(so_far: _Writing, entry: Entry) -> None:
 
 def _end_span(so_far: _Writing, at_s: float) -> None:
     if at_s > so_far.since_s:
-        so_far.spans.append(Span(so_far.since_s, at_s, str(so_far.bucket)))
+        bucket, working, pace = str(so_far.bucket), so_far.working, so_far.pace
+        so_far.spans.append(Span(so_far.since_s, at_s, bucket, working, pace))
     so_far.since_s = at_s
 
 
@@ -133,7 +142,8 @@ def _mark_rework(spans: list[Span], since_s: float) -> None:
         if span.bucket == PRODUCTIVE:
             cut_s = max(since_s, span.begin_s)
             before = [replace(span, end_s=cut_s)] if cut_s > span.begin_s else []
-            spans[index : index + 1] = [*before, Span(cut_s, span.end_s, str(Bucket.REWORK))]
+            lost = replace(span, begin_s=cut_s, bucket=str(Bucket.REWORK))
+            spans[index : index + 1] = [*before, lost]
 
 
 def _fault_text(fault: FaultStruck) -> str:

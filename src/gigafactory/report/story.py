@@ -11,6 +11,8 @@ from gigafactory.report.chapters.answers import answers
 from gigafactory.report.chapters.comparison import comparison
 from gigafactory.report.chapters.factory import factory
 from gigafactory.report.chapters.plan import plan
+from gigafactory.report.chapters.pool import pool
+from gigafactory.report.chapters.power import power
 from gigafactory.report.folder import Campaign, Folder
 from gigafactory.report.numbers import Quantity, percent, with_unit, write
 
@@ -33,7 +35,8 @@ def tell(folder: Folder) -> StudyPage:
         decisions.decisions(folder),
         campaign.learning(campaigns),
         campaign.pace(folder.plan.best.step_s if folder.plan else None, campaigns),
-        campaign.power(campaigns),
+        power(campaigns),
+        pool(folder.result),
         answers(folder.answers),
         factory(folder.description),
     )

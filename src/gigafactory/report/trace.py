@@ -12,16 +12,38 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from gigafactory.ledger.entries import Bucket
+
 Level = TypeVar("Level", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The allocation was in ``bucket`` from ``begin_s`` to ``end_s``."""
+    """The allocation was in ``bucket`` from ``begin_s`` to ``end_s``.
+
+    Where it computed, ``working`` of its GPUs did, at ``pace`` of the full speed.
+    """
 
     begin_s: float
     end_s: float
     bucket: str
+    working: float = 1.0
+    pace: float = 1.0
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Bucket -> share of the GPU time, split as `fold` does where it computed."""
+        if self.bucket not in _SPLIT:
+            return {self.bucket: 1.0}
+        return {
+            self.bucket: self.working * self.pace,
+            str(Bucket.STRAGGLER): self.working * (1.0 - self.pace),
+            str(Bucket.DEGRADED): 1.0 - self.working,
+        }
+
+
+#: Work that was lost later was held up like any other.
+_SPLIT = frozenset({str(Bucket.PRODUCTIVE), str(Bucket.REWORK)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +119,19 @@ def bin_edges_s(*, width_s: float, end_s: float) -> list[tuple[float, float]]:
 
 
 def buckets_binned(trace: Trace, *, width_s: float) -> list[Bin[str]]:
-    """How long each bucket was open in each bin."""
-    spans = ((s.begin_s, s.end_s, s.bucket) for s in trace.spans)
-    return binned(spans, width_s=width_s, end_s=trace.end_s)
+    """Seconds of the whole allocation in each bucket, bin by bin."""
+    spans = ((s.begin_s, s.end_s, (s.bucket, s.working, s.pace)) for s in trace.spans)
+    bins = binned(spans, width_s=width_s, end_s=trace.end_s)
+    return [Bin(one.begin_s, one.end_s, _split(one.seconds)) for one in bins]
+
+
+def _split(seconds: Mapping[tuple[str, float, float], float]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for (bucket, working, pace), spent_s in seconds.items():
+        for part, share in Span(0.0, spent_s, bucket, working, pace).shares.items():
+            if share > 0:
+                found[part] = found.get(part, 0.0) + share * spent_s
+    return found
 
 
 def power_binned(trace: Trace, *, width_s: float) -> list[Bin[float]]:

@@ -204,7 +204,7 @@ class Campaign:
                 for host in hosts:
                     self._tell(ev.HostRepaired(at_s=self.now_s(), host=host))
             case act.WakeAt(at_s=at_s):
-                self._wake_s = at_s if self._wake_s is None else min(self._wake_s, at_s)
+                self._wake_s = at_s
             case act.Hold(reason=reason):
                 self.held = reason
                 self._bucket(Bucket.HOLD)

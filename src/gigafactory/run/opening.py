@@ -5,6 +5,7 @@ from __future__ import annotations
 from gigafactory.control.config import ControlConfig, config_to_json
 from gigafactory.describe.study import Study
 from gigafactory.ledger.entries import Opened, World
+from gigafactory.ledger.power_hours import power_limits
 from gigafactory.plan.chosen import Plan
 
 
@@ -30,7 +31,7 @@ def opening(study: Study, plan: Plan, *, config: ControlConfig) -> Opened:
         electricity_usd_per_j=site.electricity_usd_per_j,
         training_w_per_gpu=host.training_w / host.num_gpus,
         idle_w_per_gpu=host.idle_w / host.num_gpus,
-        pue=site.pue,
+        **power_limits(site),
         seed=study.train.seed if study.train else None,
         controller=config_to_json(config),
     )

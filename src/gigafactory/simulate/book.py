@@ -7,6 +7,7 @@ stall by minutes; a commit or step that fell into the time of that piece is ente
 
 from __future__ import annotations
 
+from gigafactory.control.actions import Tier
 from gigafactory.ledger.entries import (
     WORKING,
     Bucket,
@@ -22,6 +23,7 @@ from gigafactory.ledger.entries import (
 from gigafactory.ledger.sink import Sink
 from gigafactory.simulate.gang import Cadence
 from gigafactory.simulate.power import Draw
+from gigafactory.units import DAY_S
 
 
 class Book:
@@ -35,6 +37,9 @@ class Book:
         self._num_bytes = num_bytes
         self._draw_w: float | None = None
         self._pace: tuple[int, float] | None = None
+        self._near: dict[Tier, tuple[int, int]] = {}
+        """Copies near the hosts that stand in no entry yet: the newest step, and how many."""
+        self._near_due_s = DAY_S
 
     def enter(self, content: Content, *, at_s: float) -> None:
         """Any entry, under the generation that is current."""
@@ -67,6 +72,20 @@ class Book:
         save_s = self._cadence.blocking_s + self._cadence.write_s
         entry = CheckpointKept(step=step, save_s=save_s, num_bytes=self._num_bytes, num=num)
         self.enter(entry, at_s=at_s)
+
+    def copied(self, tier: Tier, step: int, *, num: int, at_s: float) -> None:
+        """``num`` more copies near the hosts, the newest of ``step``; entered once a day."""
+        self._near[tier] = (step, self._near.get(tier, (0, 0))[1] + num)
+        if at_s >= self._near_due_s:
+            self.enter_copies(at_s=at_s)
+
+    def enter_copies(self, *, at_s: float) -> None:
+        """All copies near the hosts since the last such entries."""
+        self._near_due_s = at_s + DAY_S
+        for tier, (step, num) in self._near.items():
+            entry = CheckpointKept(step=step, num_bytes=self._num_bytes, tier=tier, num=num)
+            self.enter(entry, at_s=at_s)
+        self._near.clear()
 
     def pace(self, num_gpus: int, *, slowdown: float, at_s: float) -> None:
         """From now on so many GPUs compute, and so slowly."""

@@ -16,12 +16,13 @@ from gigafactory.cost.energy import carbon_kg
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.study import Study
 from gigafactory.ledger import entries as book
+from gigafactory.ledger.power_hours import power_limits
 from gigafactory.ledger.sink import Sink
 from gigafactory.ledger.summary import Summary
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
-from gigafactory.simulate.fleet import new_fleet
+from gigafactory.simulate.fleet import Fleet
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import repair_times_s
 from gigafactory.simulate.loans import Loans
@@ -159,7 +160,7 @@ def _opening(study: Study, workload: Workload, *, config: ControlConfig, seed: i
         electricity_usd_per_j=cluster.site.electricity_usd_per_j,
         training_w_per_gpu=host.training_w / host.num_gpus,
         idle_w_per_gpu=host.idle_w / host.num_gpus,
-        pue=cluster.site.pue,
+        **power_limits(cluster.site),
         seed=seed,
         controller=config_to_json(config),
     )
@@ -190,13 +191,10 @@ def _world(
     brain: Brain,
     delays: Delays,
 ) -> World:
-    dice = stream("lemons", seed=seed)
     return World(
         workload=workload,
         kernel=Kernel[Happening](),
-        fleet=new_fleet(
-            study.cluster.num_hosts, lemon_share=study.faults.lemon_share, dice=dice
-        ),
+        fleet=Fleet(study.cluster.num_hosts),
         repairs_s=repair_times_s(study.faults.repair, seed=seed),
         dice=stream("job.host", seed=seed),
         brain=brain,
@@ -227,7 +225,7 @@ def _let_it_run(world: World, study: Study, *, seed: int, stage: Stage) -> None:
     )
     _feed(kernel, strikes, world.strike, stage)
     _feed(kernel, fl.job_strikes(faults, seed=seed), world.strike_job, stage)
-    alarms = fl.false_alarms(faults, num_hosts=world.fleet.num_hosts, seed=seed)
+    alarms = fl.false_alarms(faults, cluster=study.cluster, seed=seed)
     _feed(kernel, alarms, world.alarm, stage)
     kernel.schedule(world.reach_horizon, at_s=duration_s, priority=Priority.END)
     world.begin()

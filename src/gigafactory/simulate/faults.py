@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigafactory.describe.cluster import Cluster
-from gigafactory.describe.exposure import cause_rate_per_s
+from gigafactory.describe.exposure import cause_rate_per_s, interruptions_per_s
 from gigafactory.describe.faults import Cause, FaultClass, Faults, Scope
 from gigafactory.simulate.batches import Batches, batches_of, neighbours
 from gigafactory.simulate.lifetimes import Places, durations_s
@@ -104,14 +104,15 @@ def job_strikes(faults: Faults, *, seed: int) -> Iterator[JobStrike]:
     return (JobStrike(at_s) for at_s in times)
 
 
-def false_alarms(faults: Faults, *, num_hosts: int, seed: int) -> Iterator[FalseAlarm]:
+def false_alarms(faults: Faults, *, cluster: Cluster, seed: int) -> Iterator[FalseAlarm]:
     """Alarms without a fault, so many that they make up ``false_alarm_share`` of all alarms.
 
     True alarms are those of causes that interrupt; with precision P = 1 - share there are
     true / P alarms in all.
     """
-    share = faults.false_alarm_share
-    rate = faults.rate_per_host_s * num_hosts * share / (1.0 - share)
+    share, num_hosts = faults.false_alarm_share, cluster.num_hosts
+    true_rate = interruptions_per_s(faults, cluster=cluster, num_hosts=num_hosts)
+    rate = (true_rate - faults.job_rate_per_s) * share / (1.0 - share)
     dice = stream("faults.false_alarm", seed=seed)
     return (FalseAlarm(at_s, int(dice.integers(num_hosts))) for at_s in _times(rate, dice=dice))
 

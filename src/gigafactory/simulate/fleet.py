@@ -1,12 +1,9 @@
-"""The fleet as columns: one row a host, one array a property."""
+"""The fleet's ground truth: only hosts that cannot train cost anything."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from enum import IntEnum
-
-import numpy as np
-from numpy.typing import NDArray
 
 
 class HostState(IntEnum):
@@ -20,43 +17,35 @@ class HostState(IntEnum):
     """It belongs to the serving pool, and is not lent."""
 
 
-@dataclass(frozen=True, slots=True)
 class Fleet:
-    """Columns of length ``num_hosts``; the arrays change in place as the campaign goes on."""
+    """``num_hosts`` hosts, numbered from 0, all up at first."""
 
-    state: NDArray[np.uint8]
-    lemon: NDArray[np.bool_]
-    """Hosts that fail more often than others, before and after a repair."""
-    num_faults: NDArray[np.int32]
-    repaired_at_s: NDArray[np.float64]
-    """When the host last came back from repair; 0 for one that never went."""
-
-    @property
-    def num_hosts(self) -> int:
-        """Rows."""
-        return len(self.state)
+    def __init__(self, num_hosts: int) -> None:
+        self.num_hosts = num_hosts
+        self._away: dict[int, HostState] = {}
 
     def is_up(self, host: int) -> bool:
         """True where the host could train."""
-        return bool(self.state[host] == HostState.UP)
+        return host not in self._away
 
-    def hosts_not_up(self) -> list[int]:
+    def state_of(self, host: int) -> HostState:
+        """How it is now."""
+        return self._away.get(host, HostState.UP)
+
+    def turn(self, hosts: Iterable[int], state: HostState) -> None:
+        """From now on ``hosts`` are in ``state``."""
+        if state is HostState.UP:
+            for host in hosts:
+                self._away.pop(host, None)
+        else:
+            self._away.update(dict.fromkeys(hosts, state))
+
+    def hosts_not_up(self) -> Collection[int]:
         """Hosts that are broken, in repair, or serve people."""
-        return np.flatnonzero(self.state != HostState.UP).tolist()
+        return self._away.keys()
 
     def num_in(self, state: HostState) -> int:
         """Hosts in ``state``."""
-        return int(np.count_nonzero(self.state == state))
-
-
-def new_fleet(num_hosts: int, *, lemon_share: float, dice: np.random.Generator) -> Fleet:
-    """A fleet that is up, of which exactly round(lemon_share * num_hosts) are lemons."""
-    lemon = np.zeros(num_hosts, dtype=np.bool_)
-    num_lemons = round(lemon_share * num_hosts)
-    lemon[dice.choice(num_hosts, size=num_lemons, replace=False)] = True
-    return Fleet(
-        state=np.zeros(num_hosts, dtype=np.uint8),
-        lemon=lemon,
-        num_faults=np.zeros(num_hosts, dtype=np.int32),
-        repaired_at_s=np.zeros(num_hosts, dtype=np.float64),
-    )
+        if state is HostState.UP:
+            return self.num_hosts - len(self._away)
+        return sum(known is state for known in self._away.values())

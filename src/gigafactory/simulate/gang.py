@@ -10,6 +10,7 @@ Legend: K steps between checkpoints, cycle = K steps and one stall.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -27,11 +28,26 @@ class Cadence:
     """Training stands still for this long at a checkpoint."""
     write_s: float
     """From the end of the stall until the checkpoint is committed; at most one cycle's work."""
+    local_steps: int = 0
+    """Steps between copies on the hosts' own disks, those whose number it divides; 0: none."""
+    local_blocking_s: float = 0.0
+    local_write_s: float = 0.0
+    """As for the store."""
+
+    @property
+    def local_stall_s(self) -> float:
+        """What copies on the hosts' disks add to a step, spread evenly."""
+        return self.local_blocking_s / self.local_steps if self.local_steps else 0.0
+
+    @property
+    def beat_s(self) -> float:
+        """From the end of a step to the end of the next, where no checkpoint lies between."""
+        return self.step_s + self.local_stall_s
 
     @property
     def cycle_s(self) -> float:
         """From one snapshot to the next."""
-        return self.checkpoint_steps * self.step_s + self.blocking_s
+        return self.checkpoint_steps * self.beat_s + self.blocking_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +68,7 @@ class Run:
     def step_at(self, at_s: float) -> int:
         """Last step finished by ``at_s``."""
         cycles, within_s = self._split(at_s)
-        steps = math.floor(within_s / self.cadence.step_s + _SLACK)
+        steps = math.floor(within_s / self.cadence.beat_s + _SLACK)
         every = self.cadence.checkpoint_steps
         return self.begin_step + cycles * every + min(every, max(0, steps))
 
@@ -61,22 +77,26 @@ class Run:
         done = step - self.begin_step
         stalls = max(0, -(-done // self.cadence.checkpoint_steps) - 1)
         lead_s = self.lead_s if done > 0 else 0.0
-        work_s = done * self.cadence.step_s
+        work_s = done * self.cadence.beat_s
         return self.begin_s + lead_s + work_s + stalls * self.cadence.blocking_s
 
     def stalled_s(self, at_s: float) -> float:
         """Seconds that training stood still for checkpoints until ``at_s``."""
+        cadence = self.cadence
         cycles, within_s = self._split(at_s)
-        work_s = self.cadence.checkpoint_steps * self.cadence.step_s
+        work_s = cadence.checkpoint_steps * cadence.beat_s
         lead_s = min(self.lead_s, max(0.0, at_s - self.begin_s))
-        return lead_s + cycles * self.cadence.blocking_s + max(0.0, within_s - work_s)
+        stalled_s = lead_s + cycles * cadence.blocking_s + max(0.0, within_s - work_s)
+        if cadence.local_steps:
+            stalled_s += (self.step_at(at_s) - self.begin_step) * cadence.local_stall_s
+        return stalled_s
 
     def unfinished_s(self, at_s: float) -> float:
         """Seconds of work in the step that is not finished at ``at_s``."""
         cycles, within_s = self._split(at_s)
-        every, step_s = self.cadence.checkpoint_steps, self.cadence.step_s
+        every, beat_s = self.cadence.checkpoint_steps, self.cadence.beat_s
         done = self.step_at(at_s) - self.begin_step - cycles * every
-        return 0.0 if done == every else max(0.0, within_s - done * step_s)
+        return 0.0 if done == every else max(0.0, within_s - done * beat_s)
 
     def num_commits_at(self, at_s: float) -> int:
         """Checkpoints of this run committed by ``at_s``; the one in its lead does not count."""
@@ -88,6 +108,18 @@ class Run:
         return self.begin_step + number * self.cadence.checkpoint_steps, (
             saved_s + self.cadence.write_s
         )
+
+    def locals_at(self, at_s: float) -> tuple[int, int]:
+        """(copies of this run that are on every host's own disk by ``at_s``, step of the newest).
+
+        The second is 0 where there is none.
+        """
+        every = self.cadence.local_steps
+        if not every:
+            return 0, 0
+        newest = self.step_at(at_s - self.cadence.local_write_s) // every
+        num = newest - self.begin_step // every
+        return num, newest * every if num else 0
 
     def _split(self, at_s: float) -> tuple[int, float]:
         cycles = self.cycles_at(at_s)
@@ -125,6 +157,10 @@ class Gang:
     reported_s: float = 0.0
     """Until when the run was reported."""
     reported_step: int = 0
+    booked_s: float = 0.0
+    """Until when its stalls are in the book."""
+    stalled_s: float = 0.0
+    """Those stalls of this run."""
     num_commits: int = 0
     """Reported commits of this run."""
     replica_hosts: int = 0
@@ -132,7 +168,11 @@ class Gang:
     out: set[int] = field(default_factory=set)
     """Replicas that the others go on without."""
     incarnations: dict[int, int] = field(default_factory=dict)
-    """Of replicas that joined the gang after its start: attempt of their JoinReplica."""
+    """Of replicas that joined again: the attempt of the JoinReplica that started them."""
+    num_locals: int = 0
+    """Reported copies of this run on the hosts' own disks."""
+    on_disks: tuple[int, int] | None = None
+    """The oldest and the newest step that lie on the own disk of every seat's host."""
 
     @property
     def is_alive(self) -> bool:
@@ -143,6 +183,17 @@ class Gang:
     def num_working(self) -> int:
         """Hosts that compute."""
         return len(self.members)
+
+    def has_on_disks(self, step: int | None) -> bool:
+        """Whether every host can restore ``step`` from its own disk."""
+        held = self.on_disks
+        return held is not None and step is not None and held[0] <= step <= held[1]
+
+    def forget_on_disks_beyond(self, step: int) -> None:
+        """Training goes on after ``step``, and will write other copies over the younger ones."""
+        if self.on_disks is not None:
+            first, newest = self.on_disks
+            self.on_disks = (first, min(newest, step)) if first <= step else None
 
     def seats_of(self, replica: int) -> range:
         """The seats of one replica."""
@@ -164,20 +215,19 @@ class Gang:
         for seat, host in seated:
             self.seats[seat] = host
 
+    def incarnation_of(self, host: int) -> int:
+        """Which life of its replica the processes of a seated ``host`` belong to; 0: the first."""
+        if not self.incarnations:
+            return 0
+        return self.incarnations.get(self.seats.index(host) // self.replica_hosts, 0)
+
     def take_in(self, replica: int, *, incarnation: int) -> None:
-        """The replica belongs to the gang again, with new processes."""
+        """The replica belongs to the gang again."""
         self.out.discard(replica)
         self.incarnations[replica] = incarnation
         self.members |= self.hosts_of(replica)
 
-    def incarnation_of(self, host: int) -> int:
-        """Of the processes on ``host``; 0: they came with the gang."""
-        found = (n for r, n in self.incarnations.items() if host in self.hosts_of(r))
-        return next(found, 0)
-
-    def take_seats(
-        self, hosts: tuple[int, ...], seated: tuple[tuple[int, int], ...] | None
-    ) -> None:
+    def take_seats(self, hosts: Sequence[int], seated: tuple[tuple[int, int], ...] | None) -> None:
         """Seat ``hosts``; ``seated`` names the changes, so that a swap costs no pass over all."""
         self.incarnations.clear()
         if seated is None or self.out:

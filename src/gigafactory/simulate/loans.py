@@ -46,7 +46,7 @@ class Loans:
         self._reclaimed: set[int] = set()
         """Taken by the pool, because training had not let go in time."""
         self._pool = pool_of(self)
-        fleet.state[sorted(self._pool.hosts)] = HostState.POOL
+        fleet.turn(self._pool.hosts, HostState.POOL)
 
     def begin(self) -> None:
         """The pool opens."""
@@ -63,7 +63,7 @@ class Loans:
 
     def borrow(self, hosts: tuple[int, ...]) -> None:
         """The pool lends ``hosts``: each stands by as a spare."""
-        self._fleet.state[list(hosts)] = HostState.UP
+        self._fleet.turn(hosts, HostState.UP)
         for host in hosts:
             self._tell(ev.HostRepaired(at_s=self._kernel.now_s, host=host))
 
@@ -81,11 +81,11 @@ class Loans:
 
     def let_go(self, host: int) -> None:
         """The controller evicted a host of the pool."""
-        if self._fleet.state[host] == HostState.POOL:
+        if self._fleet.state_of(host) is HostState.POOL:
             return
         is_well = self._fleet.is_up(host) and host in self.wanted
         is_broken = not (is_well or host in self._reclaimed)
-        self._fleet.state[host] = HostState.POOL
+        self._fleet.turn((host,), HostState.POOL)
         self.wanted.discard(host)
         self._reclaimed.discard(host)
         self._pool.take(host, is_broken=is_broken)

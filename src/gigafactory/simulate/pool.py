@@ -36,6 +36,7 @@ from gigafactory.describe.study import Study
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import repair_times_s
 from gigafactory.simulate.traffic import Series, demand_series
+from gigafactory.units import HOUR_S
 
 
 class Borrower(Protocol):
@@ -46,6 +47,17 @@ class Borrower(Protocol):
 
     def give_back(self, hosts: tuple[int, ...], *, by_s: float) -> int:
         """They are wanted by ``by_s``; how many of them compute just now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolHour:
+    """Means of an hour; the last one may be shorter."""
+
+    requests_per_s: float
+    kept_per_s: float
+    """Of these within the limits."""
+    serving_hosts: float
+    lent_hosts: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +83,26 @@ class PoolResult:
     num_hosts_recalled: int
     num_recalls_that_hurt: int
     """Recalls that took at least one host out of a gang that computed."""
+    hours: tuple[PoolHour, ...] = ()
+
+
+@dataclass(slots=True)
+class _Hour:
+    """Sums over what has passed of it."""
+
+    lasted_s: float = 0.0
+    num_requests: float = 0.0
+    num_kept: float = 0.0
+    serving_host_s: float = 0.0
+    lent_host_s: float = 0.0
+
+    def means(self) -> PoolHour:
+        return PoolHour(
+            requests_per_s=self.num_requests / self.lasted_s,
+            kept_per_s=self.num_kept / self.lasted_s,
+            serving_hosts=self.serving_host_s / self.lasted_s,
+            lent_hosts=self.lent_host_s / self.lasted_s,
+        )
 
 
 @dataclass(slots=True)
@@ -124,6 +156,7 @@ class SharedPool:
         self._rate_per_s = 0.0
         self._settled_s = 0.0
         self._sums = _Sums()
+        self._hours: list[_Hour] = []
 
     def begin(self) -> None:
         """Open the pool and look at the demand for the first time."""
@@ -137,10 +170,6 @@ class SharedPool:
         for host in hosts:
             if host in self.hosts and host not in self._with_training:
                 self._break(host)
-
-    def is_wanted(self, host: int) -> bool:
-        """Whether training was asked to give it back."""
-        return host in self._with_training and self.brain.post(host) is Post.RECALLED
 
     def take(self, host: int, *, is_broken: bool) -> None:
         """Training let go of a host: it loads, or it is repaired first."""
@@ -173,6 +202,7 @@ class SharedPool:
             num_recalls=sums.num_recalls,
             num_hosts_recalled=sums.num_hosts_recalled,
             num_recalls_that_hurt=sums.num_recalls_that_hurt,
+            hours=tuple(hour.means() for hour in self._hours if hour.lasted_s > 0),
         )
 
     # --- the brain's turn ------------------------------------------------------------------
@@ -269,9 +299,15 @@ class SharedPool:
         wait_s, sums = self._now_s - self._settled_s, self._sums
         if wait_s <= 0:
             return
+        hour = self._hour(self._settled_s)
         self._settled_s = self._now_s
         serving = self.brain.num_in(Post.SERVING)
         kept = self._kept_per_s(serving)
+        hour.lasted_s += wait_s
+        hour.num_requests += wait_s * self._rate_per_s
+        hour.num_kept += wait_s * min(kept, self._rate_per_s)
+        hour.serving_host_s += wait_s * serving
+        hour.lent_host_s += wait_s * len(self._with_training)
         sums.num_requests += wait_s * self._rate_per_s
         sums.serving_host_s += wait_s * serving
         sums.lent_host_s += wait_s * len(self._with_training)
@@ -282,6 +318,12 @@ class SharedPool:
             gone += self.brain.num_in(Post.LOADING)
             if self._kept_per_s(serving + gone) >= self._rate_per_s:
                 sums.short_while_lent_s += wait_s
+
+    def _hour(self, at_s: float) -> _Hour:
+        """The hour to which time from ``at_s`` on goes; the looks are minutes apart."""
+        while len(self._hours) <= at_s // HOUR_S:
+            self._hours.append(_Hour())
+        return self._hours[-1]
 
     def _note(self) -> None:
         """Tell the scribe, once for all hosts that a recall brings back at the same instant."""

@@ -237,10 +237,6 @@ class Ground:
         """The host could train."""
         return self.world.fleet.is_up(host)
 
-    def repaired_at_s(self, host: int) -> float:
-        """When it came back last; 0: it never was away."""
-        return float(self.world.fleet.repaired_at_s[host])
-
     def trains(self, generation: int) -> bool:
         """The gang of this generation computes steps at this moment."""
         gang = self.world.training.gang

@@ -10,7 +10,7 @@ Conventions of this ground truth:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
@@ -51,6 +51,7 @@ class Training:
         self._decide = decide
         self._step_hooks: list[tuple[int, Callable[[], None]]] = []
         self._regrouping_s = 0.0
+        self._cadences: dict[tuple[float, float, int, int], Cadence] = {}
 
     def at_step(self, step: int, hook: Callable[[], None]) -> None:
         """Call ``hook`` once, when the run first reaches ``step``."""
@@ -63,9 +64,8 @@ class Training:
         gang, run, now_s = self.gang, self.gang.run, self._kernel.now_s
         if run is None or now_s <= gang.reported_s:
             return
-        since_s, gang.reported_s = gang.reported_s, now_s
-        stalled_s = run.stalled_s(now_s) - run.stalled_s(since_s)
-        self._book.stalled(stalled_s, since_s=since_s)
+        gang.reported_s = now_s
+        self.enter_stalls()
         step, num_commits = run.step_at(now_s), run.num_commits_at(now_s)
         if num_commits > gang.num_commits:
             newest, at_s = run.commit(num_commits)
@@ -77,6 +77,14 @@ class Training:
             gang.num_commits = num_commits
             committed_step, committed_s = run.commit(num_commits)
             self._tell_commit(committed_step, at_s=max(committed_s, run.end_of_s(step)))
+
+    def enter_stalls(self) -> None:
+        """What checkpoints held up since they were last entered, before something else is."""
+        gang, run, now_s = self.gang, self.gang.run, self._kernel.now_s
+        if run is not None and now_s > gang.booked_s:
+            stalled_s = run.stalled_s(now_s)
+            self._book.stalled(stalled_s - gang.stalled_s, since_s=gang.booked_s)
+            gang.booked_s, gang.stalled_s = now_s, stalled_s
 
     def break_down(self) -> None:
         """The gang makes no progress from now on."""
@@ -94,15 +102,30 @@ class Training:
         num_steps, step_s = step - gang.reported_step, run.cadence.step_s
         self._book.steps(step, num_steps=num_steps, step_s=step_s, at_s=done_s)
         gang.reported_step = step
+        if self.prices.peer_stride:
+            self._book.copied(act.Tier.PEER, step, num=num_steps, at_s=done_s)
         self._decide(
             ev.StepsDone(
                 at_s=min(run.end_of_s(step), now_s),
                 generation=gang.generation,
                 step=step,
                 peer_step=step if self.prices.peer_stride else None,
+                local_step=self._local_step(run, at_s=done_s) if self.prices.has_local else None,
                 lease_s=self._lease_s,
             )
         )
+
+    def _local_step(self, run: Run, *, at_s: float) -> int | None:
+        """The newest step on the own disk of every host; None while a replica is away."""
+        gang = self.gang
+        if gang.out:
+            return None
+        num, newest = run.locals_at(self._kernel.now_s)
+        if num > gang.num_locals:
+            self._book.copied(act.Tier.LOCAL, newest, num=num - gang.num_locals, at_s=at_s)
+            gang.num_locals = num
+            gang.on_disks = (gang.on_disks[0] if gang.on_disks else newest, newest)
+        return gang.on_disks[1] if gang.on_disks else None
 
     @property
     def _lease_s(self) -> float:
@@ -117,8 +140,17 @@ class Training:
         every = self.checkpoint_steps or self.workload.num_steps + 1
         if fewer == 1.0 and self.slowdown == 1.0 and every == cadence.checkpoint_steps:
             return cadence
-        step_s = cadence.step_s * fewer * self.slowdown
-        return replace(cadence, step_s=step_s, checkpoint_steps=every)
+        # disks of some hosts alone restore nothing
+        local_steps = 0 if gang.out else cadence.local_steps
+        key = (fewer, self.slowdown, every, local_steps)
+        if key not in self._cadences:
+            self._cadences[key] = replace(
+                cadence,
+                step_s=cadence.step_s * fewer * self.slowdown,
+                checkpoint_steps=every,
+                local_steps=local_steps,
+            )
+        return self._cadences[key]
 
     def change_pace(self, slowdown: float) -> None:
         """Slow hosts or lost capacity: from now on a step takes so many times as long."""
@@ -156,8 +188,9 @@ class Training:
     def _follow(self, run: Run) -> None:
         """Let ``run`` go on until something else happens."""
         gang = self.gang
-        gang.run, gang.phase, gang.num_commits = run, Phase.RUNNING, 0
+        gang.run, gang.phase, gang.num_commits, gang.num_locals = run, Phase.RUNNING, 0, 0
         gang.reported_s, gang.reported_step = run.begin_s, run.begin_step
+        gang.booked_s, gang.stalled_s = run.begin_s, 0.0
         self._when_done(run, self.workload.num_steps, self._save_last)
         for step, hook in self._step_hooks:
             self._when_done(run, step, partial(self._reach, step, hook))
@@ -189,13 +222,15 @@ class Training:
 
     # --- start and stop ------------------------------------------------------------------
 
-    def start(self, action: act.StartGang, *, unfit: Iterable[int]) -> None:
+    def start(self, action: act.StartGang, *, unfit: Collection[int]) -> None:
         """Begin a generation; with an ``unfit`` host among its seats it will never be ready."""
         gang = self.gang
         # changes count from the generation before, whose start may have been lost on the way
         is_next = action.token.generation == gang.generation + 1
         gang.generation = action.token.generation
         gang.take_seats(action.hosts, action.seated if is_next else None)
+        if not is_next or action.seated != ():
+            gang.on_disks = None
         gang.phase = Phase.STARTING
         if self._book.bucket is not Bucket.INIT:
             self._book.turn(Bucket.RENDEZVOUS, at_s=self._kernel.now_s)
@@ -214,16 +249,29 @@ class Training:
         gang.phase = Phase.RESTORING
         if step is not None:
             self._book.turn(Bucket.RESTORE, at_s=self._kernel.now_s)
-        is_near = tier is act.Tier.PEER
-        restore_s = self.prices.restore_peer_s if is_near else self.workload.restore_s
-        restore_s = 0.0 if step is None else restore_s
+        if tier is act.Tier.LOCAL and not gang.has_on_disks(step):
+            self.break_down()
+            lost = ev.CheckpointLost(at_s=self._kernel.now_s, step=step or 0, tier=tier)
+            self._decide(lost)
+            return
+        restore_s = 0.0 if step is None else self._restore_s(tier)
         go = partial(self._go, generation, step or 0)
         self._kernel.after(go, wait_s=restore_s, priority=Priority.ANSWER)
+
+    def _restore_s(self, tier: act.Tier) -> float:
+        match tier:
+            case act.Tier.PEER:
+                return self.prices.restore_peer_s
+            case act.Tier.LOCAL:
+                return self.prices.restore_local_s
+            case act.Tier.STORE:
+                return self.workload.restore_s
 
     def _go(self, generation: int, step: int) -> None:
         gang, now_s = self.gang, self._kernel.now_s
         if gang.generation != generation or gang.phase is not Phase.RESTORING:
             return
+        gang.forget_on_disks_beyond(step)
         self._book.rolled_back(step, at_s=now_s)
         self._book.turn(Bucket.PRODUCTIVE, at_s=now_s)
         num_gpus = gang.num_working * self.workload.host_gpus
@@ -263,6 +311,8 @@ class Training:
         """Its processes start; the others go on meanwhile."""
         if action.token.generation == self.gang.generation and action.replica in self.gang.out:
             self.gang.reseat(action.seated)
+            if action.seated:
+                self.gang.on_disks = None
             come = partial(self._come, action, is_up)
             self._kernel.after(come, wait_s=self.prices.join_s, priority=Priority.ANSWER)
 

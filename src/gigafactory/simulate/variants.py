@@ -82,9 +82,7 @@ def variants(study: Study, *, num_mesh_hosts: int, interval_s: float) -> Iterato
     yield _slower_repair(study)
     if study.train is None:
         yield from _cadences(study, interval_s)
-    if study.policy.peer_copies:
-        peerless = _policy(study, peer_copies=False)
-        yield Variant(question=Question.TIER, name="no copies in peers' memory", study=peerless)
+    yield from _tiers(study)
 
 
 _RECOVERIES = {
@@ -127,6 +125,23 @@ def _cadences(study: Study, interval_s: float) -> Iterator[Variant]:
     for factor, name in ((0.5, "checkpoints twice as often"), (2.0, "half as often")):
         changed = _policy(study, checkpoint_interval_s=factor * interval_s)
         yield Variant(question=Question.CADENCE, name=name, study=changed)
+
+
+def _tiers(study: Study) -> Iterator[Variant]:
+    """Other places for copies near the hosts."""
+    policy = study.policy
+    named: list[tuple[str, dict[str, Any]]] = []
+    if policy.peer_copies:
+        named.append(("no copies in peers' memory", {"peer_copies": False}))
+    if policy.local_copies:
+        without = {"local_copies": False, "local_interval_s": None}
+        named.append(("no copies on the hosts' disks", without))
+    elif study.cluster.host.nvme_write_bandwidth_bytes_per_s:
+        alone = {"peer_copies": False, "local_copies": True}
+        named.append(("copies on the hosts' own disks alone", alone))
+    if policy.recovery is not Recovery.RESTART:
+        for name, changed in named:
+            yield Variant(question=Question.TIER, name=name, study=_policy(study, **changed))
 
 
 def _policy(study: Study, **changed: Any) -> Study:

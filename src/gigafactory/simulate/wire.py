@@ -104,9 +104,6 @@ class Executors(Protocol):
     def is_fit(self, host: int) -> bool:
         """The host is up."""
 
-    def repaired_at_s(self, host: int) -> float:
-        """When it came back last; 0: it never was away."""
-
     def keeps(self, event: ev.Event) -> bool:
         """Whether nobody can be told now: it tells ``event`` when somebody can."""
 
@@ -175,6 +172,8 @@ class Wire:
         self._scribe = scribe
         self._observers = observers
         self._fences: dict[int, Fence] = {}
+        self._repaired_s: dict[int, float] = {}
+        """When a host was last said to be back."""
         self._is_down = False
         self._waiting: list[ev.Event] = []
         self._alarm: act.WakeAt | None = None
@@ -190,6 +189,8 @@ class Wire:
         """An event is sent; the actions that reach their executors at once."""
         if isinstance(event, _OWN_EVENTS):
             return self._hear(event)
+        if isinstance(event, ev.HostRepaired):
+            self._repaired_s[event.host] = self._now_s
         trouble, share = self._draw(event)
         if trouble is Trouble.LOST:
             self._lose(event)
@@ -350,7 +351,7 @@ class Wire:
         assert self._world is not None
         if isinstance(action, act.EvictHosts):
             # a crew takes no host away that it has brought back since it was asked to
-            kept = tuple(h for h in action.hosts if self._world.repaired_at_s(h) < sent_s)
+            kept = tuple(h for h in action.hosts if self._repaired_s.get(h, -1.0) < sent_s)
             action = replace(action, hosts=kept)
         if admitted := self._admit(action):
             self._world.carry_out([admitted])

@@ -12,6 +12,7 @@ from gigafactory.cost.never import why_never
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.cost.swings import power_slowdown
 from gigafactory.describe.errors import InputError
+from gigafactory.describe.exposure import losses_per_host_s
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
@@ -68,7 +69,9 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
     best = plan.best
     num_gpus = int(best.layout.num_gpus)
     num_hosts = -(-num_gpus // study.cluster.host.num_gpus)
-    step_s = float(best.step_s) * power_slowdown(study.cluster, num_training_hosts=num_hosts)
+    held = float(power_slowdown(study.cluster, num_training_hosts=num_hosts))
+    # a plan may already know what the site may draw
+    step_s = float(best.step_s) * held / float(getattr(best, "power_slowdown", 1.0))
     checkpoint_bytes = CHECKPOINT_BYTES_PER_PARAMETER * count_parameters(study.model).total
     prices = prices_of(
         study, layout=best.layout, num_gpus=num_gpus, step_s=step_s,
@@ -109,7 +112,7 @@ def _check_it_can_end(study: Study, workload: Workload) -> None:
         commit_s=0.0 if is_near else cadence.write_s,
         num_hosts=workload.num_hosts,
         num_spares=study.own_cluster.num_hosts - workload.num_hosts,
-        host_rate_per_s=faults.rate_per_host_s,
+        host_rate_per_s=losses_per_host_s(faults, cluster=study.cluster),
         repair_s=faults.repair.mean_s,
         shrink=prices.can_shrink,
         copies_in_memory=is_near,
@@ -131,4 +134,15 @@ def _cadence(study: Study, *, prices: Prices, num_gpus: int, write_s: float) -> 
         checkpoint_steps=max(every, fastest),
         blocking_s=float(stall_s(num_gpus)),
         write_s=write_s,
+        local_steps=_local_steps(prices),
+        local_blocking_s=prices.local_blocking_s,
+        local_write_s=prices.local_write_s,
     )
+
+
+def _local_steps(prices: Prices) -> int:
+    """Steps between copies on the hosts' own disks, never faster than these write."""
+    if not prices.has_local:
+        return 0
+    fastest = -int(-prices.local_write_s // prices.step_s)
+    return max(1, round(prices.local_every_s / prices.step_s), fastest)

@@ -39,6 +39,16 @@ _FOR_A_PERSON = {act.HoldReason.NO_PROGRESS, act.HoldReason.NO_CLEAN_CHECKPOINT}
 _OF_ALL = {FaultClass.CAPACITY, FaultClass.STORAGE, FaultClass.CONTROL}
 #: A repair in peace.
 _SOON_S = 60.0
+#: News of one host; of a spare it is nothing to the gang.
+_OF_A_HOST = (
+    ev.HostRepaired,
+    ev.HostUnreachable,
+    ev.HostReachable,
+    ev.HostFailing,
+    ev.HostSlow,
+    ev.MaintenanceAnnounced,
+    ev.WitnessSpoke,
+)
 #: News that ends the time in which nobody knew.
 _BAD_NEWS = (ev.HostsDied, ev.HostUnreachable, ev.RankExited, ev.HangSuspected)
 
@@ -124,8 +134,10 @@ class World:
         self._repairs_s = repeat(_SOON_S)
         if self._is_deaf:
             self._hear_again()
-        for host in self.fleet.hosts_not_up():
+        for host in sorted(self.fleet.hosts_not_up()):
             if self._loans is None or not self._loans.owns(host):
+                # in answer to the steps until now it may still be sent away
+                self.training.catch_up()
                 self._repair(host)
         for host, slowdown in list(self._slow_hosts.items()):
             self._quicken(host, slowdown)
@@ -136,6 +148,7 @@ class World:
     def reach_horizon(self) -> None:
         """The twin follows the campaign no further."""
         self.training.catch_up()
+        self._book.enter_copies(at_s=self._now_s)
         self._is_time_up = True
 
     # --- faults: the truth changes -------------------------------------------------------
@@ -152,7 +165,6 @@ class World:
         if not hosts:
             return
         self._enter(cause.name, cause.fault, hosts)
-        self.fleet.num_faults[list(hosts)] += 1
         match cause.fault:
             case FaultClass.HOST | FaultClass.NETWORK:
                 self._lose(hosts, cause.name, cause.fault, detect_s=cause.detect_s)
@@ -204,7 +216,7 @@ class World:
     def _lose(
         self, hosts: tuple[int, ...], cause: str, fault: FaultClass, *, detect_s: float
     ) -> None:
-        self.fleet.state[list(hosts)] = HostState.DOWN
+        self.fleet.turn(hosts, HostState.DOWN)
         if not self.training.gang.members.isdisjoint(hosts):
             self.training.break_down()
         self._after(detect_s, partial(self._see_lost, hosts, cause, fault))
@@ -315,7 +327,7 @@ class World:
     # --- observations: what is seen of the truth -----------------------------------------
 
     def _see_lost(self, hosts: tuple[int, ...], cause: str, fault: FaultClass) -> None:
-        still = tuple(h for h in hosts if self.fleet.state[h] == HostState.DOWN)
+        still = tuple(h for h in hosts if self.fleet.state_of(h) is HostState.DOWN)
         if still and fault is FaultClass.HOST:
             self._tell(ev.HostsDied(at_s=self._now_s, hosts=still, cause=cause))
         elif still:
@@ -398,6 +410,7 @@ class World:
             case act.Hold(why=why):
                 self._hold(why)
             case act.Finish():
+                self._book.enter_copies(at_s=self._now_s)
                 self.outcome = action
 
     def _bucket_of_stop(self) -> Bucket:
@@ -415,8 +428,8 @@ class World:
                 self._announced.discard(host)
                 self._slow_hosts.pop(host, None)
                 self._loans.let_go(host)
-            elif self.fleet.state[host] != HostState.REPAIR:
-                self.fleet.state[host] = HostState.REPAIR
+            elif self.fleet.state_of(host) is not HostState.REPAIR:
+                self.fleet.turn((host,), HostState.REPAIR)
                 self._announced.discard(host)
                 self._answer(next(self._repairs_s), partial(self._repair, host))
 
@@ -425,11 +438,8 @@ class World:
         self._tell(ev.Replayed(at_s=self._now_s, token=action.token, differs=False))
 
     def _repair(self, host: int) -> None:
-        # in answer to the steps until now it may still be sent away
-        self.training.catch_up()
         self._slow_hosts.pop(host, None)
-        self.fleet.state[host] = HostState.UP
-        self.fleet.repaired_at_s[host] = self._now_s
+        self.fleet.turn((host,), HostState.UP)
         self._tell(ev.HostRepaired(at_s=self._now_s, host=host))
 
     def _witness(self, host: int) -> None:
@@ -437,10 +447,9 @@ class World:
         self._tell(ev.WitnessSpoke(at_s=self._now_s, host=host, alive=alive))
 
     def _wake_at(self, at_s: float) -> None:
-        """Only the earliest wake-up matters; the controller asks again for those after it."""
-        if self._wake_s is None or at_s < self._wake_s:
-            self._wake_s = at_s
-            self.kernel.schedule(partial(self._tick, at_s), at_s=at_s, priority=Priority.TICK)
+        """Only the newest request counts."""
+        self._wake_s = at_s
+        self.kernel.schedule(partial(self._tick, at_s), at_s=at_s, priority=Priority.TICK)
 
     def _tick(self, at_s: float) -> None:
         if self._wake_s == at_s:
@@ -469,12 +478,22 @@ class World:
         self.kernel.after(happening, wait_s=wait_s, priority=Priority.ANSWER)
 
     def _tell(self, event: ev.Event) -> None:
-        """Speak to the controller, progress first."""
-        self.training.catch_up()
+        """Speak to the controller, progress first where it may bear on the answer."""
+        if isinstance(event, _OF_A_HOST) and not self._is_training_touched(event.host):
+            self.training.enter_stalls()
+        else:
+            self.training.catch_up()
         self._decide(event)
         if self._book.bucket is Bucket.DETECT and isinstance(event, _BAD_NEWS):
             # it knows and has not acted yet: it wants more evidence
             self._book.turn(Bucket.DECIDE, at_s=self._now_s)
+
+    def _is_training_touched(self, host: int) -> bool:
+        """Whether ``host`` computes, or anybody waits for a spare."""
+        gang, fleet = self.training.gang, self.fleet
+        is_whole = gang.num_working == self.training.workload.num_hosts
+        num_spares = fleet.num_in(HostState.UP) - gang.num_working
+        return host in gang.members or not is_whole or num_spares <= 1
 
     def _decide(self, event: ev.Event) -> None:
         if not self.keeps(event):

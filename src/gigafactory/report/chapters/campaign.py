@@ -1,11 +1,10 @@
-"""The campaign: where the GPU time went, what happened when, how the loss fell, what it drew."""
+"""The campaign: where the GPU time went, what happened when, how the loss fell."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from gigafactory.ledger.summary import Summary
 from gigafactory.report import figures
 from gigafactory.report.blocks import Bar, Bars, Beside, Block, Chapter, Table, TableRow, stacked
 from gigafactory.report.buckets import IDLE_SPARE, PRODUCTIVE, in_order, tone, words
@@ -218,53 +217,3 @@ def pace(plan_s: float | None, campaigns: Mapping[str, Campaign]) -> Chapter | N
     return Chapter(
         key="pace", title="The pace", blocks=(figures.step_times(plan_s, _toned(timed)),)
     )
-
-
-def power(campaigns: Mapping[str, Campaign]) -> Chapter | None:
-    """Power along time, energy and what it costs; no chapter where no power is known."""
-    drawing = {who: c for who, c in campaigns.items() if c.summary.energy_j > 0}
-    if not drawing:
-        return None
-    charts = [figures.power(who, c.trace) for who, c in drawing.items() if len(c.trace.power_w) > 1]
-    lines = [
-        (label, quantity, [of(c.summary) for c in drawing.values()])
-        for label, quantity, of in _BILL
-    ]
-    rows = tuple(
-        TableRow(cells=(label, *(_said(value, quantity) for value in values)))
-        for label, quantity, values in lines
-        if any(values)
-    )
-    table = Table(heads=("quantity", *drawing), rows=rows, note=_unmeasured(drawing))
-    return Chapter(key="power", title="Power and money", blocks=(*charts, table))
-
-
-def _unmeasured(drawing: Mapping[str, Campaign]) -> str:
-    stated = [_THE[who] for who, c in drawing.items() if not c.trace.power_w]
-    if not stated:
-        return ""
-    return (
-        f"No power in the ledger of {' and of '.join(stated)}: energy is the draw stated in the "
-        "study times the time."
-    )
-
-
-def _said(value: float | None, quantity: Quantity) -> str:
-    return "" if value is None else write(value, quantity)
-
-
-def _per_billion_tokens(usd: float, tokens: float) -> float | None:
-    return usd / tokens * 1e9 if tokens else None
-
-
-_BILL: tuple[tuple[str, Quantity, Callable[[Summary], float | None]], ...] = (
-    ("energy at the meter", Quantity.ENERGY, lambda s: s.energy_j),
-    ("mean power", Quantity.POWER, lambda s: s.energy_j / s.wall_s if s.wall_s else None),
-    ("electricity", Quantity.MONEY, lambda s: s.electricity_usd),
-    ("rent of the whole allocation, electricity included", Quantity.MONEY, lambda s: s.cost_usd),
-    (
-        "rent for a billion kept tokens",
-        Quantity.MONEY,
-        lambda s: _per_billion_tokens(s.cost_usd, s.tokens),
-    ),
-)

@@ -145,6 +145,7 @@ _PART_WORDS = {
     "imbalance": "fullest stage",
     "bubble": "pipeline bubble",
     "jitter": "slowest rank",
+    "power_cap": "limit on the site's power",
 }
 
 

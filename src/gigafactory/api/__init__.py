@@ -1,0 +1,64 @@
+"""The verbs as functions: what the command line calls and what a notebook imports.
+
+Each takes a study file (or a ready Study) and returns an object with ``to_json()`` or fields;
+nothing here prints. The clock is read here and in run/, never in the pure rooms.
+"""
+
+from gigafactory.api.campaign import Followed, figures, follow, plainly, simulate
+from gigafactory.api.campaigns import (
+    ANSWERS_CAMPAIGNS,
+    SWEEP_CAMPAIGNS,
+    answers,
+    ensemble,
+    sweep,
+)
+from gigafactory.api.factory import describe, load
+from gigafactory.api.files import (
+    ANSWERS_FILE,
+    DECISIONS_FILE,
+    DESCRIPTION_FILE,
+    ENSEMBLE_FILE,
+    LEDGER_FILE,
+    PLAN_FILE,
+    REPORT_FILE,
+    RESULT_FILE,
+    TWIN_FILE,
+    sweep_file,
+)
+from gigafactory.api.judged import replay, report, validate
+from gigafactory.api.layouts import emit, plan
+from gigafactory.api.reality import ask, calibrate, chat, run
+
+__all__ = [
+    "ANSWERS_CAMPAIGNS",
+    "ANSWERS_FILE",
+    "DECISIONS_FILE",
+    "DESCRIPTION_FILE",
+    "ENSEMBLE_FILE",
+    "LEDGER_FILE",
+    "PLAN_FILE",
+    "REPORT_FILE",
+    "RESULT_FILE",
+    "SWEEP_CAMPAIGNS",
+    "TWIN_FILE",
+    "Followed",
+    "answers",
+    "ask",
+    "calibrate",
+    "chat",
+    "describe",
+    "emit",
+    "ensemble",
+    "figures",
+    "follow",
+    "load",
+    "plainly",
+    "plan",
+    "replay",
+    "report",
+    "run",
+    "simulate",
+    "sweep",
+    "sweep_file",
+    "validate",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gigafactory.control.actions import EvictHosts
+from gigafactory.control.actions import EvictHosts, Tier
 from gigafactory.control.choices import exchange_is_due
 from gigafactory.control.fleet import Condition
 from gigafactory.control.replicas import harm, part_with
@@ -141,6 +141,9 @@ def _evict(state: State) -> None:
 
 def _send_away(state: State, hosts: list[int], reason: str) -> None:
     """Out of the fleet, and remembered until they come back or too many others followed."""
+    if any(host in state.fleet.seat_of for host in hosts):
+        # its disk goes with it, whoever trains on without it
+        state.progress.forget_tier(Tier.LOCAL)
     for host in hosts:
         state.fleet.remove(host)
     action = EvictHosts(token=state.token(), hosts=tuple(hosts), reason=reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from gigafactory.control.actions import DropReplicas, JoinReplica, Token
+from gigafactory.control.actions import DropReplicas, JoinReplica, Tier, Token
 from gigafactory.control.choices import may_drop
 from gigafactory.control.fleet import Condition
 from gigafactory.control.state import EXPLAINED, Break, Replica, Slot, State
@@ -148,6 +148,8 @@ def _gather_hosts(state: State) -> None:
     num_vacant = sum(len(_vacant(state, n)) for n in out)
     if len(out) > 1 and num_vacant > fleet.num_usable():
         fleet.clear(state.seats_of(max(out)))
+        # a disk serves its own seat alone
+        state.progress.forget_tier(Tier.LOCAL)
 
 
 def _vacant(state: State, number: int) -> list[int]:

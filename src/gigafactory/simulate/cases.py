@@ -158,6 +158,11 @@ def _draw_recovery(dice: np.random.Generator) -> dict[str, Any]:
         "join_s": _between(dice, 1.0, 200.0),
         "drop_s": _between(dice, 0.1, 30.0),
         "restore_peer_s": _between(dice, 0.1, 30.0),
+        "has_local": bool(dice.random() < 0.4),
+        "local_every_s": _between(dice, 10.0, 3600.0),
+        "local_blocking_s": _between(dice, 0.01, 5.0),
+        "local_write_s": _between(dice, 1.0, 600.0),
+        "restore_local_s": _between(dice, 0.1, 60.0),
     }
 
 
@@ -283,6 +288,7 @@ def _prices(case: Case) -> Prices | None:
     num = math.gcd(drawn.pop("num_replicas"), case.num_hosts)
     can_shrink = drawn.pop("can_shrink") and num > 1
     size = case.num_hosts // num
+    drawn["has_local"] = drawn["has_local"] and recovery is not Recovery.RESTART
     has_copies = has_copies and recovery is not Recovery.RESTART and case.num_hosts > 1
     rate = case.num_hosts * sum(rate for _, rate, _ in case.causes) + case.job_rate_per_day
     return Prices(

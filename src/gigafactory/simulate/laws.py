@@ -263,6 +263,10 @@ class Laws:
             self._breach(Law.NEWEST_GOOD_STEP, fault)
         if action.tier is act.Tier.PEER:
             self._check_copies(action)
+        if action.tier is act.Tier.LOCAL and (
+            fault := self._account.fault_of_disks(action.step, hosts=action.hosts)
+        ):
+            self._breach(Law.NEWEST_GOOD_STEP, fault)
         self._count_start()
         self._generation = action.token.generation
         self._seats, self._seated = list(action.hosts), set(action.hosts)

@@ -145,6 +145,8 @@ class Gang:
     """The sensor speaks again by then."""
     replicas: dict[int, Replica] = field(default_factory=dict)
     """Those that are not as they were at the start of the gang."""
+    away: dict[int, Replica] = field(default_factory=dict)
+    """Those of them that do not train."""
     hurt: dict[int, tuple[Break, str]] = field(default_factory=dict)
     """Replicas that cannot go on, and why; to be dropped."""
     drop_token: Token | None = None
@@ -256,9 +258,7 @@ class State:
 
     def seats_out(self) -> frozenset[int]:
         """Seats of replicas that do not train now."""
-        replicas = self.gang.replicas
-        out = [n for n, r in replicas.items() if r.membership is not Membership.TRAINING]
-        return frozenset(seat for number in out for seat in self.seats_of(number))
+        return frozenset(seat for number in self.gang.away for seat in self.seats_of(number))
 
     def num_replicas(self) -> int:
         """Replicas that the gang has seats for."""
@@ -267,8 +267,7 @@ class State:
 
     def num_training(self) -> int:
         """Replicas that train."""
-        out = sum(r.membership is not Membership.TRAINING for r in self.gang.replicas.values())
-        return self.num_replicas() - out
+        return self.num_replicas() - len(self.gang.away)
 
     def break_gang(self, why: Break, signature: str = "") -> None:
         """The gang must end. The first reason stays, unless evidence explains it."""
@@ -346,6 +345,7 @@ _GANG = bytes_of(
         "start_token",
         "drop_token",
         "replicas",
+        "away",
         "hurt",
         "how",
         "stop_how",

@@ -77,7 +77,9 @@ def gang_deadline_s(state: State) -> float:
         return gang.started_at_s + ladder.join_s
     if state.phase is Phase.STOPPING:
         return gang.stopped_at_s + ladder.heartbeat_s
-    moved_s = max(gang.moved_at_s + ladder.collective_s, gang.lease_until_s)
+    moved_s = gang.moved_at_s + ladder.collective_s
+    if gang.lease_until_s > moved_s:
+        moved_s = gang.lease_until_s
     if state.replay is not None:
         moved_s = max(moved_s, state.replay.until_s + ladder.collective_s)
     if state.fleet.cuts:
@@ -167,7 +169,8 @@ def _next_deadline_s(state: State) -> float:
     found = _phase_deadlines_s(state)
     if fleet.enquiries:
         found += _enquiry_deadlines_s(state)
-    found += state.refused.values()
+    if state.refused:
+        found += state.refused.values()
     if fleet.cuts:
         patience_s = cut_patience_s(state)
         found += [since_s + patience_s for since_s in fleet.cuts.values()]
@@ -178,6 +181,9 @@ def _next_deadline_s(state: State) -> float:
     for replica in state.gang.away.values():
         if replica.membership is Membership.JOINING:
             found.append(replica.since_s + state.config.ladder.join_s)
+    if len(found) == 1:
+        # nearly always: what the gang is to do by then
+        return found[0] if found[0] > now_s else math.inf
     return min([at_s for at_s in found if at_s > now_s], default=math.inf)
 
 

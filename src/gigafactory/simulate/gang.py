@@ -35,21 +35,20 @@ class Cadence:
     local_blocking_s: float = 0.0
     local_write_s: float = 0.0
     """As for the store."""
+    local_stall_s: float = field(init=False)
+    """What copies on the hosts' disks add to a step, spread evenly."""
+    beat_s: float = field(init=False)
+    """From the end of a step to the end of the next, where no checkpoint lies between."""
+    cycle_s: float = field(init=False)
+    """From one snapshot to the next."""
 
-    @property
-    def local_stall_s(self) -> float:
-        """What copies on the hosts' disks add to a step, spread evenly."""
-        return self.local_blocking_s / self.local_steps if self.local_steps else 0.0
-
-    @property
-    def beat_s(self) -> float:
-        """From the end of a step to the end of the next, where no checkpoint lies between."""
-        return self.step_s + self.local_stall_s
-
-    @property
-    def cycle_s(self) -> float:
-        """From one snapshot to the next."""
-        return self.checkpoint_steps * self.beat_s + self.blocking_s
+    def __post_init__(self) -> None:
+        stall_s = self.local_blocking_s / self.local_steps if self.local_steps else 0.0
+        beat_s = self.step_s + stall_s
+        # read at every report, so that they are worked out once
+        object.__setattr__(self, "local_stall_s", stall_s)
+        object.__setattr__(self, "beat_s", beat_s)
+        object.__setattr__(self, "cycle_s", self.checkpoint_steps * beat_s + self.blocking_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class Run:
     def cycles_at(self, at_s: float) -> int:
         """Whole cycles (each ends with a stall) behind the run at ``at_s``."""
         since_s = at_s - self.begin_s - self.lead_s
-        return max(0, math.floor(since_s / self.cadence.cycle_s + _SLACK))
+        return math.floor(since_s / self.cadence.cycle_s + _SLACK) if since_s > 0 else 0
 
     def step_at(self, at_s: float) -> int:
         """Last step finished by ``at_s``."""

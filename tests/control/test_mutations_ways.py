@@ -289,6 +289,7 @@ def keepers_that_are_out_keep_on(patch):
 
 def disks_stay_behind(patch):
     patch.setattr(Progress, "lose_near", lambda self, *, are_copies_whole: None)
+    patch.setattr(Progress, "forget_tier", lambda self, tier: None)
     patch.setattr(begin, "_gone_tiers", lambda state: set())
 
 

@@ -236,3 +236,12 @@ def test_after_a_person_stepped_in_no_process_is_kept(bench_with):
             bench.ready()
     bench.tell(ev.ResumeRequested)
     assert bench.start().how is act.Start.COLD
+
+
+def test_whoever_keeps_one_alarm_alone_is_asked_again(bench):
+    """The swarm: the later of two alarms was dropped, and a start that was lost waited for ever."""
+    bench.launch()
+    bench.tell(ev.Reattached)
+    (later,) = bench.asked(act.WakeAt)
+    bench.tell(ev.Ticked)
+    assert [a.at_s for a in bench.asked(act.WakeAt)] == [later.at_s]

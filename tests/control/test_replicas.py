@@ -142,3 +142,18 @@ def test_a_host_whose_process_ended_can_fill_the_seat_of_another_replica(bench_w
     bench.tell(ev.ReplicaReady, replica=0, incarnation=join.token.attempt)
     bench.tell(ev.HostsDied, hosts=(2,), cause="xid 79")
     assert bench.asked(act.JoinReplica)[0].seated == ((2, 7),)
+
+
+def test_a_disk_that_left_with_its_host_is_not_trusted_after_newer_copies_in_memory(bench_with):
+    """Others trained on and made copies; the old step on the disks was complete no more."""
+    bench = bench_with(prices=replace(PRICES, has_local=True))
+    bench.run(num_hosts=8, num_spares=2)
+    bench.tell(ev.StepsDone, step=150, local_step=150)
+    bench.tell(ev.HostsDied, hosts=(0,), cause="xid 79")
+    (join,) = bench.asked(act.JoinReplica)
+    bench.tell(ev.ReplicaReady, replica=0, incarnation=join.token.attempt)
+    bench.tell(ev.StepsDone, step=160, peer_step=160)
+    bench.tell(ev.CheckpointLost, step=160, tier=act.Tier.PEER)
+    bench.tell(ev.StepsDone, step=161, replicas_agree=False)
+    bench.tell(ev.GangStopped)
+    assert (bench.start().tier, bench.start().step) == (act.Tier.STORE, 100)

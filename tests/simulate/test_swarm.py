@@ -21,6 +21,10 @@ HARSH = (("host", 0.1, 20.0), ("process", 0.1, 5.0), ("hang", 0.05, 60.0), ("net
 #: Of a wider swarm of the same size: seeds that broke a law, and why.
 FOUND = {
     531: "a host that gave up its seat took another; its copies lie with it, not with the seat",
+    1298: "a host that a witness called dead had its replica dropped before it might be evicted",
+    2752: "a host whose process had ended stood by as a suspect, and no gang started to clear it",
+    2835: "a drop was asked for again after the replica had joined",
+    3354: "an old word of a repair took back an announced maintenance",
 }
 
 

@@ -148,23 +148,30 @@ def exchange_s(state: State) -> float:
     return restart_s(state)
 
 
-def exchange_is_due(state: State, host: int) -> bool:
-    """Whether a slow or failing host is worth a stop of its own; at others it leaves anyway."""
-    fleet, prices = state.fleet, state.config.prices
-    planned_s = exchange_s(state)
-    if host in fleet.slow:
-        gain_s = cost.straggler_gain_s(fleet.slow[host], mtbf_s=prices.mtbf_s)
-        if float(gain_s) > planned_s:
-            return True
+def exchange_is_due(state: State, host: int, *, planned_s: float) -> bool:
+    """Whether a slow or failing host is worth a stop of its own, which costs ``planned_s``.
+
+    At other stops it leaves anyway.
+    """
+    fleet, config = state.fleet, state.config
+    if host in fleet.slow and _straggler_s(config.prices.mtbf_s, fleet.slow[host]) > planned_s:
+        return True
     if host not in fleet.failing:
         return False
     # planned, nothing is lost but the start; unplanned, it must be noticed as well
-    risk_s = cost.risk_cost_s(
-        planned_s + state.config.ladder.heartbeat_s,
-        mtbf_s=prices.mtbf_s,
-        life_s=LIFE_OF_A_FAILING_PART_S,
-    )
-    return float(risk_s) > planned_s
+    unplanned_s = planned_s + config.ladder.heartbeat_s
+    return _risk_s(config.prices.mtbf_s, unplanned_s) > planned_s
+
+
+@lru_cache(maxsize=1024)
+def _straggler_s(mtbf_s: float, slowdown: float) -> float:
+    return float(cost.straggler_gain_s(slowdown, mtbf_s=mtbf_s))
+
+
+@lru_cache(maxsize=1024)
+def _risk_s(mtbf_s: float, unplanned_s: float) -> float:
+    life_s = LIFE_OF_A_FAILING_PART_S
+    return float(cost.risk_cost_s(unplanned_s, mtbf_s=mtbf_s, life_s=life_s))
 
 
 def cut_patience_s(state: State) -> float:

@@ -30,7 +30,7 @@ def expire(state: State) -> None:
         _cuts(state)
     if state.refused:
         _ask_again(state)
-    if state.gang.replicas:
+    if state.gang.away:
         expire_joins(state)
     if state.replay is not None and state.now_s >= state.replay.until_s:
         give_up(state)
@@ -175,7 +175,7 @@ def _next_deadline_s(state: State) -> float:
         found += (by_s - state.config.ladder.collective_s, by_s)
     if state.replay is not None:
         found.append(state.replay.until_s)
-    for replica in state.gang.replicas.values():
+    for replica in state.gang.away.values():
         if replica.membership is Membership.JOINING:
             found.append(replica.since_s + state.config.ladder.join_s)
     return min([at_s for at_s in found if at_s > now_s], default=math.inf)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from gigafactory.control.actions import Token
+from gigafactory.control.digest import MODULUS, Summed, weight
 from gigafactory.control.seating import Seating
 
 
@@ -62,12 +63,13 @@ class Fleet:
     vacant: list[int] = field(default_factory=list)
     spares: dict[int, None] = field(default_factory=dict)
     """In the order in which they stood by."""
-    away: set[int] = field(default_factory=set)
+    away: Summed = field(default_factory=Summed)
+    """Hosts that left; only who they are means something."""
     conditions: dict[int, Condition] = field(default_factory=dict)
     casualties: dict[int, str] = field(default_factory=dict)
     """Hosts that must leave at once, and why."""
-    revocable: dict[int, Condition] = field(default_factory=dict)
-    """Casualties, and hosts away, that would not leave if this were known to be over."""
+    revocable: Summed = field(default_factory=Summed)
+    """Casualties, and hosts away, that would not leave if this `Condition` were over."""
     excused: set[int] = field(default_factory=set)
     """Hosts whose eviction was asked for, and against which nothing speaks any more."""
     enquiries: dict[int, Enquiry] = field(default_factory=dict)
@@ -95,7 +97,6 @@ class Fleet:
     _reseated: list[tuple[int, int]] = field(default_factory=list)
     """(seat, host) pairs since the last seating was handed out."""
     _seats_sum: int | None = None
-    _away_sum: int | None = None
     _spares_print: bytes | None = None
     _print: bytes | None = None
 
@@ -195,7 +196,7 @@ class Fleet:
     ) -> None:
         """The host must leave the allocation; ``until``: unless this ends before it left."""
         if until is None:
-            self.revocable.pop(host, None)
+            self.revocable.drop(host)
         elif host not in self.casualties:
             self.revocable[host] = until
         if condition is not None:
@@ -207,7 +208,7 @@ class Fleet:
 
     def revoke(self, host: int, ended: Condition) -> bool:
         """What condemned the host is over; False: something else did, or nothing."""
-        if self.revocable.get(host) is not ended:
+        if self.revocable.get(host) != ended:
             return False
         if host in self.casualties:
             self.acquit(host)
@@ -220,16 +221,16 @@ class Fleet:
     def is_surely_lost(self, host: int) -> None:
         """Explicit evidence against a host that left already: nothing excuses it."""
         self.excused.discard(host)
-        self.revocable.pop(host, None)
+        self.revocable.drop(host)
         self._touch()
 
     def acquit(self, host: int) -> None:
         """Forget everything held against the host (but not an announced maintenance)."""
         for table in (
             self.conditions, self.casualties, self.enquiries, self.failing, self.slow, self.cuts,
-            self.revocable,
         ):  # fmt: skip
             table.pop(host, None)
+        self.revocable.drop(host)
         self._touch()
 
     def copied(self, *, without: frozenset[int] = frozenset()) -> None:
@@ -284,24 +285,16 @@ class Fleet:
         copied_at = self.moved.pop(host, seat)
         if copied_at is not None:
             self.lost_seats.add(copied_at)
-        if host not in self.away:
-            self.away.add(host)
-            self._weigh_away(host, 1)
+        self.away[host] = NOBODY
 
     def stand_by(self, host: int) -> None:
         """A repaired (or new) host becomes the last of the spares."""
-        if host in self.away:
-            self.away.discard(host)
-            self._weigh_away(host, -1)
+        self.away.drop(host)
         self.excused.discard(host)
-        self.revocable.pop(host, None)
+        self.revocable.drop(host)
         self.spares[host] = None
         self._spares_print = None
         self._touch()
-
-    def _weigh_away(self, host: int, sign: int) -> None:
-        if self._away_sum is not None:
-            self._away_sum += sign * _weight(NOBODY, host)
 
     def is_fit(self, host: int) -> bool:
         """Whether nothing bad is known about the host."""
@@ -367,21 +360,21 @@ class Fleet:
             self.vacant = [seat for seat in self.vacant if seat < num_seats]
             if self._seats_sum is not None:
                 gone = enumerate(self.seats[num_seats:], num_seats)
-                self._seats_sum -= sum(_weight(seat, host) for seat, host in gone)
+                self._seats_sum -= sum(weight(seat, host) for seat, host in gone)
             del self.seats[num_seats:]
         else:
             more = range(have, num_seats)
             self.seats += [NOBODY] * len(more)
             self.vacant += more
             if self._seats_sum is not None:
-                self._seats_sum += sum(_weight(seat, NOBODY) for seat in more)
+                self._seats_sum += sum(weight(seat, NOBODY) for seat in more)
         self._hosts = None
         self._touch()
         return True
 
     def _sit(self, seat: int, host: int) -> None:
         if self._seats_sum is not None:
-            self._seats_sum += _weight(seat, host) - _weight(seat, self.seats[seat])
+            self._seats_sum += weight(seat, host) - weight(seat, self.seats[seat])
         self.seats[seat] = host
         self._reseated.append((seat, host))
 
@@ -412,7 +405,6 @@ class Fleet:
             self.slow and sorted(self.slow.items()),
             self.cuts and sorted(self.cuts.items()),
             self.accused and sorted(self.accused.items()),
-            [(host, int(until)) for host, until in sorted(self.revocable.items())],
             self.excused and sorted(self.excused),
             self.moved and sorted(self.moved.items()),
         )
@@ -420,24 +412,17 @@ class Fleet:
     def _many(self) -> tuple[bytes, ...]:
         """Who sits where, who stands by and who is away, from sums and texts that are kept up."""
         if self._seats_sum is None:
-            self._seats_sum = sum(_weight(seat, host) for seat, host in enumerate(self.seats))
-        if self._away_sum is None:
-            self._away_sum = sum(_weight(NOBODY, host) for host in self.away)
+            self._seats_sum = sum(weight(seat, host) for seat, host in enumerate(self.seats))
         if self._spares_print is None:
             self._spares_print = array("q", self.spares).tobytes()
-        sums = (self._seats_sum % _MODULUS, len(self.seats), self._away_sum % _MODULUS)
-        return (repr(sums).encode(), self._spares_print)
+        seats = self._seats_sum % MODULUS, len(self.seats)
+        sums = repr((*seats, self.away.total(), self.revocable.total()))
+        return (sums.encode(), self._spares_print)
 
 
 #: The host of a seat that was just added.
 NOBODY = -1
-_MODULUS = 1 << 128
 
 
 def _host_of(entry: tuple[int, object]) -> int:
     return entry[0]
-
-
-def _weight(seat: int, host: int) -> int:
-    """A number for one occupied seat; their sum stands for all seats and is kept up in O(1)."""
-    return int.from_bytes(hashlib.sha256(b"%d:%d" % (seat, host)).digest()[:16])

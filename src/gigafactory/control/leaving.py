@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gigafactory.control.actions import EvictHosts
-from gigafactory.control.choices import exchange_is_due
+from gigafactory.control.actions import EvictHosts, Tier
+from gigafactory.control.choices import exchange_is_due, exchange_s
 from gigafactory.control.fleet import Condition
 from gigafactory.control.replicas import harm, part_with
 from gigafactory.control.state import Break, State
@@ -55,9 +55,12 @@ def _due_for_exchange(state: State) -> Iterator[int]:
             yield host
     if not has_incident_left(state):
         return
-    for host in dict.fromkeys((*fleet.failing, *fleet.slow)):
+    planned_s = exchange_s(state)
+    for host in dict.fromkeys((*fleet.slow, *fleet.failing)):
+        if num_free <= 0:
+            return
         is_new = host not in fleet.departing and _trains(state, host)
-        if num_free > 0 and is_new and exchange_is_due(state, host):
+        if is_new and exchange_is_due(state, host, planned_s=planned_s):
             num_free -= 1
             yield host
 
@@ -68,8 +71,8 @@ def _trains(state: State, host: int) -> bool:
 
 
 def _membership(state: State, seat: int) -> Membership:
-    replicas = state.gang.replicas
-    replica = replicas.get(state.replica_of(seat)) if replicas else None
+    away = state.gang.away
+    replica = away.get(state.replica_of(seat)) if away else None
     return replica.membership if replica else Membership.TRAINING
 
 
@@ -141,6 +144,9 @@ def _evict(state: State) -> None:
 
 def _send_away(state: State, hosts: list[int], reason: str) -> None:
     """Out of the fleet, and remembered until they come back or too many others followed."""
+    if any(host in state.fleet.seat_of for host in hosts):
+        # its disk goes with it, whoever trains on without it
+        state.progress.forget_tier(Tier.LOCAL)
     for host in hosts:
         state.fleet.remove(host)
     action = EvictHosts(token=state.token(), hosts=tuple(hosts), reason=reason)

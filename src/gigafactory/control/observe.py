@@ -45,7 +45,11 @@ def _launched(state: State, event: ev.Launched) -> None:
 
 
 def _ticked(state: State, event: ev.Ticked) -> None:
-    """Time passed, which `Controller.handle` has noted already."""
+    """Time passed, which `Controller.handle` has noted already.
+
+    One that comes early may stand for a request that was replaced: what is due is asked for again.
+    """
+    state.wake_at_s = None
 
 
 def _storage_seen(state: State, event: ev.StorageSeen) -> None:

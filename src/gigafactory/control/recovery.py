@@ -21,6 +21,7 @@ from gigafactory.control.actions import (
 )
 from gigafactory.control.choices import (
     exchange_is_due,
+    exchange_s,
     growth_is_due,
     may_drop,
     num_seats,
@@ -40,7 +41,9 @@ from gigafactory.describe.policy import Recovery
 
 def reconcile(state: State) -> None:
     """Append to ``state.out`` the actions that are missing on the way to the goal."""
-    see_off(state)
+    fleet = state.fleet
+    if fleet.casualties or fleet.departing or fleet.failing or fleet.slow:
+        see_off(state)
     if state.storage != state.told_storage:
         _tell_cadence(state)
     if state.phase in GOING:
@@ -138,7 +141,8 @@ def _wants_exchange(state: State) -> bool:
     if not (fleet.slow or fleet.failing) or not has_spares or not has_incident_left(state):
         return False
     seated = [host for host in (*fleet.slow, *fleet.failing) if host in fleet.seat_of]
-    return any(exchange_is_due(state, host) for host in seated)
+    planned_s = exchange_s(state)
+    return any(exchange_is_due(state, host, planned_s=planned_s) for host in seated)
 
 
 def _drain(state: State) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from gigafactory.control.actions import DropReplicas, JoinReplica, Token
+from gigafactory.control.actions import DropReplicas, JoinReplica, Tier, Token
 from gigafactory.control.choices import may_drop
 from gigafactory.control.fleet import Condition
 from gigafactory.control.state import EXPLAINED, Break, Replica, Slot, State
@@ -18,9 +18,7 @@ def harm(state: State, hosts: Iterable[int], why: Break, words: str) -> None:
     """Something that stops these hosts' replicas; the whole gang, where it cannot go on without."""
     gang, fleet = state.gang, state.fleet
     replicas = {state.replica_of(fleet.seat_of[h]) for h in hosts if h in fleet.seat_of}
-    training = replicas - {
-        n for n, r in gang.replicas.items() if r.membership is not Membership.TRAINING
-    }
+    training = replicas - gang.away.keys()
     lost = training | {n for n in gang.hurt if _membership(state, n) is Membership.TRAINING}
     if state.phase not in _TRAINS or (training and not may_drop(state, len(lost))):
         state.break_gang(why, words)
@@ -45,8 +43,7 @@ def part_with(state: State, hosts: Iterable[int]) -> None:
 
 def is_any_joining(state: State) -> bool:
     """Whether the start of a replica is under way."""
-    replicas = state.gang.replicas
-    return any(r.membership is Membership.JOINING for r in replicas.values())
+    return any(r.membership is Membership.JOINING for r in state.gang.away.values())
 
 
 def open_joins(state: State) -> list[JoinReplica]:
@@ -56,7 +53,7 @@ def open_joins(state: State) -> list[JoinReplica]:
         JoinReplica(
             token=Token(generation, replica.incarnation), replica=number, seated=replica.seated
         )
-        for number, replica in state.gang.replicas.items()
+        for number, replica in state.gang.away.items()
         if replica.membership is Membership.JOINING
     ]
 
@@ -67,6 +64,7 @@ def joined(state: State, number: int, incarnation: int) -> bool:
     if replica is None or replica.incarnation != incarnation or not replica.move(Move.READY):
         return False
     replica.num_failures, replica.seated = 0, ()
+    del state.gang.away[number]
     # whoever took it in has dropped it before
     state.open.pop(Slot.DROP, None)
     state.gang.moved_at_s = state.now_s
@@ -93,9 +91,9 @@ def mind_replicas(state: State) -> None:
         return
     if gang.hurt:
         _drop(state)
-    if gang.broken is None and gang.replicas and state.phase is Phase.RUNNING:
+    if gang.broken is None and gang.away and state.phase is Phase.RUNNING:
         _gather_hosts(state)
-        for number, replica in gang.replicas.items():
+        for number, replica in gang.away.items():
             if replica.membership is Membership.OUT:
                 _take_in(state, number, replica)
 
@@ -103,14 +101,14 @@ def mind_replicas(state: State) -> None:
 def expire_joins(state: State) -> None:
     """A replica that joins for longer than the ladder permits has failed."""
     limit_s = state.config.ladder.join_s
-    for number, replica in list(state.gang.replicas.items()):
+    for number, replica in list(state.gang.away.items()):
         is_late = state.now_s >= replica.since_s + limit_s
         if replica.membership is Membership.JOINING and is_late:
             join_failed(state, number, "it did not join in time")
 
 
 def _membership(state: State, number: int) -> Membership:
-    replica = state.gang.replicas.get(number)
+    replica = state.gang.away.get(number)
     return replica.membership if replica else Membership.TRAINING
 
 
@@ -127,7 +125,7 @@ def _drop(state: State) -> None:
         return
     gang.hurt.clear()
     for number in hurt:
-        replica = gang.replicas.setdefault(number, Replica())
+        replica = gang.away[number] = gang.replicas.setdefault(number, Replica())
         replica.move(Move.DROP)
         replica.since_s = state.now_s
     _ask_drop(state, tuple(hurt))
@@ -144,10 +142,12 @@ def _ask_drop(state: State, numbers: tuple[int, ...]) -> None:
 def _gather_hosts(state: State) -> None:
     """Where spares do not fill every replica that is out, the last of them gives its hosts."""
     fleet = state.fleet
-    out = [n for n, r in state.gang.replicas.items() if r.membership is Membership.OUT]
+    out = [n for n, r in state.gang.away.items() if r.membership is Membership.OUT]
     num_vacant = sum(len(_vacant(state, n)) for n in out)
     if len(out) > 1 and num_vacant > fleet.num_usable():
         fleet.clear(state.seats_of(max(out)))
+        # a disk serves its own seat alone
+        state.progress.forget_tier(Tier.LOCAL)
 
 
 def _vacant(state: State, number: int) -> list[int]:

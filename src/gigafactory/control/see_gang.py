@@ -124,7 +124,7 @@ def _saved_nearby(state: State, event: ev.StepsDone) -> None:
     # a repeated word may be older than the last loss, and tells nothing of what is left
     newest = -1 if state.progress.peer is None else state.progress.peer
     if peer is not None and newest < peer <= top:
-        state.fleet.copied(without=state.seats_out() if state.gang.replicas else _NO_SEATS)
+        state.fleet.copied(without=state.seats_out() if state.gang.away else _NO_SEATS)
         state.progress.keep_near(peer=peer, local=None)
     if local is not None and 0 <= local <= top:
         if prices.peer_stride <= 0:

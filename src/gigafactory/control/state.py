@@ -145,6 +145,8 @@ class Gang:
     """The sensor speaks again by then."""
     replicas: dict[int, Replica] = field(default_factory=dict)
     """Those that are not as they were at the start of the gang."""
+    away: dict[int, Replica] = field(default_factory=dict)
+    """Those of them that do not train."""
     hurt: dict[int, tuple[Break, str]] = field(default_factory=dict)
     """Replicas that cannot go on, and why; to be dropped."""
     drop_token: Token | None = None
@@ -256,9 +258,7 @@ class State:
 
     def seats_out(self) -> frozenset[int]:
         """Seats of replicas that do not train now."""
-        replicas = self.gang.replicas
-        out = [n for n, r in replicas.items() if r.membership is not Membership.TRAINING]
-        return frozenset(seat for number in out for seat in self.seats_of(number))
+        return frozenset(seat for number in self.gang.away for seat in self.seats_of(number))
 
     def num_replicas(self) -> int:
         """Replicas that the gang has seats for."""
@@ -267,8 +267,7 @@ class State:
 
     def num_training(self) -> int:
         """Replicas that train."""
-        out = sum(r.membership is not Membership.TRAINING for r in self.gang.replicas.values())
-        return self.num_replicas() - out
+        return self.num_replicas() - len(self.gang.away)
 
     def break_gang(self, why: Break, signature: str = "") -> None:
         """The gang must end. The first reason stays, unless evidence explains it."""
@@ -303,42 +302,40 @@ class State:
 
     def fingerprint(self) -> str:
         """sha256 over all of it, in hexadecimal."""
-        gang, progress = self.gang, self.progress
-        words = (
-            self.phase.value,
-            self.wake_phase.value,
-            gang.broken.value if gang.broken else None,
-            _attempt(gang.start_token),
-            _attempt(gang.drop_token),
-            gang.how.value,
-            gang.stop_how.value,
-            gang.tier.value,
-            gang.drain_tier.value,
-            gang.replicas and sorted(gang.replicas.items()),
-            gang.hurt and sorted(gang.hurt.items()),
-            self.refused and [(token.attempt, at_s) for token, at_s in self.refused.items()],
-            [(slot.value, action.token.attempt) for slot, action in self.open.items()],
-            self.replay,
-            self.held.value if self.held else None,
-        )
+        committed = self.progress.committed
         parts = (
-            repr(words).encode(),
-            _GANG(gang),
-            _PROGRESS(progress),
+            self._words().encode(),
+            _GANG(self.gang),
+            _PROGRESS(self.progress),
             _STATE(self),
-            array("q", progress.committed).tobytes(),
+            array("q", committed).tobytes(),
             array("d", self.incidents_s).tobytes(),
-            array("d", self.replays_s).tobytes(),
+            array("d", self.replays_s).tobytes() if self.replays_s else b"",
             self._print_evictions(),
             self._print_ignored(),
             self.fleet.fingerprint(),
         )
-        lengths = array("q", map(len, parts)).tobytes()
-        return hashlib.sha256(lengths + b"".join(parts)).hexdigest()
+        lengths = ",".join([str(len(part)) for part in parts])
+        return hashlib.sha256(lengths.encode() + b";" + b"".join(parts)).hexdigest()
+
+    def _words(self) -> str:
+        """All that is no number, or seldom there."""
+        gang = self.gang
+        found = (
+            f"{self.phase},{self.wake_phase},{self.held},{gang.broken},{gang.how},{gang.stop_how},"
+            f"{gang.tier},{gang.drain_tier},{_attempt(gang.start_token)},"
+            f"{_attempt(gang.drop_token)},"
+            + ",".join([f"{slot}{action.token.attempt}" for slot, action in self.open.items()])
+        )
+        if gang.replicas or gang.hurt or self.refused or self.replay:
+            refused = [(token.attempt, at_s) for token, at_s in self.refused.items()]
+            found += f";{sorted(gang.replicas.items())}{sorted(gang.hurt.items())}"
+            found += f"{refused}{self.replay}"
+        return found
 
 
-def _attempt(token: Token | None) -> int | None:
-    return token.attempt if token else None
+def _attempt(token: Token | None) -> int:
+    return token.attempt if token else 0
 
 
 _GANG = bytes_of(
@@ -348,6 +345,7 @@ _GANG = bytes_of(
         "start_token",
         "drop_token",
         "replicas",
+        "away",
         "hurt",
         "how",
         "stop_how",

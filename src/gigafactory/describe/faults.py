@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Any
 
@@ -95,10 +96,10 @@ class Repair(Spec):
         _check_lognormal(self.median_s, self.mean_s)
         if not self.modes:
             return self
-        shares = sum(mode.share for mode in self.modes)
+        shares = math.fsum(mode.share for mode in self.modes)
         if abs(shares - 1.0) > 1e-6:
             raise ValueError(f"the shares of the modes are {shares:g} together; they must be 1")
-        mean_s = sum(mode.share * mode.mean_s for mode in self.modes)
+        mean_s = math.fsum(mode.share * mode.mean_s for mode in self.modes)
         if abs(mean_s / self.mean_s - 1.0) > 0.02:
             raise ValueError(
                 f"the modes have a mean of {mean_s:g} s, the whole {self.mean_s:g} s; they must "

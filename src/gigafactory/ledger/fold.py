@@ -22,6 +22,7 @@ Conventions, named because the field has several:
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -408,7 +409,7 @@ def _summary(tally: Tally, opened: Opened) -> Summary:
         num_interruptions=interruptions,
         num_degraded_spells=tally._num_degraded_spells,
         mtbf_s=wall_s / interruptions if interruptions else None,
-        mttr_s=sum(repairs_s) / len(repairs_s) if repairs_s else None,
+        mttr_s=math.fsum(repairs_s) / len(repairs_s) if repairs_s else None,
         mfu=_mfu(opened, stretches),
         num_steps=num_steps,
         num_lost_steps=tally._num_lost_steps,
@@ -436,7 +437,7 @@ def _share(productive_gpu_s: float, of_gpu_s: float) -> float:
 
 
 def _mfu(opened: Opened, stretches: list[_Stretch]) -> float | None:
-    kept_gpu_s = sum(stretch.num * stretch.step_s * stretch.num_gpus for stretch in stretches)
+    kept_gpu_s = math.fsum(stretch.num * stretch.step_s * stretch.num_gpus for stretch in stretches)
     num_steps = sum(stretch.num for stretch in stretches)
     peak_flops = kept_gpu_s * opened.peak_flops_per_s
     return num_steps * opened.flops_per_step / peak_flops if peak_flops else None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gigafactory.control import actions as act
 from gigafactory.control import events as ev
+
+#: Near copies of more steps than these are not remembered.
+MAX_COPIES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Account:
         """Who makes copies now."""
         self.copies: dict[int, Copies] = {}
         """By good step of which copies in memory were told."""
+        self.disks: dict[int, Copies] = {}
+        """The same of copies on the hosts' own disks."""
 
     def start(self, step: int | None, *, generation: int) -> None:
         """A generation goes on after ``step``."""
@@ -76,7 +82,7 @@ class Account:
         self._bad_step = None
         self._good_step = self._restored = step or 0
         # what lay beyond is computed again, and copied again
-        self.copies = {n: made for n, made in self.copies.items() if n <= self._restored}
+        self._keep_near(self._restored)
 
     def take_in(self, event: ev.Event, *, seated: set[int]) -> None:
         """An event of the current generation, or one that belongs to none."""
@@ -85,11 +91,8 @@ class Account:
                 self._commit(step)
             case ev.StepsDone() if event.finite and event.replicas_agree:
                 self._reach(event.step)
-                if event.peer_step is not None and self._good_step >= event.peer_step:
-                    self.copies.setdefault(event.peer_step, Copies(self.ring))
-                    if event.peer_step > self.furthest:
-                        self.furthest, self.has_moved = event.peer_step, True
-                    self.copies = {step: self.copies[step] for step in sorted(self.copies)[-256:]}
+                self._copied(self.copies, event.peer_step)
+                self._copied(self.disks, event.local_step)
             case ev.StepsDone(step=step) if step > self._restored:
                 self._bad_step = min(step, self._bad_step or step)
                 self._take_back(max(step - 1, self._restored))
@@ -107,6 +110,15 @@ class Account:
                 if host in seated or is_own or self._restored > clean:
                     self._bad_step = min(clean + 1, self._bad_step or clean + 1)
                     self._take_back(clean)
+
+    def _copied(self, made: dict[int, Copies], step: int | None) -> None:
+        if step is None or step > self._good_step:
+            return
+        made.setdefault(step, Copies(self.ring))
+        if step > self.furthest:
+            self.furthest, self.has_moved = step, True
+        for old in sorted(made)[:-MAX_COPIES]:
+            del made[old]
 
     def _reach(self, step: int) -> None:
         if self._bad_step is None or step < self._bad_step:
@@ -133,8 +145,12 @@ class Account:
         self._waiting = {step for step in self._waiting if step <= beyond}
         self._good_step = min(self._good_step, beyond)
         self.furthest = min(self.furthest, beyond)
-        self.copies = {step: made for step, made in self.copies.items() if step <= beyond}
+        self._keep_near(beyond)
         self.is_thinned = True
+
+    def _keep_near(self, until: int) -> None:
+        self.copies = {step: made for step, made in self.copies.items() if step <= until}
+        self.disks = {step: made for step, made in self.disks.items() if step <= until}
 
     def fault_of(self, step: int | None) -> str | None:
         """Why a start must not restore ``step`` from the store; None: it may."""
@@ -149,7 +165,7 @@ class Account:
 
     def lose(self, hosts: set[int]) -> None:
         """Hosts leave, and with them all that lies in their memory."""
-        for made in self.copies.values():
+        for made in (*self.copies.values(), *self.disks.values()):
             made.lost |= hosts
 
     def fault_of_copy(self, step: int | None) -> str | None:
@@ -160,4 +176,15 @@ class Account:
         for host in made.lost & made.ring.seat_of.keys():
             if (keeper := made.ring.keeper(host)) is None or keeper in made.lost:
                 return f"host {host} was lost with the keeper of its copy"
+        return f"step {newest} in the store is newer" if newest > step else None
+
+    def fault_of_disks(self, step: int | None, *, hosts: Sequence[int]) -> str | None:
+        """The same of a start of ``hosts`` from their own disks."""
+        if step is None or step not in self.disks:
+            return (
+                f"it restores step {step} from disks, and such copies are of {sorted(self.disks)}"
+            )
+        made, newest = self.disks[step], max(self.good, default=0)
+        if made.lost & made.ring.seat_of.keys() or tuple(hosts) != made.ring.seats:
+            return f"step {step} does not lie on the disks of all its hosts"
         return f"step {newest} in the store is newer" if newest > step else None

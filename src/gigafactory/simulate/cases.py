@@ -27,6 +27,7 @@ BASE_RATE_PER_HOST_DAY = 6.5e-3
 #: Faults of one run on average; a fleet that fails more often is followed for fewer days.
 MAX_STRIKES = 1500
 CAMPAIGN_DAYS = 54.0
+SHORTEST_DAYS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +92,14 @@ def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN
     size = int(dice.choice(_HOSTS))
     hosts = size if num_hosts is None else num_hosts
     causes = _draw_causes(dice)
-    rate_per_day = hosts * sum(rate for _, rate, _ in causes)
+    rate_per_day = hosts * math.fsum(rate for _, rate, _ in causes)
     alarms = min(0.9, _sometimes(dice, 0.01, 0.9))
     repair_median_s = _between(dice, 300.0, DAY_S)
     return Case(
         seed=seed,
         num_hosts=hosts,
         num_spares=_draw_spares(dice, num_hosts=hosts),
-        days=min(days, max(1.0, MAX_STRIKES / max(rate_per_day / (1.0 - alarms), 1e-9))),
+        days=min(days, max(SHORTEST_DAYS, MAX_STRIKES / max(rate_per_day / (1.0 - alarms), 1e-9))),
         causes=causes,
         job_rate_per_day=_sometimes(dice, 0.1, 20.0),
         batch_share=_sometimes(dice, 0.01, 0.9),
@@ -157,6 +158,11 @@ def _draw_recovery(dice: np.random.Generator) -> dict[str, Any]:
         "join_s": _between(dice, 1.0, 200.0),
         "drop_s": _between(dice, 0.1, 30.0),
         "restore_peer_s": _between(dice, 0.1, 30.0),
+        "has_local": bool(dice.random() < 0.4),
+        "local_every_s": _between(dice, 10.0, 3600.0),
+        "local_blocking_s": _between(dice, 0.01, 5.0),
+        "local_write_s": _between(dice, 1.0, 600.0),
+        "restore_local_s": _between(dice, 0.1, 60.0),
     }
 
 
@@ -283,8 +289,9 @@ def _prices(case: Case) -> Prices | None:
     num = math.gcd(drawn.pop("num_replicas"), case.num_hosts)
     can_shrink = drawn.pop("can_shrink") and num > 1
     size = case.num_hosts // num
+    drawn["has_local"] = drawn["has_local"] and recovery is not Recovery.RESTART
     has_copies = has_copies and recovery is not Recovery.RESTART and case.num_hosts > 1
-    rate = case.num_hosts * sum(rate for _, rate, _ in case.causes) + case.job_rate_per_day
+    rate = case.num_hosts * math.fsum(rate for _, rate, _ in case.causes) + case.job_rate_per_day
     return Prices(
         recovery=recovery,
         can_shrink=can_shrink,

@@ -14,6 +14,7 @@ and with a repeat factor the memory of which hosts were struck.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -237,7 +238,7 @@ def _weather(faults: Faults, batches: Batches, *, cluster: Cluster, seed: int) -
         fano=faults.fano_factor,
         month_fano=faults.month_fano_factor,
         batch_fano=batches.fano,
-        per_day=sum(lost) * DAY_S,
+        per_day=math.fsum(lost) * DAY_S,
     )
     return Weather(month_spread=month, day_spread=day, seed=seed)
 

@@ -155,7 +155,9 @@ class Laws:
                 case act.StopGang():
                     self._check_stop(action)
                 case act.EvictHosts():
-                    self._check_eviction(action, is_again=is_again)
+                    # who is back may ask late for what was due when its predecessor died
+                    is_late = is_again or isinstance(event, ev.Reattached)
+                    self._check_eviction(action, is_again=is_late)
         if isinstance(event, ev.HostsDied):
             self._check_incident(event, actions)
 
@@ -282,6 +284,10 @@ class Laws:
             self._breach(Law.NEWEST_GOOD_STEP, fault)
         if action.tier is act.Tier.PEER:
             self._check_copies(action)
+        if action.tier is act.Tier.LOCAL and (
+            fault := self._account.fault_of_disks(action.step, hosts=action.hosts)
+        ):
+            self._breach(Law.NEWEST_GOOD_STEP, fault)
         self._count_start()
         self._generation = action.token.generation
         self._seats, self._seated = list(action.hosts), set(action.hosts)

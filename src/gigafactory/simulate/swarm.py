@@ -211,6 +211,8 @@ class Ground:
     def answer_again(self, action: act.Action) -> list[ev.Event]:
         """What the launcher of the gang says of something it has done already."""
         gang, generation, now_s = self.world.training.gang, action.token.generation, self.now_s
+        if isinstance(action, act.JoinReplica) and gang.generation == generation:
+            return self._answer_join(action)
         if gang.generation != generation or not isinstance(action, (act.StartGang, act.StopGang)):
             return []
         if gang.phase is Phase.ABSENT:
@@ -218,6 +220,18 @@ class Ground:
         if isinstance(action, act.StartGang) and gang.phase is Phase.RUNNING:
             return [ev.GangReady(at_s=now_s, generation=generation, step=action.step or 0)]
         return []
+
+    def _answer_join(self, action: act.JoinReplica) -> list[ev.Event]:
+        gang, incarnation = self.world.training.gang, action.token.attempt
+        if action.replica in gang.out or gang.incarnations.get(action.replica) != incarnation:
+            return []
+        ready = ev.ReplicaReady(
+            at_s=self.now_s,
+            generation=gang.generation,
+            replica=action.replica,
+            incarnation=incarnation,
+        )
+        return [ready]
 
     def is_fit(self, host: int) -> bool:
         """The host could train."""

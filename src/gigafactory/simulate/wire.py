@@ -172,6 +172,8 @@ class Wire:
         self._scribe = scribe
         self._observers = observers
         self._fences: dict[int, Fence] = {}
+        self._repaired_s: dict[int, float] = {}
+        """When a host was last said to be back."""
         self._is_down = False
         self._waiting: list[ev.Event] = []
         self._alarm: act.WakeAt | None = None
@@ -187,6 +189,8 @@ class Wire:
         """An event is sent; the actions that reach their executors at once."""
         if isinstance(event, _OWN_EVENTS):
             return self._hear(event)
+        if isinstance(event, ev.HostRepaired):
+            self._repaired_s[event.host] = self._now_s
         trouble, share = self._draw(event)
         if trouble is Trouble.LOST:
             self._lose(event)
@@ -341,10 +345,14 @@ class Wire:
 
     def _do_later(self, action: act.Action, wait_s: float) -> None:
         assert self._world is not None
-        self._world.after(wait_s, partial(self._do, action))
+        self._world.after(wait_s, partial(self._do, action, self._now_s))
 
-    def _do(self, action: act.Action) -> None:
+    def _do(self, action: act.Action, sent_s: float) -> None:
         assert self._world is not None
+        if isinstance(action, act.EvictHosts):
+            # a crew takes no host away that it has brought back since it was asked to
+            kept = tuple(h for h in action.hosts if self._repaired_s.get(h, -1.0) < sent_s)
+            action = replace(action, hosts=kept)
         if admitted := self._admit(action):
             self._world.carry_out([admitted])
 

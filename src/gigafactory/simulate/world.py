@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import repeat
 
 import numpy as np
 
@@ -38,6 +39,8 @@ Brain = Callable[[ev.Event], list[act.Action]]
 _FOR_A_PERSON = {act.HoldReason.NO_PROGRESS, act.HoldReason.NO_CLEAN_CHECKPOINT}
 #: Faults that name no host.
 _OF_ALL = {FaultClass.CAPACITY, FaultClass.STORAGE, FaultClass.CONTROL}
+#: A repair in peace.
+_SOON_S = 60.0
 #: News of one host; of a spare it is nothing to the gang.
 _OF_A_HOST = (
     ev.HostRepaired,
@@ -129,12 +132,15 @@ class World:
         return self.outcome is not None or self._is_time_up
 
     def heal(self) -> None:
-        """Every host is well again, nothing is slow, and all are heard; what happens then shows
-        whether the controller finds back."""
+        """Every host is well again, nothing is slow, all are heard, and whoever still leaves is
+        back soon; what happens then shows whether the controller finds back."""
+        self._repairs_s = repeat(_SOON_S)
         if self._is_deaf:
             self._hear_again()
         for host in sorted(self.fleet.hosts_not_up()):
             if self._loans is None or not self._loans.owns(host):
+                # in answer to the steps until now it may still be sent away
+                self.training.catch_up()
                 self._repair(host)
         for host, slowdown in list(self._slow_hosts.items()):
             self._quicken(host, slowdown)

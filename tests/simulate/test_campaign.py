@@ -247,3 +247,24 @@ def test_rates_without_end_are_refused_and_not_followed(lab, factor, words):
     )
     with pytest.raises(InputError, match=words):
         workload_of(study, plan=SimpleNamespace(best=best))
+
+
+def test_a_host_stays_away_as_long_as_what_took_it_says(lab):
+    slow = Repair(median_s=3 * DAY_S, mean_s=3 * DAY_S, source="test")
+    feed = lab.cause(FaultClass.HOST, mtbf_s=0.5 * DAY_S).model_copy(
+        update={"name": "feed", "repair": slow}
+    )
+    causes = (feed, lab.cause(FaultClass.HOST, mtbf_s=0.5 * DAY_S))
+    lab.campaign(lab.study(*causes, days=12.0, num_spare_hosts=30))
+    gone: dict[int, tuple[float, str]] = {}
+    stays_s: dict[str, list[float]] = {"feed": [], "host": []}
+    for entry in lab.entries:
+        if isinstance(entry.content, FaultStruck):
+            gone[entry.content.hosts[0]] = (entry.at_s, entry.content.cause)
+        elif type(event := getattr(entry.content, "event", None)).__name__ == "HostRepaired":
+            since_s, cause = gone.pop(event.host)
+            stays_s[cause].append(entry.at_s - since_s)
+    assert min(map(len, stays_s.values())) > 10
+    # 10 s until it is seen
+    assert stays_s["feed"] == pytest.approx([3 * DAY_S + 10.0] * len(stays_s["feed"]))
+    assert stays_s["host"] == pytest.approx([610.0] * len(stays_s["host"]))

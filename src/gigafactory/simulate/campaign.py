@@ -24,7 +24,7 @@ from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.fleet import Fleet
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
-from gigafactory.simulate.lifetimes import repair_times_s
+from gigafactory.simulate.lifetimes import Stays
 from gigafactory.simulate.loans import Loans
 from gigafactory.simulate.pool import PoolResult, SharedPool, shared_pool
 from gigafactory.simulate.power import draw_of
@@ -195,7 +195,7 @@ def _world(
         workload=workload,
         kernel=Kernel[Happening](),
         fleet=Fleet(study.cluster.num_hosts),
-        repairs_s=repair_times_s(study.faults.repair, seed=seed),
+        stays=Stays(study.faults, seed=seed),
         dice=stream("job.host", seed=seed),
         brain=brain,
         book=Book(

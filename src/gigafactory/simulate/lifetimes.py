@@ -155,6 +155,22 @@ def repair_times_s(repair: Repair, *, seed: int, name: str = "repair") -> Iterat
         yield from durations_s(repair, dice=dice, num=_BLOCK).tolist()
 
 
+class Stays:
+    """Stays in repair by what took the hosts there; each law has dice of its own."""
+
+    def __init__(self, faults: Faults, *, seed: int) -> None:
+        self._usual_s = repair_times_s(faults.repair, seed=seed)
+        self._own_s = {
+            cause.name: repair_times_s(cause.repair, seed=seed, name=f"repair.{cause.name}")
+            for cause in faults.causes
+            if cause.repair is not None
+        }
+
+    def next_s(self, cause: str | None) -> float:
+        """How long the next host that ``cause`` took stays away; None: any other."""
+        return next(self._own_s.get(cause, self._usual_s) if cause else self._usual_s)
+
+
 def durations_s(repair: Repair, *, dice: np.random.Generator, num: int) -> Floats:
     """``num`` draws of a lognormal or a mixture of them."""
     normal = dice.standard_normal(num)

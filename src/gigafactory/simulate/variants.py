@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from gigafactory.describe.faults import Mode, Repair
 from gigafactory.describe.policy import Policy, Recovery
 from gigafactory.describe.study import Study
 from gigafactory.simulate.ensemble import CampaignFigures, Ensemble
@@ -114,11 +115,23 @@ def _spares(study: Study, num_spares: int, num_mesh_hosts: int) -> Iterator[Vari
 
 
 def _slower_repair(study: Study) -> Variant:
-    repair = study.faults.repair
-    later = {"median_s": repair.median_s + DAY_S, "mean_s": repair.mean_s + DAY_S}
-    faults = study.faults.model_copy(update={"repair": repair.model_copy(update=later)})
-    changed = study.model_copy(update={"faults": faults})
+    """A day more for every host, whatever took it and however it is repaired."""
+    faults = study.faults
+    causes = tuple(
+        cause.model_copy(update={"repair": _later(cause.repair)}) if cause.repair else cause
+        for cause in faults.causes
+    )
+    later = faults.model_copy(update={"repair": _later(faults.repair), "causes": causes})
+    changed = study.model_copy(update={"faults": later})
     return Variant(question=Question.REPAIR, name="every repair a day longer", study=changed)
+
+
+def _later(repair: Repair) -> Repair:
+    def shifted(law: Repair | Mode) -> dict[str, float]:
+        return {"median_s": law.median_s + DAY_S, "mean_s": law.mean_s + DAY_S}
+
+    modes = tuple(mode.model_copy(update=shifted(mode)) for mode in repair.modes)
+    return repair.model_copy(update={**shifted(repair), "modes": modes})
 
 
 def _cadences(study: Study, interval_s: float) -> Iterator[Variant]:

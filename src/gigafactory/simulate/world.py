@@ -9,7 +9,7 @@ does not fail. Training itself is in training.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import repeat
 
@@ -26,6 +26,7 @@ from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.fleet import Fleet, HostState
 from gigafactory.simulate.gang import Phase, Taint
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
+from gigafactory.simulate.lifetimes import Stays
 from gigafactory.simulate.loans import Loans
 from gigafactory.simulate.pool import SharedPool
 from gigafactory.simulate.training import Training
@@ -63,7 +64,7 @@ class World:
         workload: Workload,
         kernel: Kernel[Happening],
         fleet: Fleet,
-        repairs_s: Iterator[float],
+        stays: Stays,
         dice: np.random.Generator,
         brain: Brain,
         book: Book,
@@ -75,7 +76,9 @@ class World:
             workload=workload, kernel=kernel, book=book, delays=delays, decide=self._decide
         )
         self.outcome: act.Finish | None = None
-        self._repairs_s = repairs_s
+        self._stays = stays
+        self._taken_by: dict[int, str] = {}
+        """Host -> the last cause that struck it, since it was repaired."""
         self._dice = dice
         self._brain = brain
         self._book = book
@@ -166,6 +169,7 @@ class World:
         if not hosts:
             return
         self._enter(cause.name, cause.fault, hosts)
+        self._taken_by.update(dict.fromkeys(hosts, cause.name))
         match cause.fault:
             case FaultClass.HOST | FaultClass.NETWORK:
                 self._lose(hosts, cause.name, cause.fault, detect_s=cause.detect_s)
@@ -439,7 +443,8 @@ class World:
             elif self.fleet.state_of(host) is not HostState.REPAIR:
                 self.fleet.turn((host,), HostState.REPAIR)
                 self._announced.discard(host)
-                self._answer(next(self._repairs_s), partial(self._repair, host))
+                stay_s = self._stays.next_s(self._taken_by.pop(host, None))
+                self._answer(stay_s, partial(self._repair, host))
 
     def _repair(self, host: int) -> None:
         self._slow_hosts.pop(host, None)

@@ -77,9 +77,7 @@ def gang_deadline_s(state: State) -> float:
         return gang.started_at_s + ladder.join_s
     if state.phase is Phase.STOPPING:
         return gang.stopped_at_s + ladder.heartbeat_s
-    moved_s = gang.moved_at_s + ladder.collective_s
-    if gang.lease_until_s > moved_s:
-        moved_s = gang.lease_until_s
+    moved_s = max(gang.moved_at_s + ladder.collective_s, gang.lease_until_s)
     if state.replay is not None:
         moved_s = max(moved_s, state.replay.until_s + ladder.collective_s)
     if state.fleet.cuts:

@@ -11,7 +11,7 @@ RUNS := runs
 # the long run of the swarm (tests run a short one); SEEDS=first:end
 SEEDS ?= 0:100000
 
-.PHONY: demo test swarm lint setup setup-test browser clean
+.PHONY: demo test swarm pythons lint setup setup-test browser clean
 
 setup: $(VENV)/.done-demo
 setup-test: $(VENV)/.done-test
@@ -37,6 +37,10 @@ test: setup-test browser
 
 swarm: setup-test
 	$(BIN)/python benchmarks/swarm.py --seeds $(SEEDS) --processes 2 --out $(RUNS)/swarm
+
+# same seed, same ledger on every supported Python that is found here
+pythons: setup
+	$(BIN)/python benchmarks/pythons.py
 
 lint: setup-test
 	$(BIN)/ruff check .

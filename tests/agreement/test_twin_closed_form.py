@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from gigafactory.catalog.studies import load_study
+from gigafactory.control.config import Prices
 from gigafactory.cost.reliability import expected_goodput, hosts_away
 from gigafactory.describe.faults import Cause, FaultClass, Faults, Repair
 from gigafactory.describe.policy import Policy, Recovery
@@ -113,6 +114,94 @@ def test_goodput_meets_the_renewal_form_within_one_percent(name):
     # a recovery that is hit again takes longer: (exp(R/M) - 1) M on average
     mttr_s = point.mtbf_s * np.expm1(point.recovery_s / point.mtbf_s)
     assert np.mean([f.mttr_s for f, _ in seen]) == pytest.approx(mttr_s, rel=0.05)
+
+
+# --- hot: processes stay, copies of each step in memory ----------------------------------------
+
+NUM_REPLICAS = 10
+
+
+def hot(point: Point, recovery: Recovery, **prices: float) -> Workload:
+    """The same job with copies of each step in the memory of the next replica."""
+    return replace(
+        job(point),
+        prices=Prices(
+            recovery=recovery,
+            num_replicas=NUM_REPLICAS,
+            replica_hosts=NUM_HOSTS // NUM_REPLICAS,
+            peer_stride=NUM_HOSTS // NUM_REPLICAS,
+            step_s=point.cadence.step_s,
+            mtbf_s=point.mtbf_s,
+            cold_s=point.start_s,
+            warm_s=point.start_s,
+            restore_store_s=500.0,
+            restore_peer_s=RESTORE_S,
+            repair_s=600.0,
+            **prices,
+        ),
+    )
+
+
+def hot_form(point: Point, *, mtbf_s: float) -> float:
+    """Renewal reward with every step kept and a stall after every K of them.
+
+    A run lasts an exponential time T and keeps the steps that end before T: the j-th ends after
+    j tau + (ceil(j/K) - 1) delta, so E[kept] = tau sum_j exp(-end_j/M), a geometric series of
+    geometric series. A run and its recovery take M exp(R/M).
+    """
+    cadence, M = point.cadence, mtbf_s
+    tau, K, delta = cadence.step_s, cadence.checkpoint_steps, cadence.blocking_s
+    within = np.exp(-tau / M) * np.expm1(-K * tau / M) / np.expm1(-tau / M)
+    kept_s = tau * within / -np.expm1(-(K * tau + delta) / M)
+    return float(kept_s / (M * np.exp(point.recovery_s / M)))
+
+
+HOT_POINTS = {
+    "3 h, a stall in 5 min": Point(10_800, 30, Cadence(10.0, 30, 2.0, 30.0), days=40),
+    "30 min, slow steps": Point(1_800, 60, Cadence(40.0, 5, 5.0, 30.0), days=20, num_seeds=3),
+    "18 min, long warm start": Point(1_080, 180, Cadence(15.0, 20, 1.0, 5.0), days=15, num_seeds=3),
+}
+
+
+@pytest.mark.parametrize("name", HOT_POINTS)
+def test_hot_restarts_meet_the_renewal_form_of_steps_within_one_percent(name):
+    point = HOT_POINTS[name]
+    rate_per_s = 1.0 / (point.mtbf_s * NUM_HOSTS)
+    study = fleet(FaultClass.HOST, rate_per_s=rate_per_s, days=point.days)
+    workload = hot(point, Recovery.HOT)
+    seen = [watch(study, workload, seed=seed) for seed in range(point.num_seeds)]
+    goodput = np.mean([found.goodput for found, _ in seen])
+    wall_s, num_faults = sum(f.wall_s for f, _ in seen), sum(n for _, n in seen)
+    form = hot_form(point, mtbf_s=wall_s / num_faults)
+    assert goodput == pytest.approx(form, rel=0.01)
+    # what is lost is met too, not only the large rest
+    assert 1.0 - goodput == pytest.approx(1.0 - form, rel=0.05)
+    assert goodput > point.closed_form(wall_s / num_faults)
+
+
+@pytest.mark.parametrize(
+    ("join_s", "drop_s", "step_s"), [(33.0, 5.0, 10.0), (120.0, 2.0, 20.0), (400.0, 1.0, 5.0)]
+)
+def test_replica_groups_lose_what_a_walk_through_one_failure_loses(join_s, drop_s, step_s):
+    """Detect, drop, go on with n - 1 of n replicas until one joins again, and pause for it.
+
+    Of the steps in flight one is lost at the failure, half of it on average, and one at the join.
+    First order: failures that meet are rare.
+    """
+    n, cadence = NUM_REPLICAS, Cadence(step_s, 10**6, 0.0, 0.0)
+    point = Point(4 * 3600.0, 30.0, cadence, days=60)
+    study = fleet(FaultClass.HOST, rate_per_s=1.0 / (point.mtbf_s * NUM_HOSTS), days=point.days)
+    work = hot(point, Recovery.REPLICAS, join_s=join_s, drop_s=drop_s, min_replicas=2)
+    seen = [watch(study, work, seed=seed) for seed in range(point.num_seeds)]
+    fewer_s = join_s - drop_s
+    in_flight_s = fewer_s % (step_s * n / (n - 1)) * (n - 1) / n
+    lost_s = DETECT_S + 2 * drop_s + fewer_s / n + step_s / 2 + in_flight_s
+    wall_s, num_faults = sum(f.wall_s for f, _ in seen), sum(count for _, count in seen)
+    # the first start of each campaign is no failure
+    start = point.start_s / (point.days * DAY_S)
+    lost = np.mean([1.0 - found.goodput for found, _ in seen]) - start
+    assert sum(f.num_degraded_spells for f, _ in seen) == pytest.approx(num_faults, rel=0.05)
+    assert lost == pytest.approx(lost_s * num_faults / wall_s, rel=0.04)
 
 
 def test_hosts_in_repair_meet_the_alternating_renewal():

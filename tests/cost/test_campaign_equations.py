@@ -106,8 +106,11 @@ FINE = {
     ("change", "said"),
     [
         ({}, None),
-        ({"num_spares": 50}, "N r MTTR"),
+        ({"num_spares": 50}, "r MTTR/(1 + r MTTR) > S"),
         ({"num_spares": 50, "shrink": True}, None),
+        ({"num_spares": 50, "shrink": True, "least_hosts": 6_000}, None),
+        ({"num_spares": 50, "shrink": True, "least_hosts": 11_950}, "on no fewer than 11,950"),
+        ({"host_rate_per_s": 1.0 / 86400, "shrink": True, "least_hosts": 6_000}, "min_replicas"),
         ({"commit_s": 2000.0}, "write + blocking >= MTBF"),
         ({"commit_s": 2000.0, "copies_in_memory": True}, None),
         ({"recovery_s": 20_000.0}, "(R + tau + delta + c)/M"),

@@ -12,7 +12,7 @@ import pytest
 
 from gigafactory.catalog.entries import names
 from gigafactory.catalog.studies import load_study
-from gigafactory.describe.exposure import cause_rate_per_s, interruptions_per_s
+from gigafactory.describe.exposure import cause_rate_per_s, interruptions_per_s, strikes_per_s
 from gigafactory.describe.faults import FaultClass, Faults, Scope
 from gigafactory.simulate.batches import batches_of
 from gigafactory.simulate.lifetimes import MAX_REPEATS
@@ -60,6 +60,19 @@ def batch_mean() -> float:
     return float((np.diff(law.cumulated, prepend=0.0) * law.sizes).sum())
 
 
+def corruptions_a_day() -> float:
+    return DAY_S * sum(
+        strikes_per_s(cause, cluster=CLUSTER, num_hosts=TRAINING_HOSTS)
+        for cause in FULL.causes
+        if cause.fault is FaultClass.CORRUPTION
+    )
+
+
+def odd_texts_a_day() -> float:
+    share = FULL.false_anomaly_share
+    return corruptions_a_day() * share / (1.0 - share)
+
+
 RESULTS: dict[str, tuple[str, Callable[[], float]]] = {
     "llama_rate": ("/1,000 host-days", lambda: per_kday(model("llama3-16k"))),
     "full_rate": ("/1,000 host-days", lambda: per_kday(FULL)),
@@ -74,6 +87,8 @@ RESULTS: dict[str, tuple[str, Callable[[], float]]] = {
             for c in FULL.causes if c.fault is FaultClass.FLAP
         ),
     ),
+    "corruptions": ("a day", corruptions_a_day),
+    "odd_texts": ("a day", odd_texts_a_day),
     "uplink_cost": ("%", uplink_percent),
     "repeats": ("times as often", lambda: FULL.repeat_factor**MAX_REPEATS),
     "batch_mean": ("hosts", batch_mean),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from types import SimpleNamespace
 
 import pytest
 
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.faults import FaultClass, Repair
 from gigafactory.describe.job import Drill
+from gigafactory.describe.layout import Layout
 from gigafactory.describe.policy import Policy
 from gigafactory.ledger.entries import BucketFrom, CheckpointKept, FaultStruck, Rollback
 from gigafactory.ledger.fold import fold
@@ -16,6 +18,7 @@ from gigafactory.ledger.reader import read_ledger
 from gigafactory.simulate.campaign import CONVENTION
 from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.gang import Cadence
+from gigafactory.simulate.workload import workload_of
 from gigafactory.units import DAY_S
 
 
@@ -115,20 +118,6 @@ def test_false_alarms_cost_nothing_while_the_witness_vouches(lab):
     assert len(lab.told("HostUnreachable")) > 20
     assert 0 < found.num_interruptions <= found.num_faults
     assert found.num_evicted_hosts == len(lab.told("HostsDied"))
-
-
-def test_corruption_goes_back_behind_the_corrupted_step(lab):
-    found = lab.campaign(
-        lab.study(lab.cause(FaultClass.CORRUPTION, mtbf_s=0.25 * DAY_S, detect_s=3600.0))
-    )
-    assert lab.told("CorruptionFound")
-    clean = [entry.content.event.clean_step for entry in lab.told("CorruptionFound")]
-    back = [entry.content.step for entry in lab.contents(Rollback)][1:]
-    assert len(clean) == len(back)
-    assert all(b <= c for b, c in zip(back, clean, strict=True))
-    # an hour of wrong steps each time, at 10 s a step
-    assert found.num_lost_steps > 300 * len(clean)
-    assert found.buckets_gpu_s["sdc_replay"] > 0
 
 
 def test_announced_maintenance_is_drained_and_is_no_interruption(lab):
@@ -238,3 +227,23 @@ def test_slow_storage_stretches_the_rhythm_not_the_rule(lab):
     found = lab.campaign(lab.study(lab.cause(mtbf_s=0.1 * DAY_S)), lab.workload(cadence=slow))
     quick = lab.campaign(lab.study(lab.cause(mtbf_s=0.1 * DAY_S)))
     assert found.num_lost_steps > quick.num_lost_steps
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        # hosts are away nine tenths of the time, and half of the replicas are never there
+        (300.0, r"on no fewer than 32"),
+        (1e5, r"the twin would follow .* faults .* shorten campaign\.duration to"),
+    ],
+)
+def test_rates_without_end_are_refused_and_not_followed(lab, factor, words):
+    rare = lab.cause(FaultClass.HOST if factor < 1e4 else FaultClass.FLAP, mtbf_s=5 * DAY_S)
+    often = rare.model_copy(update={"rate_per_s": factor * rare.rate_per_s})
+    repair = Repair(median_s=5 * DAY_S, mean_s=10 * DAY_S, source="test")
+    study = lab.study(often, repair=repair, days=365.0)
+    best = SimpleNamespace(
+        layout=Layout(tp=8, dp=64), step_s=5.0, flops_per_step=1e18, num_gpus=512
+    )
+    with pytest.raises(InputError, match=words):
+        workload_of(study, plan=SimpleNamespace(best=best))

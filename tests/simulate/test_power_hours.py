@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gigafactory.catalog.studies import load_study
+from gigafactory.control.actions import Tier
 from gigafactory.cost.swings import STEP_HIGH, STEP_LOW
 from gigafactory.describe.cluster import Battery, Site
 from gigafactory.describe.faults import FaultClass
@@ -163,6 +164,24 @@ def test_a_stall_of_a_checkpoint_is_one_dip_and_no_stop():
     assert hours.num_dips == 2  # the checkpoint, and the end
     assert hours.min_w[1] == pytest.approx(IDLE_W + 0.5 * FULL_W)
     assert hours.grid_max_w == pytest.approx(hours.max_w)
+
+
+def test_a_copy_in_a_peers_memory_stops_nobody_and_one_on_disk_does():
+    def dips(tier):
+        copy = CheckpointKept(step=9, tier=tier, num=500)
+        return power_hours(book((0.0, WORK), (1.5, copy), (3.0, DONE)), site=SITE).num_dips
+
+    assert [dips(tier) for tier in (Tier.PEER, Tier.LOCAL, Tier.STORE)] == [1, 501, 501]
+
+
+def test_checkpoints_of_two_tiers_dip_in_the_hours_of_each():
+    lines = [
+        (1.2, CheckpointKept(step=1, tier=Tier.LOCAL)), (3.5, CheckpointKept(step=2)),
+        (4.5, CheckpointKept(step=3, tier=Tier.LOCAL, num=2)), (6.0, DONE),
+    ]  # fmt: skip
+    lowest_w = power_hours(book((0.0, WORK), *lines), site=SITE).min_w
+    dipped = lowest_w < FULL_W - (1 - STEP_LOW) * 1e5 + 0.5 * FULL_W - 1.0
+    assert dipped.tolist() == [False, True, True, True, True, False]
 
 
 def test_a_cap_is_met_and_what_is_left_of_the_gang_swings_less():

@@ -8,10 +8,21 @@ from typing import Any
 import click
 
 from gigafactory.cli.show import put, table
-from gigafactory.cli.written import FIGURES, days, dollars, gpu_hours, number, share, words
+from gigafactory.cli.written import (
+    FIGURES,
+    days,
+    dollars,
+    gpu_hours,
+    number,
+    share,
+    watt_hours,
+    words,
+)
 from gigafactory.units import HOUR_S, show, show_time
 
 _MOST_CAUSES = 12
+#: Fewer have no P99, and no grid minds them.
+_FEW_HOURS = 6
 _SHOWN = (
     *("goodput", "ettr", "tokens", "job_days", "job_usd", "cost_usd", "energy_j", "carbon_kg"),
     *("num_interruptions", "mtbf_s", "mttr_s", "num_evicted_hosts"),
@@ -110,7 +121,7 @@ def _sentences(document: dict[str, Any]) -> Iterable[str]:
     for tier in document["tiers"]:
         yield _tier(tier)
     if document["power"]:
-        yield _power(document["power"], document["power_hours"])
+        yield from _power(document)
     yield f"Convention: {document['convention']}."
     yield (
         "Next: --campaigns 100 tells how sure this is, --answers what to change, "
@@ -145,30 +156,43 @@ def _pool(pool: dict[str, Any], *, wall_s: float) -> Iterable[str]:
 
 def _tier(tier: dict[str, Any]) -> str:
     every = f"every {show_time(tier['every_s'])} of work, " if tier["every_s"] else ""
-    # copies in memory replace each other; the book counts none of them
-    kept = f"{tier['num_kept']:,} kept, " if tier["num_kept"] else ""
+    # copies near the hosts replace each other
+    done = "kept" if tier["tier"] == "store" else "made"
+    kept = f"{tier['num_kept']:,} {done}, " if tier["num_kept"] else ""
     return (
         f"Checkpoints, {tier['tier']}: {every}{kept}restored from {tier['num_restores']:,} times."
     )
 
 
-def _power(power: dict[str, Any], hours: dict[str, Any]) -> str:
-    return (
-        f"Power of the site, {len(hours['mean_w']):,} hours: {show(power['mean_w'], 'W')} in the "
-        f"mean, {show(hours['p99_w'], 'W')} at P99, {show(hours['peak_hour_w'], 'W')} in hour "
-        f"{hours['peak_hour']:,}; {_cap(hours)}. Steps swing it between "
-        f"{show(hours['step_low_w'], 'W')} and {show(hours['step_high_w'], 'W')}; "
-        f"{hours['num_dips']:,} stops and checkpoints of up to {show(hours['deepest_dip_w'], 'W')}"
-        f"{_battery(hours)}."
+def _power(document: dict[str, Any]) -> Iterable[str]:
+    power, hours = document["power"], document["power_hours"]
+    if len(hours["mean_w"]) < _FEW_HOURS:
+        yield (
+            f"Power of the site: {show(power['mean_w'], 'W')} in the mean, "
+            f"{show(power['peak_w'], 'W')} at most."
+        )
+        return
+    yield (
+        f"Power of the site, hour by hour: {show(power['mean_w'], 'W')} in the mean, "
+        f"{show(hours['p99_w'], 'W')} at P99, {show(hours['peak_hour_w'], 'W')} at most (hour "
+        f"{hours['peak_hour']:,}); {_cap(hours)}. {watt_hours(document['energy_j'])} are "
+        f"{dollars(document['electricity_usd'])} of electricity, in the rent."
+    )
+    yield (
+        f"Swings: steps move it between {show(hours['step_low_w'], 'W')} and "
+        f"{show(hours['step_high_w'], 'W')}; {hours['num_dips']:,} stops and checkpoints, down by "
+        f"up to {show(hours['deepest_dip_w'], 'W')}{_battery(hours)}."
     )
 
 
 def _cap(hours: dict[str, Any]) -> str:
     if hours["capacity_w"] is None:
         return "no limit is known"
-    told = f"it may draw {show(hours['capacity_w'], 'W')}"
-    held = hours["num_hours_at_capacity"]
-    return f"{told}, which held training back in {held:,} hours" if held else told
+    held, num_hours = hours["num_hours_at_capacity"], len(hours["mean_w"])
+    return (
+        f"it may draw {show(hours['capacity_w'], 'W')}, which held training back in {held:,} of "
+        f"{num_hours:,} hours"
+    )
 
 
 def _battery(hours: dict[str, Any]) -> str:

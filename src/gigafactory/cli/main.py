@@ -62,7 +62,7 @@ def main() -> None:
 def status(args: list[str]) -> int:
     """Run one command line; its exit status, with the reason on stderr."""
     try:
-        giga(args, standalone_mode=False)
+        giga(args, prog_name="giga", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return 2

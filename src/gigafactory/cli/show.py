@@ -25,7 +25,7 @@ _SUFFIX_UNITS = {
     "_usd_per_year": "$/year",
     "_usd_per_gpu_h": "$/GPU-h",
     "_j_per_year": "Wh/year",
-    "_kg_per_year": "kg/year",
+    "_kg_per_year": "t/year",
     "_bytes": "B",
     "_bytes_per_gpu": "B",
     "_flops": "FLOP",
@@ -43,11 +43,13 @@ def quantity(key: str, value: Any) -> str:
         return str(value)
     if key in _SHARES:
         return f"{value:.1%}"
+    if key == "flops_per_step":
+        return show(float(value), "FLOP")
     for suffix, unit in _SUFFIX_UNITS.items():
         if key.endswith(suffix):
-            # people pay for watt-hours
-            hours = 3600.0 if "Wh" in unit else 1.0
-            return show(float(value) / hours, unit)
+            # people pay for watt-hours, and count CO2 in tonnes
+            size = 3600.0 if "Wh" in unit else 1000.0 if unit == "t/year" else 1.0
+            return show(float(value) / size, unit)
     if key.endswith("_s"):
         return show_time(float(value))
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
@@ -86,8 +88,8 @@ def show_plan(document: dict[str, Any]) -> None:
     """The winner, where its step goes, the runners-up and the reasons."""
     best = document["best"]
     click.echo(
-        f"{document['num_candidates']:,} legal layouts, {document['num_feasible']:,} fit in "
-        f"memory, searched in {document['search_s']:.2f} s"
+        f"{document['num_candidates']:,} legal {_noun(document)}, "
+        f"{document['num_feasible']:,} fit in memory, searched in {document['search_s']:.2f} s"
     )
     facts = {k: v for k, v in best.items() if isinstance(v, (int, float))}
     if facts.get("power_slowdown") == 1:
@@ -110,6 +112,10 @@ def show_plan(document: dict[str, Any]) -> None:
     _show_placement(document.get("placement", {}))
     for sentence in (*document["explanation"], *document["limits"]):
         click.echo(f"- {sentence}")
+
+
+def _noun(document: dict[str, Any]) -> str:
+    return "layout" if document["num_candidates"] == 1 else "layouts"
 
 
 def _show_interval(document: dict[str, Any]) -> None:
@@ -150,21 +156,43 @@ def _show_placement(placement: dict[str, Any]) -> None:
     put(table(title + "bytes a step", header, rows))
 
 
+#: figure of a campaign that was really run -> what it is called
+_RUN = {
+    "wall_s": "wall time", "goodput": "goodput", "ettr": "ETTR", "mfu": "MFU while computing",
+    "num_steps": "kept steps", "num_lost_steps": "steps lost and done again",
+    "tokens": "kept tokens", "num_starts": "starts", "num_interruptions": "interruptions",
+    "mtbf_s": "wall time between interruptions", "mttr_s": "time to recover (mean)",
+    "num_checkpoints": "checkpoints", "energy_j": "energy", "electricity_usd": "electricity",
+    "cost_usd": "rent",
+}  # fmt: skip
+
+
 def show_campaign(document: dict[str, Any]) -> None:
     """What the campaign came to, then where the GPU-time went."""
-    scalars = ((words(k), quantity(k, v)) for k, v in document.items() if not _nested(v))
-    put(table("Campaign", ("", ""), scalars))
+    known = ((name, key) for key, name in _RUN.items() if document.get(key))
+    figures = [(name, _figure_of_run(key, document[key])) for name, key in known]
+    put(table(f"Campaign ({_end(document)})", ("", ""), figures))
     buckets = document.get("buckets_gpu_s", {})
     total = sum(buckets.values()) or 1.0
     parts = sorted(buckets.items(), key=lambda part: -part[1])
     rows = ((words(k), f"{v / 3600:,.3g}", f"{v / total:.2%}") for k, v in parts if v > 0)
     put(table("Where the GPU-time went", ("", "GPU-hours", "share"), rows))
+    click.echo(f"ETTR: {document['ettr_convention']}.")
+
+
+def _end(document: dict[str, Any]) -> str:
+    reason = f": {document['reason']}" if document["reason"] else ""
+    return (document["outcome"] or "cut off") + reason
+
+
+def _figure_of_run(key: str, value: float) -> str:
+    return f"{value:,.0f}" if key == "tokens" else quantity(key, value)
 
 
 def show_run(document: dict[str, Any]) -> None:
     """How the run ended, then its ledger folded like a twin's."""
     summary = document["summary"]
-    own = {k: v for k, v in document.items() if v is not None and not _nested(v)}
+    own = {k: v for k, v in document.items() if v not in (None, "") and not _nested(v)}
     put(table("Run", ("", ""), ((words(k), quantity(k, v)) for k, v in own.items())))
     show_campaign(summary)
 

@@ -153,7 +153,7 @@ def _local_rate_per_s(study: Study, num_hosts: int) -> float:
     faults, cluster = study.faults, study.cluster
     mended = (c for c in faults.causes if c.fault in _SURVIVED)
     hits = (strikes_per_s(c, cluster=cluster, num_hosts=num_hosts) for c in mended)
-    return float(sum(hits)) + faults.job_rate_per_s
+    return math.fsum(map(float, hits)) + faults.job_rate_per_s
 
 
 def _mtbf_s(study: Study, num_hosts: int) -> float:
@@ -186,10 +186,10 @@ def _store_rate_per_s(study: Study, num_hosts: int, *, peer_stride: int) -> floa
     def hits_per_s(cause: Cause) -> float:
         return float(strikes_per_s(cause, cluster=cluster, num_hosts=num_hosts))
 
-    tainted = sum(hits_per_s(c) for c in faults.causes if c.fault is FaultClass.CORRUPTION)
+    tainted = math.fsum(hits_per_s(c) for c in faults.causes if c.fault is FaultClass.CORRUPTION)
     lost = [c for c in faults.causes if c.fault in _LOST and stops_job(c, cluster=cluster)]
-    both = sum(
+    both = math.fsum(
         hits_per_s(c) for c in lost if hosts_together(c.scope, cluster=cluster) > peer_stride
     )
     soon = 2.0 * losses_per_host_s(faults, cluster=cluster) * HOUR_S
-    return tainted + both + sum(map(hits_per_s, lost)) * min(1.0, soon)
+    return tainted + both + math.fsum(map(hits_per_s, lost)) * min(1.0, soon)

@@ -4,7 +4,8 @@ Legend
     M      mean time between failures of the job        R      recovery
     tau    work between two checkpoints                 delta  blocking part of one
     c      background write until a checkpoint counts
-    N      hosts of the job    r  failures of one host per second    D  mean repair    S  spares
+    N      hosts of the job, or the fewest that it shrinks to
+    r      losses of one host per second    D  mean repair    S  hosts beyond N
 
 Sources: the renewal form of cost.reliability (Daly 2006, Kokolis et al., arXiv:2410.21680) and the
 mean of an alternating renewal process, r D/(1 + r D) of all hosts away.
@@ -72,25 +73,36 @@ def no_checkpoint(mtbf_s: float, *, write_s: float, blocking_s: float = 0.0) -> 
 
 
 def no_hosts(
-    num_hosts: int, *, num_spares: int, host_rate_per_s: float, repair_s: float, shrink: bool
+    num_hosts: int,
+    *,
+    num_spares: int,
+    host_rate_per_s: float,
+    repair_s: float,
+    shrink: bool,
+    least_hosts: int = 1,
 ) -> str | None:
-    """Without shrinking, more hosts are away than there are spares, with certainty.
+    """More hosts are away than the job can do without, with certainty.
 
-    Certain: the mean away of job and spares exceeds the spares by five standard deviations of
+    A job that may ``shrink`` can do without all but ``least_hosts``, another one without its
+    spares. Certain: the mean away of job and spares exceeds these by five standard deviations of
     independent failures.
     """
-    if shrink:
-        return None
     fleet = num_hosts + num_spares
+    dispensable = max(fleet - least_hosts, num_spares) if shrink else num_spares
     away = float(hosts_away(fleet, host_rate_per_s=host_rate_per_s, repair_s=repair_s))
     spread = math.sqrt(away * (1.0 - away / fleet))
-    if away - _SURE * spread <= num_spares:
+    if away - _SURE * spread <= dispensable:
         return None
+    have, remedy = (
+        (f"the job trains on no fewer than {least_hosts:,}", "let it (policy.min_replicas_share)")
+        if shrink
+        else (f"there are {num_spares:,} spares", "let the job shrink (policy.shrink)")
+    )
     return (
-        f"the campaign never ends: of {fleet:,} hosts {away:,.0f} are away on average (each fails "
-        f"{host_rate_per_s * 86_400_000:.3g} times in 1,000 days and is repaired for "
-        f"{show_time(repair_s)}), and there are {num_spares:,} spares; N r MTTR/(1 + r MTTR) > S; "
-        f"add spares, repair faster, or let the job shrink (policy.shrink)"
+        f"the campaign never ends: of {fleet:,} hosts {away:,.0f} are away on average (each is "
+        f"lost {host_rate_per_s * 86_400_000:.3g} times in 1,000 days and repaired for "
+        f"{show_time(repair_s)}), and {have}; (N + S) r MTTR/(1 + r MTTR) > S; "
+        f"add spares, repair faster, or {remedy}"
     )
 
 
@@ -106,6 +118,7 @@ def why_never(
     host_rate_per_s: float,
     repair_s: float,
     shrink: bool,
+    least_hosts: int = 1,
     copies_in_memory: bool = False,
 ) -> str | None:
     """The first inequality that a campaign breaks, as a sentence with its numbers, or None.
@@ -119,6 +132,7 @@ def why_never(
         host_rate_per_s=host_rate_per_s,
         repair_s=repair_s,
         shrink=shrink,
+        least_hosts=least_hosts,
     )
     if told is None and not copies_in_memory:
         told = no_checkpoint(mtbf_s, write_s=commit_s, blocking_s=blocking_s)

@@ -7,6 +7,9 @@ the pod fall silent with it.
 
 from __future__ import annotations
 
+import math
+import operator
+from functools import reduce
 from typing import Any
 
 from gigafactory.describe.cluster import Cluster
@@ -84,7 +87,7 @@ def interruptions_per_s(faults: Faults, *, cluster: Cluster, num_hosts: Any) -> 
         for c in faults.causes
         if stops_job(c, cluster=cluster)
     )
-    return sum(hits, 0.0 * num_hosts) + faults.job_rate_per_s
+    return reduce(operator.add, hits, 0.0 * num_hosts) + faults.job_rate_per_s
 
 
 def losses_per_host_s(faults: Faults, *, cluster: Cluster) -> float:
@@ -94,7 +97,7 @@ def losses_per_host_s(faults: Faults, *, cluster: Cluster) -> float:
         for c in faults.causes
         if c.fault in _LOSING and not spares_a_leaf(c, cluster=cluster)
     )
-    return sum(lost) / cluster.num_hosts
+    return math.fsum(lost) / cluster.num_hosts
 
 
 def spares_a_leaf(cause: Cause, *, cluster: Cluster) -> bool:

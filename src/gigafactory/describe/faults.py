@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Any
 
@@ -31,7 +32,7 @@ class FaultClass(StrEnum):
     CAPACITY = "capacity"
     """Links above the leaves are gone: all goes on, more slowly."""
     CORRUPTION = "corruption"
-    """Silent data corruption, found by replay."""
+    """Silent data corruption: an anomaly shows after ``detect``, a replay finds the host."""
     SLOW = "slow"
     """The host computes slowly, and all wait for it."""
     STORAGE = "storage"
@@ -95,10 +96,10 @@ class Repair(Spec):
         _check_lognormal(self.median_s, self.mean_s)
         if not self.modes:
             return self
-        shares = sum(mode.share for mode in self.modes)
+        shares = math.fsum(mode.share for mode in self.modes)
         if abs(shares - 1.0) > 1e-6:
             raise ValueError(f"the shares of the modes are {shares:g} together; they must be 1")
-        mean_s = sum(mode.share * mode.mean_s for mode in self.modes)
+        mean_s = math.fsum(mode.share * mode.mean_s for mode in self.modes)
         if abs(mean_s / self.mean_s - 1.0) > 0.02:
             raise ValueError(
                 f"the modes have a mean of {mean_s:g} s, the whole {self.mean_s:g} s; they must "
@@ -160,6 +161,8 @@ class Faults(Spec):
     """How much more often a lemon fails; the fleet's mean rate stays as stated."""
     false_alarm_share: Ratio = Field(default=0.0, ge=0, lt=1)
     """Share of the alarms behind which there is no fault."""
+    false_anomaly_share: Ratio = Field(default=0.0, ge=0, lt=1)
+    """Share of the anomalies of loss or gradient that are odd text, and no corruption."""
     frailty_shape: float | None = Field(default=None, gt=0)
     """Shape of the gamma law of the hosts' rates; the smaller, the more a few hosts fail."""
     repeat_factor: float = Field(default=1.0, ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -71,8 +72,8 @@ class Away:
             away_p50=quantile(held, share=0.5),
             away_p99=quantile(held, share=0.99),
             away_most=max(level for _, level in self.levels),
-            empty_s=sum(s for level, s in missing.items() if level >= self.num_spares),
-            short_s=sum(s for level, s in missing.items() if level > self.num_spares),
+            empty_s=math.fsum(s for level, s in missing.items() if level >= self.num_spares),
+            short_s=math.fsum(s for level, s in missing.items() if level > self.num_spares),
             levels=tuple(self.levels),
         )
 
@@ -98,7 +99,7 @@ def _held_s(levels: Sequence[Level], *, end_s: float) -> dict[int, float]:
 
 def quantile(held_s: dict[int, float], *, share: float) -> int:
     """The level that is not exceeded during ``share`` of the time."""
-    total_s, so_far_s = sum(held_s.values()), 0.0
+    total_s, so_far_s = math.fsum(held_s.values()), 0.0
     for level in sorted(held_s):
         so_far_s += held_s[level]
         if so_far_s >= share * total_s * (1 - 1e-12):

@@ -128,8 +128,18 @@ class Blame:
         if isinstance(told, ev.HostsDied | ev.HostFailing | ev.LinksDown):
             self._told = told.cause
             return
+        if isinstance(told, ev.Replayed):
+            self._find_guilty(told.hosts)
         hosts = told.hosts if isinstance(told, ev.HangSuspected | ev.Replayed) else (told.host,)
         self._told = next((self._cause_of[h] for h in hosts if h in self._cause_of), self._told)
+
+    def _find_guilty(self, hosts: tuple[int, ...]) -> None:
+        """A replay found the host: it held training up for a reason."""
+        cause = next((self._cause_of[h] for h in hosts if h in self._cause_of), None)
+        if cause is not None and cause != self._culprit and self._down_since_s is not None:
+            self._sum(self._culprit).num_interruptions -= 1
+            self._culprit = cause
+            self._sum(self._culprit).num_interruptions += 1
 
     def _begin(self, bucket: Bucket, at_s: float) -> None:
         """Computing ends; announced maintenance is no interruption."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -88,7 +89,7 @@ def course_of(entries: Iterable[Entry]) -> Course:
                 power.append((entry.at_s, draw_w))
     opened, gpu_s = blame.tally.opened, blame.tally.spent_gpu_s(at_s=away.now_s)
     assert opened is not None, "a ledger has at least one entry"
-    working_s = sum(gpu_s[bucket] for bucket in WORKING) / opened.num_gpus
+    working_s = math.fsum(gpu_s[bucket] for bucket in WORKING) / opened.num_gpus
     return Course(
         causes=blame.causes(),
         upkeep_gpu_s=blame.upkeep_gpu_s(),
@@ -111,8 +112,8 @@ def _power(levels: list[tuple[float, float]], opened: Opened, *, end_s: float) -
     ends_s = [at_s for at_s, _ in levels[1:]] + [end_s]
     watts = [opened.pue * w for _, w in levels]
     spans = [until_s - at_s for (at_s, _), until_s in zip(levels, ends_s, strict=True)]
-    span_s = sum(spans)
-    energy_j = sum(w * s for w, s in zip(watts, spans, strict=True))
+    span_s = math.fsum(spans)
+    energy_j = math.fsum(w * s for w, s in zip(watts, spans, strict=True))
     jumps = [abs(after - before) for before, after in pairwise(watts)]
     return PowerCourse(
         mean_w=energy_j / span_s if span_s else watts[-1],

@@ -11,8 +11,9 @@ Conventions, named because the field has several:
 - ETTR: the same over wall time less announced maintenance (`summary.ETTR_CONVENTION`);
 - an interruption: the gang stops computing for any other reason than announced maintenance, the
   end or a person; a second failure during the recovery belongs to the same interruption. None is
-  a silence that ends by itself, and none the pause in which replicas leave or join while the
-  generation goes on: going on with fewer GPUs counts as a degraded spell;
+  a silence that ends by itself, none a replay that finds nothing, and none the pause in which
+  replicas leave or join while the generation goes on: going on with fewer GPUs counts as a
+  degraded spell;
 - MTBF: wall time over interruptions (not uptime); MTTR: mean time from the end of computing
   until computing again;
 - MFU: model FLOPs of the kept steps over the dense peak, during their time, of the GPUs that
@@ -21,6 +22,7 @@ Conventions, named because the field has several:
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,6 +64,8 @@ from gigafactory.units import DAY_S
 
 __all__ = ["ETTR_CONVENTION", "Series", "Summary", "Tally", "fold"]
 
+#: A silence may end by itself, and a replay find nothing.
+_MAY_PASS = frozenset({Bucket.DETECT, Bucket.SDC_REPLAY})
 _NO_INTERRUPTION = frozenset({Bucket.PLANNED, Bucket.INIT, Bucket.OTHER})
 
 
@@ -260,8 +264,8 @@ class Tally:
         if was_working and not works and bucket not in _NO_INTERRUPTION:
             self._begin_interruption()
         elif works and self._down_since_s is not None:
-            self._end_interruption(self._down_since_s, was_silent=was is Bucket.DETECT)
-        self._is_broken = not works and (self._is_broken or bucket is not Bucket.DETECT)
+            self._end_interruption(self._down_since_s, was_silent=was in _MAY_PASS)
+        self._is_broken = not works and (self._is_broken or bucket not in _MAY_PASS)
         if was_working != works:
             self._draw()
 
@@ -405,7 +409,7 @@ def _summary(tally: Tally, opened: Opened) -> Summary:
         num_interruptions=interruptions,
         num_degraded_spells=tally._num_degraded_spells,
         mtbf_s=wall_s / interruptions if interruptions else None,
-        mttr_s=sum(repairs_s) / len(repairs_s) if repairs_s else None,
+        mttr_s=math.fsum(repairs_s) / len(repairs_s) if repairs_s else None,
         mfu=_mfu(opened, stretches),
         num_steps=num_steps,
         num_lost_steps=tally._num_lost_steps,
@@ -433,7 +437,7 @@ def _share(productive_gpu_s: float, of_gpu_s: float) -> float:
 
 
 def _mfu(opened: Opened, stretches: list[_Stretch]) -> float | None:
-    kept_gpu_s = sum(stretch.num * stretch.step_s * stretch.num_gpus for stretch in stretches)
+    kept_gpu_s = math.fsum(stretch.num * stretch.step_s * stretch.num_gpus for stretch in stretches)
     num_steps = sum(stretch.num for stretch in stretches)
     peak_flops = kept_gpu_s * opened.peak_flops_per_s
     return num_steps * opened.flops_per_step / peak_flops if peak_flops else None

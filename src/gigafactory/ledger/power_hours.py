@@ -10,8 +10,9 @@ Legend
     highest L + 0.045 G in steps
     site    IT + (PUE - 1) M: cooling follows the hour, not the step
 
-A checkpoint whose time the book does not tell (one entry for several) dips in each hour since the
-one before. The battery fills dips from the level of training down, and cuts the peaks of steps.
+A checkpoint into the store or onto the hosts' disks stops the gang, a copy in a peer's memory does
+not. One whose time the book does not tell (one entry for several) dips in each hour since the one
+before. The battery fills dips from the level of training down, and cuts the peaks of steps.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gigafactory.control.actions import Tier
 from gigafactory.cost.swings import (
     STEP_HIGH,
     STEP_LOW,
@@ -282,7 +284,7 @@ class _Walk:
         self._standing_w = 0.0
         """Metered the last time that the gang stood."""
         self._dip_w = 0.0
-        self._saved_s = 0.0
+        self._saved_s: dict[Tier, float] = {}
 
     def take(self, entry: Entry) -> None:
         """One entry of the book, in its order."""
@@ -296,9 +298,11 @@ class _Walk:
                 self._num_gpus = num_gpus
             case PowerFrom(draw_w=draw_w):
                 self._metered_w = draw_w
-            case CheckpointKept(num=num):
-                self.checkpoints.append((self._saved_s if num > 1 else entry.at_s, entry.at_s, num))
-                self._saved_s = entry.at_s
+            case CheckpointKept(tier=tier, num=num):
+                if tier is not Tier.PEER:  # a copy in another's memory stops nobody
+                    since_s = self._saved_s.get(tier, 0.0) if num > 1 else entry.at_s
+                    self.checkpoints.append((since_s, entry.at_s, num))
+                    self._saved_s[tier] = entry.at_s
                 return
             case Closed():
                 self._works = False
@@ -336,7 +340,8 @@ def _saving(course: _Course, since_s: Floats, until_s: Floats) -> NDArray[np.boo
     """Which of the spans hold a checkpoint, or may hold one."""
     if not course.checkpoints:
         return np.zeros(len(since_s), dtype=bool)
-    begin_s, end_s, _ = np.array(course.checkpoints).T
+    # by value, for tiers overlap
+    begin_s, end_s, _ = np.sort(np.array(course.checkpoints).T)
     begun = np.searchsorted(begin_s, until_s, side="left")
     ended = np.searchsorted(end_s, since_s, side="left")
     return np.asarray(begun > ended)

@@ -13,7 +13,9 @@ and restore times of its faults.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, fields
+from functools import reduce
 
 import numpy as np
 
@@ -84,9 +86,8 @@ def goodput(study: Study, *, num_gpus: Ints, step_s: Floats) -> Floats:
     hosts = np.ceil(num_gpus / cluster.host.num_gpus)
     failures = interruptions_per_s(faults, cluster=cluster, num_hosts=hosts)
     announced = [c for c in faults.causes if c.fault is FaultClass.PLANNED]
-    planned = sum(
-        (strikes_per_s(c, cluster=cluster, num_hosts=hosts) for c in announced), 0.0 * hosts
-    )
+    rates = (strikes_per_s(c, cluster=cluster, num_hosts=hosts) for c in announced)
+    planned = reduce(operator.add, rates, 0.0 * hosts)
     size = CHECKPOINT_BYTES_PER_PARAMETER * count_parameters(study.model).total
     is_plain = policy.recovery is Recovery.RESTART
     restart_s = faults.start_s(num_gpus) if is_plain else faults.warm_start_s(num_gpus)
@@ -136,6 +137,8 @@ def _detect_s(study: Study, *, hosts: Floats) -> Floats:
     faults, cluster = study.faults, study.cluster
     seen = [c for c in faults.causes if stops_job(c, cluster=cluster)]
     rates = [strikes_per_s(c, cluster=cluster, num_hosts=hosts) for c in seen]
-    waits = sum((r * c.detect_s for r, c in zip(rates, seen, strict=True)), 0.0 * hosts)
-    total = sum(rates, faults.job_rate_per_s + 0.0 * hosts)
+    waits = reduce(
+        operator.add, (r * c.detect_s for r, c in zip(rates, seen, strict=True)), 0.0 * hosts
+    )
+    total = reduce(operator.add, rates, faults.job_rate_per_s + 0.0 * hosts)
     return np.asarray(waits / np.maximum(total, 1.0 / _NEVER_S))

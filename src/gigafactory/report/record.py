@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from gigafactory.control.actions import Action, WakeAt
+from gigafactory.control.actions import Action, Tier, WakeAt
 from gigafactory.ledger.entries import (
     ActionTaken,
     Bucket,
@@ -82,7 +82,7 @@ def _take(so_far: _Writing, entry: Entry) -> None:
             _take_steps(so_far, at_s, content)
         case Rollback():
             _roll_back(so_far, at_s, content.step)
-        case CheckpointKept():
+        case CheckpointKept() if content.tier is Tier.STORE:
             so_far.checkpoints.append((at_s, content.step))
         case FaultStruck():
             so_far.faults.append(Mark(at_s, words(content.cause), _fault_text(content)))

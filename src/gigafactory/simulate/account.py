@@ -101,6 +101,9 @@ class Account:
             case ev.CheckpointLost(step=step, tier=act.Tier.STORE):
                 self.good.discard(step)
                 self.is_thinned = True
+            case ev.Replayed(differs=True, clean_step=int(clean)):
+                self._bad_step = min(clean + 1, self._bad_step or clean + 1)
+                self._take_back(clean)
             case ev.CorruptionFound(host=host, clean_step=clean, generation=generation):
                 # what a later generation computed from a clean step without the host is clean
                 is_own = generation == self._generation and self._good_step > clean

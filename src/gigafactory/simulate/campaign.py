@@ -41,7 +41,7 @@ HORIZON = "horizon"
 _MAX_REPORTS = 2500
 #: In a long one, about hourly.
 _REPORT_S = 3600.0
-S = TypeVar("S", fl.Strike, fl.JobStrike, fl.FalseAlarm)
+S = TypeVar("S", fl.Strike, fl.JobStrike, fl.FalseAlarm, fl.FalseAnomaly)
 
 
 class Stage:
@@ -54,7 +54,7 @@ class Stage:
     def set_up(self, world: World) -> None:
         """The world exists and has not begun."""
 
-    def admits(self, point: fl.Strike | fl.JobStrike | fl.FalseAlarm) -> bool:
+    def admits(self, point: fl.Point) -> bool:
         """Whether this fault happens. Asked once for each, in order of time."""
         return True
 
@@ -217,16 +217,16 @@ def _let_it_run(world: World, study: Study, *, seed: int, stage: Stage) -> None:
     )
     if study.drill is not None:
         world.training.at_step(study.drill.kill_at_step, world.drill)
-    strikes = fl.strikes(
-        faults,
-        cluster=study.cluster,
-        num_training_hosts=world.training.workload.num_hosts,
-        seed=seed,
-    )
+    num_hosts = world.training.workload.num_hosts
+    strikes = fl.strikes(faults, cluster=study.cluster, num_training_hosts=num_hosts, seed=seed)
     _feed(kernel, strikes, world.strike, stage)
     _feed(kernel, fl.job_strikes(faults, seed=seed), world.strike_job, stage)
     alarms = fl.false_alarms(faults, cluster=study.cluster, seed=seed)
     _feed(kernel, alarms, world.alarm, stage)
+    odd_texts = fl.false_anomalies(
+        faults, cluster=study.cluster, num_training_hosts=num_hosts, seed=seed
+    )
+    _feed(kernel, odd_texts, world.odd_text, stage)
     kernel.schedule(world.reach_horizon, at_s=duration_s, priority=Priority.END)
     world.begin()
     while not world.is_over:

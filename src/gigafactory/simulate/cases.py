@@ -92,7 +92,7 @@ def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN
     size = int(dice.choice(_HOSTS))
     hosts = size if num_hosts is None else num_hosts
     causes = _draw_causes(dice)
-    rate_per_day = hosts * sum(rate for _, rate, _ in causes)
+    rate_per_day = hosts * math.fsum(rate for _, rate, _ in causes)
     alarms = min(0.9, _sometimes(dice, 0.01, 0.9))
     repair_median_s = _between(dice, 300.0, DAY_S)
     return Case(
@@ -242,6 +242,7 @@ def _faults(case: Case) -> Faults:
         batch_share=case.batch_share,
         batch_hosts=case.batch_hosts,
         false_alarm_share=case.false_alarm_share,
+        false_anomaly_share=case.false_alarm_share,
         source="drawn",
     )
 
@@ -290,7 +291,7 @@ def _prices(case: Case) -> Prices | None:
     size = case.num_hosts // num
     drawn["has_local"] = drawn["has_local"] and recovery is not Recovery.RESTART
     has_copies = has_copies and recovery is not Recovery.RESTART and case.num_hosts > 1
-    rate = case.num_hosts * sum(rate for _, rate, _ in case.causes) + case.job_rate_per_day
+    rate = case.num_hosts * math.fsum(rate for _, rate, _ in case.causes) + case.job_rate_per_day
     return Prices(
         recovery=recovery,
         can_shrink=can_shrink,

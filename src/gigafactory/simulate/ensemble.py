@@ -10,6 +10,7 @@ campaign reached it they are the campaign's own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -83,7 +84,9 @@ class Ensemble:
         """Mean share of the training time that went into each bucket but productive."""
         names = dict.fromkeys(b for campaign in self.campaigns for b in campaign.lost_shares)
         count = len(self.campaigns)
-        return {b: sum(c.lost_shares.get(b, 0.0) for c in self.campaigns) / count for b in names}
+        return {
+            b: math.fsum(c.lost_shares.get(b, 0.0) for c in self.campaigns) / count for b in names
+        }
 
     def worst(self) -> CampaignFigures:
         """The campaign that kept the least for its time: the seed to look at."""

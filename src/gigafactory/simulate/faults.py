@@ -14,6 +14,7 @@ and with a repeat factor the memory of which hosts were struck.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigafactory.describe.cluster import Cluster
-from gigafactory.describe.exposure import cause_rate_per_s, interruptions_per_s
+from gigafactory.describe.exposure import cause_rate_per_s, interruptions_per_s, strikes_per_s
 from gigafactory.describe.faults import Cause, FaultClass, Faults, Scope
 from gigafactory.simulate.batches import Batches, batches_of, neighbours
 from gigafactory.simulate.lifetimes import Places, durations_s
@@ -67,6 +68,17 @@ class FalseAlarm:
 
     at_s: float
     host: int
+
+
+@dataclass(frozen=True, slots=True)
+class FalseAnomaly:
+    """Loss or gradient leave their band, and nothing is wrong but the text."""
+
+    at_s: float
+
+
+#: Everything that happens to a campaign from outside.
+Point = Strike | JobStrike | FalseAlarm | FalseAnomaly
 
 
 def strikes(
@@ -115,6 +127,18 @@ def false_alarms(faults: Faults, *, cluster: Cluster, seed: int) -> Iterator[Fal
     rate = (true_rate - faults.job_rate_per_s) * share / (1.0 - share)
     dice = stream("faults.false_alarm", seed=seed)
     return (FalseAlarm(at_s, int(dice.integers(num_hosts))) for at_s in _times(rate, dice=dice))
+
+
+def false_anomalies(
+    faults: Faults, *, cluster: Cluster, num_training_hosts: int, seed: int
+) -> Iterator[FalseAnomaly]:
+    """Anomalies without corruption, so many that they are ``false_anomaly_share`` of them all."""
+    share, true_rate = faults.false_anomaly_share, 0.0
+    for cause in faults.causes:
+        if cause.fault is FaultClass.CORRUPTION:
+            true_rate += strikes_per_s(cause, cluster=cluster, num_hosts=num_training_hosts)
+    dice = stream("faults.false_anomaly", seed=seed)
+    return (FalseAnomaly(at_s) for at_s in _times(true_rate * share / (1.0 - share), dice=dice))
 
 
 class _Stream:
@@ -214,7 +238,7 @@ def _weather(faults: Faults, batches: Batches, *, cluster: Cluster, seed: int) -
         fano=faults.fano_factor,
         month_fano=faults.month_fano_factor,
         batch_fano=batches.fano,
-        per_day=sum(lost) * DAY_S,
+        per_day=math.fsum(lost) * DAY_S,
     )
     return Weather(month_spread=month, day_spread=day, seed=seed)
 

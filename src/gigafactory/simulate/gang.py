@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gigafactory.control.actions import Token
+
 #: Guards the floor of a quotient that should be whole against the last bit of a sum of floats.
 _SLACK = 1e-9
 
@@ -121,9 +123,23 @@ class Run:
         num = newest - self.begin_step // every
         return num, newest * every if num else 0
 
+    def newest_saved(self, step: int) -> int:
+        """The newest step up to ``step`` of which the store has a state."""
+        every = self.cadence.checkpoint_steps
+        return step - (step - self.begin_step) % every if step > self.begin_step else step
+
     def _split(self, at_s: float) -> tuple[int, float]:
         cycles = self.cycles_at(at_s)
         return cycles, at_s - self.begin_s - self.lead_s - cycles * self.cadence.cycle_s
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """Wrong values that a host let into the state."""
+
+    host: int
+    clean_step: int
+    """The last step before them."""
 
 
 class Phase(Enum):
@@ -138,6 +154,8 @@ class Phase(Enum):
     """The last step is done and its checkpoint is being written."""
     REGROUPING = "regrouping"
     """Replicas leave or join, and the others stand still for a moment."""
+    REPLAYING = "replaying"
+    """Steps are computed again, to learn whether they were right."""
     BROKEN = "broken"
     """No progress any more; sooner or later somebody notices."""
     STOPPING = "stopping"
@@ -167,6 +185,10 @@ class Gang:
     """Hosts of one replica."""
     out: set[int] = field(default_factory=set)
     """Replicas that the others go on without."""
+    taints: list[Taint] = field(default_factory=list)
+    """What is wrong with the state, whether or not anybody knows."""
+    replay_token: Token | None = None
+    """Of the replay that is under way."""
     incarnations: dict[int, int] = field(default_factory=dict)
     """Of replicas that joined again: the attempt of the JoinReplica that started them."""
     num_locals: int = 0
@@ -241,4 +263,11 @@ class Gang:
         self.members.update(host for _, host in seated)
 
 
-_ALIVE = {Phase.STARTING, Phase.RESTORING, Phase.RUNNING, Phase.ENDING, Phase.REGROUPING}
+_ALIVE = {
+    Phase.STARTING,
+    Phase.RESTORING,
+    Phase.RUNNING,
+    Phase.ENDING,
+    Phase.REGROUPING,
+    Phase.REPLAYING,
+}

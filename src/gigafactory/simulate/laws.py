@@ -125,6 +125,8 @@ class Laws:
         self._announced: set[int] = set()
         self._incidents_s: deque[float] = deque()
         self._incident_until_s = -1.0
+        self._replay: tuple[act.ReplaySteps, float] | None = None
+        """The replay that is waited for, and until when."""
         self._hour = -1
         self._num_heard = self._num_asked = 0
 
@@ -138,6 +140,7 @@ class Laws:
         self._now_s = now_s
         self._clock_s = max(self._clock_s, event.at_s)
         self._take_in(event)
+        self._mind_replay(actions)
         self._bound_actions(event, actions)
         for action in actions:
             is_again = not self._is_new(action)
@@ -168,10 +171,16 @@ class Laws:
         is_stale = generation is not None and generation != self._generation
         if is_stale and not isinstance(event, (ev.Launched, ev.CorruptionFound)):
             return
+        if isinstance(event, ev.Replayed):
+            if (replay := self._replay) is None or replay[0].token != event.token:
+                return
+            self._replay = None
+            # a second replay comes after a first that differed: what it says, both say
+            event = replace(event, differs=event.differs or replay[0].localise)
         self._account.take_in(event, seated=self._seated)
         if self._account.has_moved:
             self._account.has_moved, self._num_starts = False, 0
-        if isinstance(event, _BAD_NEWS) or self._is_bad_step(event):
+        if isinstance(event, _BAD_NEWS) or self._is_bad(event):
             self._has_cause = True
         if isinstance(event, _EXPLAINS):
             self._is_explained = True
@@ -184,8 +193,20 @@ class Laws:
             self._num_seats = len(event.hosts)
         self._note_hosts(event)
 
+    def _mind_replay(self, actions: list[act.Action]) -> None:
+        """Which replay is waited for from now on, and until when."""
+        if self._replay is not None and self._clock_s >= self._replay[1]:
+            self._replay = None
+        for action in actions:
+            if isinstance(action, act.ReplaySteps) and self._is_new(action):
+                self._replay = (action, self._clock_s + self._config.ladder.join_s)
+            elif isinstance(action, act.StartGang) and self._is_new(action):
+                self._replay = None
+
     @staticmethod
-    def _is_bad_step(event: ev.Event) -> bool:
+    def _is_bad(event: ev.Event) -> bool:
+        if isinstance(event, ev.Replayed):
+            return event.differs
         return isinstance(event, ev.StepsDone) and not (event.finite and event.replicas_agree)
 
     def _note_hosts(self, event: ev.Event) -> None:

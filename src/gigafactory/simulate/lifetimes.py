@@ -19,6 +19,7 @@ thins the stream exactly and lets the fleet's rate fall by what the lemons had b
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 
@@ -123,7 +124,7 @@ class _Tree:
             parent = i + (i & -i)
             if parent <= self._size:
                 self._sum[parent] += self._sum[i]
-        self._total = sum(weight)
+        self._total = math.fsum(weight)
 
     def find(self, die: float) -> tuple[int, float]:
         """The place at share ``die`` of the total, and how far into its own weight that is."""

@@ -137,7 +137,7 @@ class _Stage(Stage):
         world.kernel.schedule(world.heal, at_s=self.quiet_s, priority=Priority.PHYSICS)
         world.kernel.schedule(self._check_life, at_s=at_s, priority=Priority.TICK)
 
-    def admits(self, point: fl.Strike | fl.JobStrike | fl.FalseAlarm) -> bool:
+    def admits(self, point: fl.Point) -> bool:
         """Faults are numbered in order of time, and end in time."""
         number = self.num_strikes
         self.num_strikes += 1

@@ -189,6 +189,8 @@ class Training:
         """Let ``run`` go on until something else happens."""
         gang = self.gang
         gang.run, gang.phase, gang.num_commits, gang.num_locals = run, Phase.RUNNING, 0, 0
+        if gang.taints:
+            gang.taints = [taint for taint in gang.taints if taint.clean_step < run.begin_step]
         gang.reported_s, gang.reported_step = run.begin_s, run.begin_step
         gang.booked_s, gang.stalled_s = run.begin_s, 0.0
         self._when_done(run, self.workload.num_steps, self._save_last)
@@ -356,9 +358,58 @@ class Training:
     def resume_in_place(self, generation: int) -> None:
         """What held everybody up is over, and nobody was stopped meanwhile."""
         gang = self.gang
-        if gang.generation == generation and gang.phase is Phase.BROKEN:
+        if gang.generation == generation and gang.phase in (Phase.BROKEN, Phase.REPLAYING):
             self._book.rolled_back(gang.reported_step, at_s=self._kernel.now_s)
             self._go_on_from(gang.reported_step)
+
+    # --- steps that are computed again ----------------------------------------------------
+
+    def replay(self, action: act.ReplaySteps) -> None:
+        """Stand still and compute again; the verdict follows."""
+        gang = self.gang
+        self.catch_up()
+        if action.token.generation != gang.generation or gang.phase not in _CAN_REPLAY:
+            return
+        wait_s = self._replay_s(action)
+        gang.run, gang.phase, gang.replay_token = None, Phase.REPLAYING, action.token
+        self._book.turn(Bucket.SDC_REPLAY, at_s=self._kernel.now_s)
+        tell = partial(self._replayed, action)
+        self._kernel.after(tell, wait_s=wait_s, priority=Priority.ANSWER)
+
+    def _replay_s(self, action: act.ReplaySteps) -> float:
+        """From the newest state before the step; once it is there, in two groups of hosts.
+
+        The groups cross each other, so that what differs in both names the host (ByteRobust,
+        arXiv:2509.16293).
+        """
+        run, prices, step_s = self.gang.run, self.prices, self.cadence.step_s
+        near_s = prices.restore_peer_s if prices.peer_stride else self.workload.restore_s
+        if action.localise:
+            return 2.0 * (near_s + step_s)
+        is_near = run is None or run.step_at(self._kernel.now_s) - action.step <= 1
+        if prices.peer_stride and is_near:
+            return near_s + step_s
+        num_again = action.step - run.newest_saved(action.step) if run is not None else 0
+        return self.workload.restore_s + (num_again + 1) * step_s
+
+    def _replayed(self, action: act.ReplaySteps) -> None:
+        """The verdict; unless the controller thinks otherwise, training goes on."""
+        gang = self.gang
+        if gang.phase is not Phase.REPLAYING or gang.replay_token != action.token:
+            return
+        wrong = [taint for taint in gang.taints if taint.clean_step <= action.step]
+        found = {taint.host for taint in wrong} & gang.members if action.localise else ()
+        verdict = ev.Replayed(
+            at_s=self._kernel.now_s,
+            token=action.token,
+            differs=bool(wrong),
+            hosts=tuple(sorted(found)),
+            clean_step=min((taint.clean_step for taint in wrong), default=action.step),
+        )
+        gang.replay_token = None
+        self._decide(verdict)
+        if gang.phase is Phase.REPLAYING and gang.replay_token is None:
+            self.resume_in_place(gang.generation)
 
     # --- checkpoints that somebody asked for ----------------------------------------------
 
@@ -400,6 +451,7 @@ class Training:
             self._tell_commit(step, at_s=self._kernel.now_s)
 
 
+_CAN_REPLAY = frozenset({Phase.RUNNING, Phase.REPLAYING})
 _HAS_PARTED = frozenset({Phase.BROKEN, Phase.RUNNING, Phase.REGROUPING})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,20 @@ from gigafactory.cost.never import why_never
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.cost.swings import power_slowdown
 from gigafactory.describe.errors import InputError
-from gigafactory.describe.exposure import losses_per_host_s
+from gigafactory.describe.exposure import (
+    cause_rate_per_s,
+    losses_per_host_s,
+    stops_job,
+    strikes_per_s,
+)
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.policy import Recovery
 from gigafactory.describe.study import Study
 from gigafactory.simulate.gang import Cadence
+from gigafactory.units import show_time
+
+#: A campaign with more faults than this would take minutes; that of Colossus has 7,000 in 90 days.
+MAX_FAULTS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +114,10 @@ def _check_it_can_end(study: Study, workload: Workload) -> None:
     """InputError with the inequality that says why the campaign would make no progress."""
     faults, prices, cadence = study.faults, workload.known_prices, workload.cadence
     is_near = prices.peer_stride > 0
+    start_s = prices.warm_s if prices.recovery is not Recovery.RESTART else prices.cold_s
     told = why_never(
         prices.mtbf_s,
-        recovery_s=prices.warm_s if prices.recovery is not Recovery.RESTART else prices.cold_s,
+        recovery_s=start_s + _detect_s(study, num_hosts=workload.num_hosts, mtbf_s=prices.mtbf_s),
         interval_s=cadence.step_s if is_near else cadence.checkpoint_steps * cadence.step_s,
         blocking_s=0.0 if is_near else cadence.blocking_s,
         commit_s=0.0 if is_near else cadence.write_s,
@@ -115,10 +126,42 @@ def _check_it_can_end(study: Study, workload: Workload) -> None:
         host_rate_per_s=losses_per_host_s(faults, cluster=study.cluster),
         repair_s=faults.repair.mean_s,
         shrink=prices.can_shrink,
+        least_hosts=prices.min_replicas * prices.replica_hosts,
         copies_in_memory=is_near,
     )
+    told = told or _too_much(study)
     if told is not None:
         raise InputError(f"faults {faults.name}: {told}")
+
+
+def _detect_s(study: Study, *, num_hosts: int, mtbf_s: float) -> float:
+    """Until a failure is seen, by cause: the constant that costs as many attempts, D.
+
+    exp(-D/M) is the mean of exp(-d/M), the share of attempts that no other failure ends before.
+    """
+    faults, cluster = study.faults, study.cluster
+    seen = faults.job_rate_per_s
+    for cause in faults.causes:
+        if stops_job(cause, cluster=cluster):
+            rate = strikes_per_s(cause, cluster=cluster, num_hosts=num_hosts)
+            seen += rate * math.exp(-cause.detect_s / mtbf_s)
+    share = min(1.0, seen * mtbf_s)
+    return -mtbf_s * math.log(share) if share > 0 else 0.0
+
+
+def _too_much(study: Study) -> str | None:
+    """A campaign of more faults than anybody waits for, whatever they do to it."""
+    faults, duration_s = study.faults, study.campaign.duration_s
+    rates = (cause_rate_per_s(cause, cluster=study.cluster) for cause in faults.causes)
+    num = (sum(rates) + faults.job_rate_per_s) / (1.0 - faults.false_alarm_share) * duration_s
+    if num <= MAX_FAULTS:
+        return None
+    return (
+        f"the twin would follow {num:,.0f} faults and false alarms in the {show_time(duration_s)} "
+        f"of campaign.duration, and follows {MAX_FAULTS:,} at most; rates x duration <= "
+        f"{MAX_FAULTS:,}; shorten campaign.duration to {show_time(duration_s * MAX_FAULTS / num)}, "
+        "or lower the rates"
+    )
 
 
 def _cadence(study: Study, *, prices: Prices, num_gpus: int, write_s: float) -> Cadence:

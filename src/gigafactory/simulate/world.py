@@ -24,12 +24,13 @@ from gigafactory.simulate import faults as fl
 from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.fleet import Fleet, HostState
-from gigafactory.simulate.gang import Phase
+from gigafactory.simulate.gang import Phase, Taint
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.loans import Loans
 from gigafactory.simulate.pool import SharedPool
 from gigafactory.simulate.training import Training
 from gigafactory.simulate.workload import Workload
+from gigafactory.units import HOUR_S
 
 #: One turn of the controller, entered in the ledger: an event in, actions out.
 Brain = Callable[[ev.Event], list[act.Action]]
@@ -83,7 +84,6 @@ class World:
         self._announced: set[int] = set()
         """Hosts that maintenance will take."""
         self._num_crashes = 0
-        self._corruption_found = False
         self._is_time_up = False
         self._pressing: list[float] = []
         """Slowdowns of the links and switches above the leaves that are gone."""
@@ -141,6 +141,7 @@ class World:
                 self._repair(host)
         for host, slowdown in list(self._slow_hosts.items()):
             self._quicken(host, slowdown)
+        self.training.gang.taints.clear()
         self._pressing.clear()
         self._set_pace()
         self._see_storage(1.0)
@@ -207,6 +208,12 @@ class World:
         if self.fleet.is_up(alarm.host):
             self._tell(ev.HostUnreachable(at_s=self._now_s, host=alarm.host))
             self._after(self._delays.flap_s, partial(self._back_in_sight, alarm.host))
+
+    def odd_text(self, _: fl.FalseAnomaly) -> None:
+        """Loss or gradient are odd, and nothing is wrong."""
+        run = self.training.gang.run
+        if run is not None and (step := run.step_at(self._now_s)) > run.begin_step:
+            self._tell_anomaly(step)
 
     def _enter(self, cause: str, fault: FaultClass, hosts: tuple[int, ...]) -> None:
         # what happened before the fault stands before it in the book
@@ -321,8 +328,10 @@ class World:
     def _corrupt(self, host: int, *, detect_s: float) -> None:
         gang = self.training.gang
         if host in gang.members and gang.run is not None:
-            see = partial(self._see_corruption, host, gang.run.step_at(self._now_s))
-            self._after(detect_s, see)
+            taint = Taint(host, gang.run.step_at(self._now_s))
+            gang.taints.append(taint)
+            shown_s = gang.run.end_of_s(taint.clean_step + 1) - self._now_s
+            self._after(max(detect_s, shown_s), partial(self._see_anomaly, taint))
 
     # --- observations: what is seen of the truth -----------------------------------------
 
@@ -351,18 +360,17 @@ class World:
     def _see_hang(self, generation: int, host: int) -> None:
         self._tell(ev.HangSuspected(at_s=self._now_s, generation=generation, hosts=(host,)))
 
-    def _see_corruption(self, host: int, clean_step: int) -> None:
-        """A replay finds it, if what is being trained still carries it."""
+    def _see_anomaly(self, taint: Taint) -> None:
+        """Loss or gradient are odd, and stay so as long as the state carries what went wrong."""
         gang = self.training.gang
-        if gang.run is None or gang.run.step_at(self._now_s) < clean_step:
-            return
-        self._corruption_found = True
-        self._tell(
-            ev.CorruptionFound(
-                at_s=self._now_s, generation=gang.generation, host=host, clean_step=clean_step
-            )
-        )
-        self._corruption_found = False
+        if gang.run is not None and taint in gang.taints:
+            self._tell_anomaly(taint.clean_step + 1)
+        if taint in gang.taints:
+            self._after(HOUR_S, partial(self._see_anomaly, taint))
+
+    def _tell_anomaly(self, step: int) -> None:
+        generation = self.training.gang.generation
+        self._tell(ev.AnomalySeen(at_s=self._now_s, generation=generation, step=step))
 
     def _back_in_sight(self, host: int) -> None:
         if self.fleet.is_up(host):
@@ -400,7 +408,7 @@ class World:
             case act.SetCadence(every_s=every_s):
                 training.change_rhythm(every_s)
             case act.ReplaySteps():
-                self._answer(training.cadence.step_s, partial(self._replayed, action))
+                training.replay(action)
             case act.ProbeHost(host=host):
                 self._answer(self._delays.probe_s, partial(self._witness, host))
             case act.SaveNow(tier=tier):
@@ -415,7 +423,7 @@ class World:
 
     def _bucket_of_stop(self) -> Bucket:
         gang = self.training.gang
-        if gang.phase is Phase.RUNNING and self._corruption_found:
+        if gang.phase is Phase.REPLAYING:
             return Bucket.SDC_REPLAY
         leaving = self._announced | (self._loans.wanted if self._loans else set())
         if gang.phase is Phase.RUNNING and not leaving.isdisjoint(gang.members):
@@ -432,10 +440,6 @@ class World:
                 self.fleet.turn((host,), HostState.REPAIR)
                 self._announced.discard(host)
                 self._answer(next(self._repairs_s), partial(self._repair, host))
-
-    def _replayed(self, action: act.ReplaySteps) -> None:
-        """The twin's corruption is told by `_see_corruption`; anything else was odd text."""
-        self._tell(ev.Replayed(at_s=self._now_s, token=action.token, differs=False))
 
     def _repair(self, host: int) -> None:
         self._slow_hosts.pop(host, None)

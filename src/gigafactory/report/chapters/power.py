@@ -10,7 +10,7 @@ from gigafactory.report.folder import Campaign
 from gigafactory.report.numbers import Quantity, percent, write
 from gigafactory.report.site_figures import power_by_hour, power_levels
 
-#: A campaign of fewer hours than this is drawn level by level.
+#: A campaign of fewer hours than this is drawn level by level, and its swings are not the grid's.
 _FEW_HOURS = 6
 _THE = {"twin": "the twin", "reality": "reality"}
 #: How slowly the grid may want the deepest dip to come.
@@ -29,7 +29,7 @@ def power(campaigns: Mapping[str, Campaign]) -> Chapter | None:
     if not drawing:
         return None
     charts = [found for who, c in drawing.items() if (found := _course(who, c))]
-    swinging = {who: c.power for who, c in drawing.items() if c.power.step_high_w > 0}
+    swinging = {who: c.power for who, c in drawing.items() if _is_long(c) and c.power.step_high_w}
     swings = [_swings(swinging)] if swinging else []
     return Chapter(
         key="power",
@@ -39,8 +39,12 @@ def power(campaigns: Mapping[str, Campaign]) -> Chapter | None:
     )
 
 
+def _is_long(campaign: Campaign) -> bool:
+    return len(campaign.power.mean_w) >= _FEW_HOURS
+
+
 def _course(who: str, campaign: Campaign) -> Chart | None:
-    if len(campaign.power.mean_w) >= _FEW_HOURS:
+    if _is_long(campaign):
         return power_by_hour(who, campaign.power, end_s=campaign.trace.end_s)
     return power_levels(who, campaign.trace) if len(campaign.trace.power_w) > 1 else None
 
@@ -153,6 +157,10 @@ def _mean_w(campaign: Campaign) -> float | None:
     return summary.energy_j / summary.wall_s if summary.wall_s else None
 
 
+def _p99_w(campaign: Campaign) -> float | None:
+    return campaign.power.p99_w if _is_long(campaign) else None
+
+
 def _per_billion_tokens(campaign: Campaign) -> float | None:
     summary = campaign.summary
     return summary.cost_usd / summary.tokens * 1e9 if summary.tokens else None
@@ -162,7 +170,7 @@ def _per_billion_tokens(campaign: Campaign) -> float | None:
 _BILL: tuple[tuple[str, Quantity | None, Callable[[Campaign], float | None]], ...] = (
     ("energy at the meter", Quantity.ENERGY, lambda c: c.summary.energy_j),
     ("mean power", Quantity.POWER, _mean_w),
-    ("one hour in a hundred draws more than", Quantity.POWER, lambda c: c.power.p99_w),
+    ("one hour in a hundred draws more than", Quantity.POWER, _p99_w),
     ("CO2", None, lambda c: c.summary.energy_j * c.opened.carbon_kg_per_j),
     ("electricity", Quantity.MONEY, lambda c: c.summary.electricity_usd),
     (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from gigafactory.control import actions as act
@@ -104,4 +106,22 @@ def test_a_start_from_disks_needs_every_host_where_it_was(laws):
     hear(laws, ev.GangStopped(at_s=5.0, generation=2))
     others = (1, 0, 2, 3, 4, 5)
     hear(laws, ev.Ticked(at_s=6.0), act.StartGang(token=act.Token(3, 3), hosts=others, **again))
+    assert [v.law for v in laws.broken] == [Law.NEWEST_GOOD_STEP]
+
+
+def test_what_lies_in_a_store_that_does_not_answer_is_not_there(laws):
+    hosts = (0, 1, 2, 3, 4, 5)
+    first = act.StartGang(token=act.Token(1, 1), hosts=hosts, step=None)
+    hear(laws, ev.Launched(at_s=0.0, hosts=hosts, num_steps=9), first)
+    hear(laws, ev.StepsDone(at_s=2.0, generation=1, step=5, peer_step=5))
+    hear(laws, ev.StepsDone(at_s=3.0, generation=1, step=6))
+    hear(laws, ev.CheckpointCommitted(at_s=3.0, generation=1, step=6))
+    hear(laws, ev.StorageSeen(at_s=4.0, slowdown=math.inf))
+    hear(laws, ev.GangStopped(at_s=5.0, generation=1))
+    near = act.StartGang(token=act.Token(2, 2), hosts=hosts, step=5, tier=act.Tier.PEER)
+    hear(laws, ev.Ticked(at_s=6.0), near)
+    assert laws.broken == []
+    hear(laws, ev.GangStopped(at_s=7.0, generation=2))
+    far = act.StartGang(token=act.Token(3, 3), hosts=hosts, step=6)
+    hear(laws, ev.Ticked(at_s=8.0), far)
     assert [v.law for v in laws.broken] == [Law.NEWEST_GOOD_STEP]

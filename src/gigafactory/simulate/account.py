@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -60,6 +61,8 @@ class Account:
         self.is_thinned = False
         """Something was taken back, or the list may have been thinned out: below the newest
         there may be gaps."""
+        self.is_store_out = False
+        """It does not answer, so what lies there is not there."""
         self.furthest = -1
         self.has_moved = False
         """A commit beyond all earlier ones was told since this was last asked."""
@@ -96,6 +99,8 @@ class Account:
             case ev.StepsDone(step=step) if step > self._restored:
                 self._bad_step = min(step, self._bad_step or step)
                 self._take_back(max(step - 1, self._restored))
+            case ev.StorageSeen(slowdown=slowdown):
+                self.is_store_out = math.isinf(slowdown)
             case ev.CheckpointCommitted(step=step):
                 self._offer(step)
             case ev.CheckpointLost(step=step, tier=act.Tier.STORE):
@@ -155,6 +160,8 @@ class Account:
     def fault_of(self, step: int | None) -> str | None:
         """Why a start must not restore ``step`` from the store; None: it may."""
         newest = max(self.good, default=None)
+        if self.is_store_out and step is not None:
+            return f"it restores step {step} from a store that does not answer"
         if step == newest:
             return None
         if step is not None and step not in self.good:
@@ -176,7 +183,11 @@ class Account:
         for host in made.lost & made.ring.seat_of.keys():
             if (keeper := made.ring.keeper(host)) is None or keeper in made.lost:
                 return f"host {host} was lost with the keeper of its copy"
-        return f"step {newest} in the store is newer" if newest > step else None
+        return (
+            f"step {newest} in the store is newer"
+            if not self.is_store_out and newest > step
+            else None
+        )
 
     def fault_of_disks(self, step: int | None, *, hosts: Sequence[int]) -> str | None:
         """The same of a start of ``hosts`` from their own disks."""
@@ -187,4 +198,8 @@ class Account:
         made, newest = self.disks[step], max(self.good, default=0)
         if made.lost & made.ring.seat_of.keys() or tuple(hosts) != made.ring.seats:
             return f"step {step} does not lie on the disks of all its hosts"
-        return f"step {newest} in the store is newer" if newest > step else None
+        return (
+            f"step {newest} in the store is newer"
+            if not self.is_store_out and newest > step
+            else None
+        )

@@ -115,10 +115,11 @@ def _power(levels: list[tuple[float, float]], opened: Opened, *, end_s: float) -
     span_s = math.fsum(spans)
     energy_j = math.fsum(w * s for w, s in zip(watts, spans, strict=True))
     jumps = [abs(after - before) for before, after in pairwise(watts)]
+    peak_w = max(watts)
     return PowerCourse(
         mean_w=energy_j / span_s if span_s else watts[-1],
         low_w=min(watts),
-        peak_w=max(watts),
-        num_swings=sum(jump > _SWING * max(watts) for jump in jumps),
+        peak_w=peak_w,
+        num_swings=sum(jump > _SWING * peak_w for jump in jumps),
         swing_w=max(jumps, default=0.0),
     )

@@ -216,17 +216,17 @@ def _let_it_run(world: World, study: Study, *, seed: int, stage: Stage) -> None:
         max(duration_s / _MAX_REPORTS, _REPORT_S) / cycle_s
     )
     if study.drill is not None:
-        world.training.at_step(study.drill.kill_at_step, world.drill)
+        world.training.at_step(study.drill.kill_at_step, world.troubles.drill)
     num_hosts = world.training.workload.num_hosts
     strikes = fl.strikes(faults, cluster=study.cluster, num_training_hosts=num_hosts, seed=seed)
-    _feed(kernel, strikes, world.strike, stage)
-    _feed(kernel, fl.job_strikes(faults, seed=seed), world.strike_job, stage)
+    _feed(kernel, strikes, world.troubles.strike, stage)
+    _feed(kernel, fl.job_strikes(faults, seed=seed), world.troubles.strike_job, stage)
     alarms = fl.false_alarms(faults, cluster=study.cluster, seed=seed)
-    _feed(kernel, alarms, world.alarm, stage)
+    _feed(kernel, alarms, world.troubles.alarm, stage)
     odd_texts = fl.false_anomalies(
         faults, cluster=study.cluster, num_training_hosts=num_hosts, seed=seed
     )
-    _feed(kernel, odd_texts, world.odd_text, stage)
+    _feed(kernel, odd_texts, world.troubles.odd_text, stage)
     kernel.schedule(world.reach_horizon, at_s=duration_s, priority=Priority.END)
     world.begin()
     while not world.is_over:

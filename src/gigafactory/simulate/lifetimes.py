@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,6 +170,10 @@ class Stays:
     def next_s(self, cause: str | None) -> float:
         """How long the next host that ``cause`` took stays away; None: any other."""
         return next(self._own_s.get(cause, self._usual_s) if cause else self._usual_s)
+
+    def hurry(self, stay_s: float) -> None:
+        """From now on every stay takes ``stay_s``."""
+        self._usual_s, self._own_s = repeat(stay_s), {}
 
 
 def durations_s(repair: Repair, *, dice: np.random.Generator, num: int) -> Floats:

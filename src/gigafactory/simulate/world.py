@@ -1,17 +1,12 @@
-"""The world side of the twin: hosts that fail, what is seen of it, and what actions do to them.
+"""The world side of the twin: what the controller's actions do, and how it is spoken to.
 
-The controller hears of a fault only after its detection time, and everything it asks for takes
-time. Failures come by the wall clock, also while the job recovers (a host that dies during a
-start breaks that start). Spares fail like all hosts, without an interruption; a host in repair
-does not fail. Training itself is in training.py.
+Everything it asks for takes time. What goes wrong is in troubles.py, training in training.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
-from itertools import repeat
 
 import numpy as np
 
@@ -20,25 +15,22 @@ from gigafactory.control import events as ev
 from gigafactory.control.fence import Fences
 from gigafactory.describe.faults import FaultClass
 from gigafactory.ledger.entries import Bucket
-from gigafactory.simulate import faults as fl
 from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.fleet import Fleet, HostState
-from gigafactory.simulate.gang import Phase, Taint
+from gigafactory.simulate.gang import Phase
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import Stays
 from gigafactory.simulate.loans import Loans
 from gigafactory.simulate.pool import SharedPool
 from gigafactory.simulate.training import Training
+from gigafactory.simulate.troubles import Troubles
 from gigafactory.simulate.workload import Workload
-from gigafactory.units import HOUR_S
 
 #: One turn of the controller, entered in the ledger: an event in, actions out.
 Brain = Callable[[ev.Event], list[act.Action]]
 #: Holds that only a person lifts.
 _FOR_A_PERSON = {act.HoldReason.NO_PROGRESS, act.HoldReason.NO_CLEAN_CHECKPOINT}
-#: Faults that name no host.
-_OF_ALL = {FaultClass.CAPACITY, FaultClass.STORAGE, FaultClass.CONTROL}
 #: A repair in peace.
 _SOON_S = 60.0
 #: News of one host; of a spare it is nothing to the gang.
@@ -75,22 +67,17 @@ class World:
         self.training = Training(
             workload=workload, kernel=kernel, book=book, delays=delays, decide=self._decide
         )
+        self.troubles = Troubles(
+            kernel=kernel, fleet=fleet, training=self.training, dice=dice, book=book,
+            delays=delays, tell=self._tell, deafen=self._deafen,
+        )  # fmt: skip
         self.outcome: act.Finish | None = None
         self._stays = stays
-        self._taken_by: dict[int, str] = {}
-        """Host -> the last cause that struck it, since it was repaired."""
-        self._dice = dice
         self._brain = brain
         self._book = book
         self._delays = delays
         self._wake_s: float | None = None
-        self._announced: set[int] = set()
-        """Hosts that maintenance will take."""
-        self._num_crashes = 0
         self._is_time_up = False
-        self._pressing: list[float] = []
-        """Slowdowns of the links and switches above the leaves that are gone."""
-        self._slow_hosts: dict[int, float] = {}
         self._is_deaf = False
         """The control plane is out."""
         self._pent_up: list[ev.Event] = []
@@ -117,12 +104,12 @@ class World:
 
     def share(self, pool_of: Callable[[Loans], SharedPool]) -> None:
         """The last hosts of the fleet are a serving pool's, which lends them; before `begin`."""
-        self._loans = Loans(
+        self._loans = self.troubles.loans = Loans(
             fleet=self.fleet,
             kernel=self.kernel,
             training=self.training,
             tell=self._tell,
-            lose=partial(self._lose, fault=FaultClass.HOST, detect_s=0.0),
+            lose=partial(self.troubles.lose, fault=FaultClass.HOST, detect_s=0.0),
             pool_of=pool_of,
         )
 
@@ -134,7 +121,7 @@ class World:
     def heal(self) -> None:
         """Every host is well again, nothing is slow, all are heard, and whoever still leaves is
         back soon; what happens then shows whether the controller finds back."""
-        self._repairs_s = repeat(_SOON_S)
+        self._stays.hurry(_SOON_S)
         if self._is_deaf:
             self._hear_again()
         for host in sorted(self.fleet.hosts_not_up()):
@@ -142,256 +129,13 @@ class World:
                 # in answer to the steps until now it may still be sent away
                 self.training.catch_up()
                 self._repair(host)
-        for host, slowdown in list(self._slow_hosts.items()):
-            self._quicken(host, slowdown)
-        self.training.gang.taints.clear()
-        self._pressing.clear()
-        self._set_pace()
-        self._see_storage(1.0)
+        self.troubles.end()
 
     def reach_horizon(self) -> None:
         """The twin follows the campaign no further."""
         self.training.catch_up()
         self._book.enter_copies(at_s=self._now_s)
         self._is_time_up = True
-
-    # --- faults: the truth changes -------------------------------------------------------
-
-    def strike(self, strike: fl.Strike) -> None:
-        """A fault happens to its hosts, as far as they are there to be hit."""
-        cause = strike.cause
-        if cause.fault in _OF_ALL:
-            self._strike_all(strike)
-            return
-        if self._loans is not None:
-            self._loans.strike(strike)
-        hosts = tuple(host for host in strike.hosts if self.fleet.is_up(host))
-        if not hosts:
-            return
-        self._enter(cause.name, cause.fault, hosts)
-        self._taken_by.update(dict.fromkeys(hosts, cause.name))
-        match cause.fault:
-            case FaultClass.HOST | FaultClass.NETWORK:
-                self._lose(hosts, cause.name, cause.fault, detect_s=cause.detect_s)
-            case FaultClass.PROCESS:
-                self._crash(hosts[0], cause.name, detect_s=cause.detect_s)
-            case FaultClass.HANG:
-                self._hang(hosts[0], detect_s=cause.detect_s)
-            case FaultClass.CORRUPTION:
-                self._corrupt(hosts[0], detect_s=cause.detect_s)
-            case FaultClass.PLANNED:
-                self._after(cause.detect_s, partial(self._announce, hosts[0]))
-            case FaultClass.CONTAINED:
-                self._crash(hosts[0], cause.name, detect_s=cause.detect_s)
-                self._after(cause.detect_s, partial(self._see_failing, hosts[0], cause.name))
-            case FaultClass.FAILING:
-                self._after(cause.detect_s, partial(self._see_failing, hosts[0], cause.name))
-            case FaultClass.FLAP:
-                self._flap(hosts, strike)
-            case FaultClass.SLOW:
-                self._slow(hosts[0], strike)
-
-    def strike_job(self, _: fl.JobStrike) -> None:
-        """The job itself fails, wherever it is."""
-        if not self.training.gang.is_alive:
-            return
-        seats = self.training.gang.seats
-        host = seats[int(self._dice.integers(len(seats)))]
-        self._enter("job", FaultClass.PROCESS, (host,))
-        self._crash(host, "job", detect_s=self._delays.job_detect_s)
-
-    def drill(self) -> None:
-        """SIGKILL for a process on the last seat, on purpose."""
-        host = self.training.gang.seats[-1]
-        self._enter("drill", FaultClass.PROCESS, (host,))
-        detect_s = self._delays.job_detect_s
-        self._crash(host, "drill", detect_s=detect_s, how=ev.Exit.KILLED)
-
-    def alarm(self, alarm: fl.FalseAlarm) -> None:
-        """A host that is well falls silent for a moment."""
-        if self.fleet.is_up(alarm.host):
-            self._tell(ev.HostUnreachable(at_s=self._now_s, host=alarm.host))
-            self._after(self._delays.flap_s, partial(self._back_in_sight, alarm.host))
-
-    def odd_text(self, _: fl.FalseAnomaly) -> None:
-        """Loss or gradient are odd, and nothing is wrong."""
-        run = self.training.gang.run
-        if run is not None and (step := run.step_at(self._now_s)) > run.begin_step:
-            self._tell_anomaly(step)
-
-    def _enter(self, cause: str, fault: FaultClass, hosts: tuple[int, ...]) -> None:
-        # what happened before the fault stands before it in the book
-        self.training.catch_up()
-        self._book.struck(cause, fault=fault.value, hosts=hosts, at_s=self._now_s)
-
-    def _lose(
-        self, hosts: tuple[int, ...], cause: str, fault: FaultClass, *, detect_s: float
-    ) -> None:
-        self.fleet.turn(hosts, HostState.DOWN)
-        if not self.training.gang.members.isdisjoint(hosts):
-            self.training.break_down()
-        self._after(detect_s, partial(self._see_lost, hosts, cause, fault))
-
-    def _crash(
-        self, host: int, cause: str, *, detect_s: float, how: ev.Exit = ev.Exit.ERROR
-    ) -> None:
-        gang = self.training.gang
-        if host not in gang.members or not gang.is_alive:
-            return
-        self.training.break_down()
-        self._num_crashes += 1
-        # two bugs of one kind seldom leave the same stack trace, so each has its own number
-        signature = f"{cause} {self._num_crashes}"
-        process = gang.generation, host, gang.incarnation_of(host)
-        self._after(detect_s, partial(self._see_exit, process, how, signature))
-
-    def _hang(self, host: int, *, detect_s: float) -> None:
-        gang = self.training.gang
-        if host in gang.members and gang.is_alive:
-            self.training.break_down()
-            self._after(detect_s, partial(self._see_hang, gang.generation, host))
-
-    def _strike_all(self, strike: fl.Strike) -> None:
-        """What concerns everybody, for as long as it lasts."""
-        cause = strike.cause
-        self._enter(cause.name, cause.fault, ())
-        match cause.fault:
-            case FaultClass.CAPACITY:
-                self._press(strike.slowdown)
-                self._after(strike.lasts_s, partial(self._relieve, strike.slowdown))
-            case FaultClass.STORAGE:
-                slowdown = strike.slowdown if strike.slowdown > 1.0 else math.inf
-                self._after(cause.detect_s, partial(self._see_storage, slowdown))
-                self._after(cause.detect_s + strike.lasts_s, partial(self._see_storage, 1.0))
-            case FaultClass.CONTROL:
-                if not self._is_deaf:
-                    self._is_deaf = True
-                    self._after(strike.lasts_s, self._hear_again)
-
-    def _press(self, slowdown: float) -> None:
-        self._pressing.append(slowdown)
-        self._set_pace()
-
-    def _relieve(self, slowdown: float) -> None:
-        if slowdown in self._pressing:
-            self._pressing.remove(slowdown)
-        self._set_pace()
-
-    def _set_pace(self) -> None:
-        """All wait for the slowest host, and traffic above the leaves for what is left of them."""
-        members = self.training.gang.members
-        slowest = max((s for host, s in self._slow_hosts.items() if host in members), default=1.0)
-        # the worst-hit leaf counts (network.py); two losses under one leaf are rare
-        self.training.change_pace(slowest * max(self._pressing, default=1.0))
-
-    def _see_storage(self, slowdown: float) -> None:
-        self._tell(ev.StorageSeen(at_s=self._now_s, slowdown=slowdown))
-
-    def _hear_again(self) -> None:
-        """The control plane is back: it is told so, and then all that happened meanwhile."""
-        self._is_deaf = False
-        pent_up, self._pent_up = self._pent_up, []
-        for event in (ev.Reattached(at_s=self._now_s), *pent_up):
-            self._decide(event)
-
-    def _flap(self, hosts: tuple[int, ...], strike: fl.Strike) -> None:
-        """Links are down for a while; everybody waits, and goes on when they are back."""
-        gang = self.training.gang
-        if gang.phase is not Phase.RUNNING or gang.members.isdisjoint(hosts):
-            return
-        self.training.break_down()
-        generation = gang.generation
-        self._tell(ev.LinksDown(at_s=self._now_s, hosts=hosts, cause=strike.cause.name))
-        self._after(strike.lasts_s, partial(self._end_flap, hosts, generation))
-
-    def _end_flap(self, hosts: tuple[int, ...], generation: int) -> None:
-        self.training.resume_in_place(generation)
-        still = tuple(host for host in hosts if self.fleet.is_up(host))
-        if still:
-            self._tell(ev.LinksUp(at_s=self._now_s, hosts=still))
-
-    def _slow(self, host: int, strike: fl.Strike) -> None:
-        """One host is slow, for a while or until it is exchanged."""
-        self._slow_hosts[host] = strike.slowdown
-        self._set_pace()
-        see = partial(self._see_slow, host, strike.slowdown)
-        self._after(strike.cause.detect_s, see)
-        if strike.lasts_s > 0:
-            self._after(strike.lasts_s, partial(self._quicken, host, strike.slowdown))
-
-    def _see_slow(self, host: int, slowdown: float) -> None:
-        if self._slow_hosts.get(host) == slowdown and self.fleet.is_up(host):
-            self._tell(ev.HostSlow(at_s=self._now_s, host=host, slowdown=slowdown))
-
-    def _quicken(self, host: int, slowdown: float) -> None:
-        if self._slow_hosts.get(host) == slowdown:
-            del self._slow_hosts[host]
-            self._set_pace()
-            self._tell(ev.HostSlow(at_s=self._now_s, host=host, slowdown=1.0))
-
-    def _corrupt(self, host: int, *, detect_s: float) -> None:
-        gang = self.training.gang
-        if host in gang.members and gang.run is not None:
-            taint = Taint(host, gang.run.step_at(self._now_s))
-            gang.taints.append(taint)
-            shown_s = gang.run.end_of_s(taint.clean_step + 1) - self._now_s
-            self._after(max(detect_s, shown_s), partial(self._see_anomaly, taint))
-
-    # --- observations: what is seen of the truth -----------------------------------------
-
-    def _see_lost(self, hosts: tuple[int, ...], cause: str, fault: FaultClass) -> None:
-        still = tuple(h for h in hosts if self.fleet.state_of(h) is HostState.DOWN)
-        if still and fault is FaultClass.HOST:
-            self._tell(ev.HostsDied(at_s=self._now_s, hosts=still, cause=cause))
-        elif still:
-            # a broken link silences the host; that it is lost, a witness must say
-            for host in still:
-                self._tell(ev.HostUnreachable(at_s=self._now_s, host=host))
-
-    def _see_failing(self, host: int, cause: str) -> None:
-        if self.fleet.is_up(host):
-            self._tell(ev.HostFailing(at_s=self._now_s, host=host, cause=cause))
-
-    def _see_exit(self, process: tuple[int, int, int], how: ev.Exit, signature: str) -> None:
-        generation, host, incarnation = process
-        self._tell(
-            ev.RankExited(
-                at_s=self._now_s, generation=generation, host=host, exit=how, signature=signature,
-                incarnation=incarnation,
-            )
-        )  # fmt: skip
-
-    def _see_hang(self, generation: int, host: int) -> None:
-        self._tell(ev.HangSuspected(at_s=self._now_s, generation=generation, hosts=(host,)))
-
-    def _see_anomaly(self, taint: Taint) -> None:
-        """Loss or gradient are odd, and stay so as long as the state carries what went wrong."""
-        gang = self.training.gang
-        if gang.run is not None and taint in gang.taints:
-            self._tell_anomaly(taint.clean_step + 1)
-        if taint in gang.taints:
-            self._after(HOUR_S, partial(self._see_anomaly, taint))
-
-    def _tell_anomaly(self, step: int) -> None:
-        generation = self.training.gang.generation
-        self._tell(ev.AnomalySeen(at_s=self._now_s, generation=generation, step=step))
-
-    def _back_in_sight(self, host: int) -> None:
-        if self.fleet.is_up(host):
-            self._tell(ev.HostReachable(at_s=self._now_s, host=host))
-
-    def _announce(self, host: int) -> None:
-        if self.fleet.is_up(host) and host not in self._announced:
-            self._announced.add(host)
-            by_s = self._now_s + self._delays.notice_s
-            self._tell(ev.MaintenanceAnnounced(at_s=self._now_s, host=host, by_s=by_s))
-            self._after(self._delays.notice_s, partial(self._take, host))
-
-    def _take(self, host: int) -> None:
-        """Maintenance takes the host, drained or not."""
-        if host in self._announced:
-            self._announced.discard(host)
-            self._lose((host,), "maintenance", FaultClass.HOST, detect_s=0.0)
 
     # --- actions: what the controller asks for -------------------------------------------
 
@@ -400,7 +144,7 @@ class World:
         match action:
             case act.StartGang():
                 training.start(action, unfit=self.fleet.hosts_not_up())
-                self._set_pace()
+                self.troubles.set_pace()
             case act.StopGang():
                 training.stop(action, why=self._bucket_of_stop())
             case act.EvictHosts():
@@ -429,7 +173,7 @@ class World:
         gang = self.training.gang
         if gang.phase is Phase.REPLAYING:
             return Bucket.SDC_REPLAY
-        leaving = self._announced | (self._loans.wanted if self._loans else set())
+        leaving = self.troubles.announced | (self._loans.wanted if self._loans else set())
         if gang.phase is Phase.RUNNING and not leaving.isdisjoint(gang.members):
             return Bucket.PLANNED
         return Bucket.REPLACE
@@ -437,17 +181,16 @@ class World:
     def _evict(self, action: act.EvictHosts) -> None:
         for host in action.hosts:
             if self._loans is not None and self._loans.owns(host):
-                self._announced.discard(host)
-                self._slow_hosts.pop(host, None)
+                self.troubles.forget(host)
                 self._loans.let_go(host)
             elif self.fleet.state_of(host) is not HostState.REPAIR:
                 self.fleet.turn((host,), HostState.REPAIR)
-                self._announced.discard(host)
-                stay_s = self._stays.next_s(self._taken_by.pop(host, None))
+                self.troubles.announced.discard(host)
+                stay_s = self._stays.next_s(self.troubles.taken_by.pop(host, None))
                 self._answer(stay_s, partial(self._repair, host))
 
     def _repair(self, host: int) -> None:
-        self._slow_hosts.pop(host, None)
+        self.troubles.forget(host)
         self.fleet.turn((host,), HostState.UP)
         self._tell(ev.HostRepaired(at_s=self._now_s, host=host))
 
@@ -473,6 +216,19 @@ class World:
     def _person(self) -> None:
         if self._book.bucket is Bucket.HOLD:
             self._tell(ev.ResumeRequested(at_s=self._now_s))
+
+    def _hear_again(self) -> None:
+        """The control plane is back: it is told so, and then all that happened meanwhile."""
+        self._is_deaf = False
+        pent_up, self._pent_up = self._pent_up, []
+        for event in (ev.Reattached(at_s=self._now_s), *pent_up):
+            self._decide(event)
+
+    def _deafen(self, lasts_s: float) -> None:
+        """The control plane is out; a second outage within the first changes nothing."""
+        if not self._is_deaf:
+            self._is_deaf = True
+            self._after(lasts_s, self._hear_again)
 
     # --- time and speech -----------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ def run_block(seeds: range, num_hosts: int | None, days: float) -> list[dict[str
         found.append(
             {
                 "seed": seed,
+                "num_hosts": num_hosts,
+                "days": days,
                 "cpu_s": time.process_time() - since_s,
                 "num_events": report.num_events,
                 "num_strikes": report.num_strikes,
@@ -58,15 +61,16 @@ def explain(row: dict[str, Any], *, num_hosts: int | None, days: float, out: Pat
     print("\n".join(f"  {line}" for line in story(report)[-40:]), flush=True)
 
 
-def done_already(path: Path) -> dict[int, dict[str, Any]]:
-    """Rows of an earlier run; a torn last line is left out."""
+def done_already(path: Path, *, num_hosts: int | None, days: float) -> dict[int, dict[str, Any]]:
+    """Rows of an earlier run with the same settings; a torn last line is left out."""
     rows: dict[int, dict[str, Any]] = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             row = json.loads(line)
         except ValueError:
             continue
-        rows[row["seed"]] = row
+        if (row.get("num_hosts", -1), row.get("days")) == (num_hosts, days):
+            rows[row["seed"]] = row
     return rows
 
 
@@ -85,10 +89,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/swarm"))
     parser.add_argument("--shrink", type=int, default=5, help="failing seeds to shrink at the end")
     chosen = parser.parse_args()
-    first, end = (int(word) for word in chosen.seeds.split(":"))
+    seeds = re.fullmatch(r"(\d+):(\d+)", chosen.seeds)
+    if seeds is None or int(seeds[1]) >= int(seeds[2]):
+        parser.error(f"--seeds {chosen.seeds}: expected first:end with first below end, like 0:200")
+    first, end = int(seeds[1]), int(seeds[2])
     chosen.out.mkdir(parents=True, exist_ok=True)
     path = chosen.out / "seeds.jsonl"
-    rows = done_already(path)
+    rows = done_already(path, num_hosts=chosen.hosts, days=chosen.days)
     todo = [seed for seed in range(first, end) if seed not in rows]
     with ProcessPoolExecutor(chosen.processes) as pool, path.open("a") as file:
         jobs = [pool.submit(run_block, b, chosen.hosts, chosen.days) for b in blocks_of(todo)]

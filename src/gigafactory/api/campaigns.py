@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from gigafactory.plan.chosen import Plan
     from gigafactory.simulate.ensemble import CampaignFigures, Ensemble
     from gigafactory.simulate.sweeps import Sweep
-    from gigafactory.simulate.variants import Answers
+    from gigafactory.simulate.variants import Answers, Variant
     from gigafactory.simulate.workload import Workload
 
 #: Campaigns at every point of a sweep: with the same dice everywhere a few will do.
@@ -116,7 +117,8 @@ def answers(
 ) -> Answers:
     """What another recovery, other spares, slower repair or another cadence would change.
 
-    Every variant keeps the plan's layout and shares the seeds of the study as it is.
+    Every variant keeps the plan's layout and shares the seeds of the study as it is; one that can
+    never end is left out.
     """
     from gigafactory.plan.search import plan as search
     from gigafactory.simulate.variants import Answers, effect_of, variants
@@ -126,9 +128,15 @@ def answers(
     plan = plan or search(study)
     base = workload_of(study, plan=plan)
     interval_s = base.cadence.checkpoint_steps * base.cadence.step_s
-    others = list(variants(study, num_mesh_hosts=base.num_hosts, interval_s=interval_s))
+    others: list[Variant] = []
+    cases = [(study, base)]
+    for variant in variants(study, num_mesh_hosts=base.num_hosts, interval_s=interval_s):
+        # one that can never end is no answer
+        with suppress(InputError):
+            cases.append((variant.study, workload_of(variant.study, plan=plan)))
+            others.append(variant)
     told = _ensembles(
-        [(study, base), *((v.study, workload_of(v.study, plan=plan)) for v in others)],
+        cases,
         seeds=range(seed, seed + num_campaigns),
         num_processes=num_processes,
         watch=watch,

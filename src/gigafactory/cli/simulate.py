@@ -21,7 +21,9 @@ from gigafactory.cli.common import (
 from gigafactory.describe.errors import InputError
 
 if TYPE_CHECKING:
+    from gigafactory.describe.study import Study
     from gigafactory.plan.chosen import Plan
+    from gigafactory.simulate.ensemble import CampaignFigures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,7 @@ def _one(asked: _Asked) -> None:
     path = asked.folder / api.TWIN_FILE if asked.folder else None
     with working("following the campaign"):
         told = api.follow(study, plan=plan, seed=asked.seed, ledger_path=path)
-        plain = api.plainly(study, plan=plan, seed=asked.seed)
+        plain, why_not = _plainly(study, plan=plan, seed=asked.seed)
     document = told.result.to_json() | told.course.to_json()
     figures = api.figures(study, told.result)
     document |= {"job_days": figures.job_days, "job_usd": figures.job_usd}
@@ -131,6 +133,18 @@ def _one(asked: _Asked) -> None:
     document |= {"power_hours": told.power.to_json()}
     asked.keep(api.RESULT_FILE, document)
     asked.tell(document, show_twin)
+    if why_not:
+        click.echo(f"Plain checkpoint and restart stands not beside it: {why_not}", err=True)
+
+
+def _plainly(study: Study, *, plan: Plan, seed: int) -> tuple[CampaignFigures | None, str]:
+    """Plain checkpoint and restart, or why it never comes to an end."""
+    from gigafactory import api
+
+    try:
+        return api.plainly(study, plan=plan, seed=seed), ""
+    except InputError as error:
+        return None, str(error)
 
 
 def _ensemble(asked: _Asked, num_campaigns: int) -> None:

@@ -254,6 +254,17 @@ class Fleet:
         self.due_s = min(self.due_s, enquiry.ask_again_s, enquiry.lease_until_s)
         self._touch()
 
+    def renew(self, host: int, *, until_s: float) -> None:
+        """Its lease runs until then."""
+        self.enquiries[host].lease_until_s = until_s
+        self._touch()
+
+    def renew_cuts(self, *, now_s: float) -> None:
+        """Nobody looked until now: links that are down count as down since now."""
+        if self.cuts:
+            self.cuts = dict.fromkeys(self.cuts, now_s)
+            self._touch()
+
     def settle(self, host: int) -> None:
         """The question is answered."""
         if self.enquiries.pop(host, None) is not None:

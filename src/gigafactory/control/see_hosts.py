@@ -41,8 +41,7 @@ def renew_all(state: State, *, until_s: float) -> None:
         enquiry.lease_until_s = max(enquiry.lease_until_s, until_s)
         enquiry.ask_again_s = state.now_s
         fleet.ask_about(host, enquiry)
-    for host in fleet.cuts:
-        fleet.cuts[host] = state.now_s
+    fleet.renew_cuts(now_s=state.now_s)
 
 
 def renew_leases(state: State) -> None:
@@ -50,7 +49,7 @@ def renew_leases(state: State) -> None:
     fleet = state.fleet
     for host, enquiry in fleet.enquiries.items():
         if _is_needed(state, host) and fleet.conditions.get(host) is Condition.UNREACHABLE:
-            enquiry.lease_until_s = state.now_s + state.config.ladder.heartbeat_s
+            fleet.renew(host, until_s=state.now_s + state.config.ladder.heartbeat_s)
             if enquiry.alive is False:
                 fleet.hear(host, alive=None, now_s=state.now_s)
 

@@ -57,6 +57,8 @@ class ReplayResult:
     """By type, up to the difference."""
     actions: dict[str, int] = field(default_factory=dict)
     difference: Difference | None = None
+    is_cut: bool = False
+    """The book has no `Closed` entry: the run went on, or its driver died."""
 
     @property
     def same(self) -> bool:
@@ -71,7 +73,12 @@ class ReplayResult:
         """The result in words."""
         lines = [_counted("events", self.events), _counted("actions", self.actions)]
         if self.difference is None:
-            return "\n".join([*lines, "every action and every state hash as recorded"])
+            lines.append("every action and every state hash as recorded")
+            if self.is_cut:
+                lines.append(
+                    "up to the end of the book, which no 'closed' entry ends: it was cut off"
+                )
+            return "\n".join(lines)
         first = self.difference
         before = ", ".join(f"{name} {value}" for name, value in first.before.items())
         return "\n".join(
@@ -108,7 +115,8 @@ class _Turn:
 
 def replay(entries: Iterable[Entry]) -> ReplayResult:
     """Replay a ledger; InputError where it holds no controller configuration."""
-    rest = iter(entries)
+    closed: list[bool] = []
+    rest = _noting_the_end(iter(entries), closed)
     config = _config(next(rest, None))
     controller = Controller(config)
     events: Counter[str] = Counter()
@@ -127,7 +135,18 @@ def replay(entries: Iterable[Entry]) -> ReplayResult:
         events=dict(events),
         actions=dict(actions),
         difference=difference,
+        is_cut=difference is None and not closed,
     )
+
+
+def _noting_the_end(entries: Iterator[Entry], closed: list[bool]) -> Iterator[Entry]:
+    """The same entries; ``closed`` is no longer empty once the book was closed for good."""
+    for entry in entries:
+        if isinstance(entry.content, Closed):
+            closed.append(True)
+        elif isinstance(entry.content, Resumed):
+            closed.clear()
+        yield entry
 
 
 def _config(first: Entry | None) -> ControlConfig:

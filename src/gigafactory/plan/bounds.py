@@ -55,6 +55,11 @@ class Tally:
 
     def refusal(self) -> str:
         """Which bounds cannot be kept, by how much, and what could be."""
+        if not self.bounds:
+            return (
+                "no layout ever ends the job: by faults, policy and storage an interruption and "
+                "what it undoes take longer than the time between two interruptions"
+            )
         lines = [self._missed(bound) for bound in self.bounds]
         stated = ", ".join(f"{b.key} {b.text(b.most)}" for b in self.bounds)
         return f"no layout keeps {stated}:\n" + "\n".join(lines)

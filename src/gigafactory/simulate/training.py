@@ -51,6 +51,8 @@ class Training:
         self._decide = decide
         self._step_hooks: list[tuple[int, Callable[[], None]]] = []
         self._regrouping_s = 0.0
+        self.settle_pace: Callable[[], None] = _nothing
+        """Asks the world for the pace of those that compute now."""
         self._cadences: dict[tuple[float, float, int, int], Cadence] = {}
 
     def at_step(self, step: int, hook: Callable[[], None]) -> None:
@@ -343,6 +345,8 @@ class Training:
     def _regroup(self, bucket: Bucket) -> None:
         gang, now_s = self.gang, self._kernel.now_s
         gang.run, gang.phase = None, Phase.REGROUPING
+        # whoever everybody waited for may have left, or come
+        self.settle_pace()
         self._book.turn(bucket, at_s=now_s)
         done = partial(self._regrouped, gang.generation, now_s)
         self._regrouping_s = now_s

@@ -71,6 +71,7 @@ class World:
             kernel=kernel, fleet=fleet, training=self.training, dice=dice, book=book,
             delays=delays, tell=self._tell, deafen=self._deafen,
         )  # fmt: skip
+        self.training.settle_pace = self.troubles.set_pace
         self.outcome: act.Finish | None = None
         self._stays = stays
         self._brain = brain

@@ -111,3 +111,24 @@ def test_a_ready_study_has_no_file_to_sweep():
     study = api.load(LLAMA, overrides=SHORT)
     with pytest.raises(InputError, match="give its path"):
         api.sweep(study, axes=["job.seq_len=1024,2048"])
+
+
+def test_a_comparison_that_never_ends_stops_no_answer(capsys):
+    never = ("--set", "policy.checkpoint_interval=100 d")
+    assert status([*ARGS, *never, "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["plain"] is None
+    assert "stands not beside it" in said.err
+    assert "never ends" in said.err
+
+
+def test_a_variant_that_cannot_be_is_left_out():
+    overrides = (
+        *SHORT,
+        "cluster.num_hosts=2056",
+        "cluster.num_spare_hosts=8",
+        "policy.shrink=false",
+    )
+    told = api.answers(LLAMA, num_campaigns=1, overrides=overrides, num_processes=1)
+    assert told.effects
+    assert told.base.campaigns[0].goodput > 0

@@ -6,6 +6,7 @@ import pytest
 
 from gigafactory.control import events as ev
 from gigafactory.control.config import ControlConfig, config_from_json, config_to_json
+from gigafactory.control.controller import Controller
 from gigafactory.control.fleet import Fleet
 from gigafactory.control.observe import FENCED, OBSERVERS
 from gigafactory.control.progress import MAX_CHECKPOINTS, Progress
@@ -90,3 +91,26 @@ def test_the_fingerprint_tells_seats_apart():
     one.allocate((0, 1), ())
     other.allocate((1, 0), ())
     assert one.fingerprint() != other.fingerprint()
+
+
+def test_the_hash_tells_what_is_known_and_not_how_often_it_was_asked(bench):
+    often = Controller(bench.config)
+    told = [
+        ev.Launched(at_s=0.0, hosts=(0, 1, 2), spares=(3,), num_steps=1000),
+        ev.GangReady(at_s=10.0, generation=1, step=0),
+        ev.StepsDone(at_s=20.0, generation=1, step=1),
+        ev.HostUnreachable(at_s=21.0, host=1),
+        ev.StepsDone(at_s=24.0, generation=1, step=2),
+        ev.LinksDown(at_s=25.0, hosts=(2,), cause="cable"),
+        ev.Reattached(at_s=40.0),
+    ]
+    for event in told:
+        often.handle(event)
+        assert often.state_hash() == _asked_once(bench.config, told[: told.index(event) + 1])
+
+
+def _asked_once(known, events):
+    brain = Controller(known)
+    for event in events:
+        brain.handle(event)
+    return brain.state_hash()

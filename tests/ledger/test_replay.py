@@ -136,3 +136,11 @@ def test_a_gang_that_names_other_hosts_is_found(entries):
     forged = replace(seen, event=replace(seen.event, hosts=(0, 1, 2, 9)))
     entries[index] = replace(entries[index], content=forged)
     assert replay(entries).difference.what == "action"
+
+
+def test_a_book_that_nobody_closed_says_so(entries):
+    assert not replay(entries).is_cut
+    cut = replay(entries[:-1])
+    assert cut.same
+    assert cut.is_cut
+    assert "cut off" in cut.text()

@@ -136,3 +136,10 @@ def test_offload_is_tried_where_nothing_fits_otherwise():
     best = plan(tight).best
     assert best.layout.offload
     assert best.memory_breakdown_bytes["optimizer_bytes"] == 0
+
+
+def test_a_job_that_never_ends_on_any_layout_is_refused_in_words():
+    slow = ("cluster.storage.write_bandwidth=1 kB/s", "policy.recovery=restart")
+    study = load_study("studies/llama-405b-16k.yaml", overrides=slow)
+    with pytest.raises(InputError, match="no layout ever ends the job"):
+        plan(study)

@@ -65,3 +65,14 @@ def test_a_process_names_the_life_of_its_replica(lab):
 def test_the_buckets_of_an_exchange_add_up(lab, prices):
     result = maintained(lab, prices)
     assert sum(result.buckets_gpu_s.values()) == pytest.approx(result.wall_s * 72 * 8)
+
+
+def test_a_replica_that_leaves_takes_its_slow_host_with_it(lab):
+    """Else the others would go on at the pace of somebody who no longer computes."""
+    slow = lab.cause(FaultClass.SLOW, mtbf_s=60_000.0).model_copy(update={"slowdown": 1.5})
+    shares = {}
+    for name, prices in (("hot", HOT), ("replicas", GROUPS)):
+        result = lab.campaign(lab.study(slow, days=4.0), lab.workload(prices=prices))
+        shares[name] = result.buckets_gpu_s["straggler"] / result.allocation_gpu_s
+    assert shares["hot"] > 0
+    assert shares["replicas"] < 3 * shares["hot"]

@@ -218,7 +218,9 @@ def lognormal_shape(median_s: float, *, mean_s: float) -> tuple[float, float]:
 def _kept_per_mtbf(M: Floats, tau: Floats, delta: Floats, c: Floats) -> Floats:
     """Work kept by a run over the mean length of a run; 1 in the limit of free checkpoints."""
     x = (tau + delta) / M
-    kept = np.divide(tau / M, np.expm1(x), out=np.ones_like(x), where=x > 0)
+    # e^700 is near the largest float: nothing at all is kept
+    out = np.where(x > 700.0, 0.0, 1.0)
+    kept = np.divide(tau / M, np.expm1(np.minimum(x, 700.0)), out=out, where=(x > 0) & (x <= 700.0))
     return kept * np.exp(-c / M)
 
 

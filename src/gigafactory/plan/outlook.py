@@ -62,7 +62,9 @@ def outlook(study: Study, *, num_gpus: Ints, step_s: Floats) -> Outlook:
     """Figures of the whole job for layouts of ``num_gpus`` that take ``step_s`` a step."""
     hosts = np.ceil(num_gpus / study.cluster.host.num_gpus)
     share = goodput(study, num_gpus=num_gpus, step_s=step_s)
-    duration_s = study.job.tokens / (study.job.tokens_per_step / step_s * share)
+    pace = np.asarray(study.job.tokens_per_step / step_s * share)
+    never = np.full_like(pace, np.inf)
+    duration_s = np.divide(study.job.tokens, pace, out=never, where=pace > 0)
     power_w = draw_w(study, hosts)
     rented = hosts * study.cluster.host.num_gpus
     price = study.money.rent.price_usd_per_s

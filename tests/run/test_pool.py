@@ -59,7 +59,7 @@ def test_a_killed_worker_is_told_of():
 
 
 SLEEPER = """
-    import os, sys, time
+    import os, signal, sys, time
     from gigafactory.run.pool import each
 
     def sleeps(piece):
@@ -67,6 +67,8 @@ SLEEPER = """
         time.sleep(60)
 
     if __name__ == "__main__":
+        # tests that run in the background of a script inherit Ctrl-C as ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         each(sleeps, [1, 2], num_processes=2)
 """
 

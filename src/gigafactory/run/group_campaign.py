@@ -143,7 +143,7 @@ class GroupCampaign(Drive):
                 if self.epochs.met(replica, report):
                     self._complete()
             case told.Discarded(why=told.Why.PEER_LOST):
-                self.epochs.part_from_peer(replica, self.now_s())
+                self.epochs.part_from_peer(replica, report.epoch, self.now_s())
             case told.Halted(token=attempt):
                 self._halted(item.seat, attempt)
             case told.Stepped():

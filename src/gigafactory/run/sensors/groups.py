@@ -287,6 +287,8 @@ class GroupSight:
             else:  # whoever said so is gone, with the words
                 entry = book.Steps(step=self.step, step_s=self.usual_step_s or 0.0)
             seen.append(Note(at_s, entry))
+            if reports:
+                seen.append(Note(at_s, book.StateAt(step=self.step, checksum=reports[0].checksum)))
             self.stepped_s = at_s
         if seen and self._is_detecting:
             self._is_detecting = False

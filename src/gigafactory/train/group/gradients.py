@@ -14,6 +14,11 @@ class Gradients:
         self._sizes = [_local(weight).numel() for weight in self._weights]
         self._buffers = [torch.zeros(sum(self._sizes)) for _ in range(num_shards)]
 
+    @property
+    def num_elements(self) -> int:
+        """N, of all parameters."""
+        return sum(self._sizes)
+
     def clear(self) -> None:
         """No gradients in the parameters."""
         for weight in self._weights:

@@ -93,6 +93,8 @@ class Member:
                 self._go_back(order.restore_step)
             links = self._meet(order)
             held = self._agree_on_state(links)
+            # from here on a planned change waits for the end of a step
+            links.interrupted = lambda: self.line.is_interrupted
             self.members = tuple(sorted(order.addresses))
             self.line.tell(Regrouped(epoch=order.epoch, step=self.step))
             if self._train(order, links, held):
@@ -200,7 +202,9 @@ class Member:
         decision, is_repeated = Decision(ruling=Ruling.AGAIN), False
         while True:
             own = {shard: self._held[shard][0] for shard in owned[self.me]}
-            total = exchange.add_up(own, owned=owned, me=self.me, links=links)
+            total = exchange.add_up(
+                own, owned=owned, num=self.gradients.num_elements, me=self.me, links=links
+            )
             mine = Verdict(
                 step=self.step + 1,
                 state=self.state_sum,

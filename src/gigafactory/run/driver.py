@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,7 @@ def _drive(
 ) -> RunResult:
     committed_step = checkpoints.newest_complete(place.checkpoints)
     config = _config(study, plan, past)
+    away_s = max(0.0, time.time() - place.ledger.stat().st_mtime) if past else 0.0
     with (
         _stop_signals() as (requests, wake_descriptor),
         LedgerWriter(place.ledger, resume=bool(past), on_full=wait_for_room) as ledger,
@@ -117,6 +119,7 @@ def _drive(
             place=place,
             ledger=ledger,
             observer=observer,
+            away_s=away_s,
             is_new=not _has_trained(past),
             is_drill_due=study.drill is not None and not _was_drilled(past),
             stop_requests=requests,
@@ -168,6 +171,16 @@ def _config(study: Study, plan: Plan, past: list[Entry]) -> ControlConfig:
         recovery=Recovery.REPLICAS if wants_groups else Recovery.RESTART,
     )
     return with_copies(config) if has_groups(config) else config
+
+
+def check_groups(study: Study, plan: Plan) -> None:
+    """InputError where the run would not have replica groups, with what is missing."""
+    ours.check(study, plan.best.layout)
+    if not has_groups(_config(study, plan, [])):
+        raise InputError(
+            f"study {study.study!r} trains as one gang; chaos needs policy.recovery: replicas, "
+            "layout.dp above 1, and hosts that each hold whole replicas (cluster.host.num_gpus)"
+        )
 
 
 def _has_trained(past: list[Entry]) -> bool:

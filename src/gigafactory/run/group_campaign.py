@@ -58,6 +58,8 @@ class GroupCampaign(Drive):
         if not self.launcher.adopt():
             return False
         self._begin(step)
+        # they trained while nobody drove
+        self._origin_s -= self.common.away_s
         self.common.is_new = False
         self.sight.step = step
         for seat in self.launcher.seats:

@@ -243,7 +243,7 @@ class GroupLauncher:
         for key in list(self._selector.get_map().values()):
             if isinstance(key.data, _Caller) and key.data.link is process.line:
                 yield from self._hear(key.data)
-        status = process.child.wait() if process.child is not None else None
+        status = process.child.poll() if process.child is not None else None
         _kill(process.pid)  # children of its own, if it had any
         self._forget(process)
         self._note_members()
@@ -253,7 +253,7 @@ class GroupLauncher:
         self._processes.pop(process.seat, None)
         self._out.pop(process.seat, None)
         if process.child is not None:
-            process.child.wait()
+            process.child.poll()
         if process.descriptor is not None:
             self._selector.unregister(process.descriptor)
             os.close(process.descriptor)
@@ -341,8 +341,9 @@ class GroupLauncher:
 
 
 def _lives(process: _Process) -> bool:
-    if process.child is not None:
-        return process.child.poll() is None
+    if process.child is not None and process.child.poll() is not None:
+        return False
+    # a zombie is dead, though somebody who traces it may keep its status to himself
     return _since(process.pid) == process.since
 
 

@@ -32,7 +32,7 @@ from gigafactory.run.sensors.gang import Note, Seen
 #: StepsDone is told no more often than this while all is well.
 TELL_STEPS_EVERY_S = 0.5
 #: Importing torch may keep a process from its heartbeat, so a start is given more time.
-_START_PATIENCE = 3.0
+_START_PATIENCE = 10.0
 #: What may take as long as a start does.
 _SLOW_WORK = frozenset({Doing.PREPARING, Doing.SAVING, Doing.ENDING})
 _NEVER_STUCK = frozenset({Doing.IDLE, Doing.WAITING})

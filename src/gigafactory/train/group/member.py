@@ -10,6 +10,7 @@ again.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -360,10 +361,8 @@ class Member:
 
     # -- who it is
 
-    def here(self, incarnation: int, *, shows_memory: bool) -> Here:
+    def here(self, incarnation: int) -> Here:
         """For the driver."""
-        import os
-
         return Here(
             secret=self._secret,
             replica=self.me,
@@ -374,7 +373,6 @@ class Member:
             members=self.members,
             step=self.step,
             address=self.listener.address,
-            regions=self.gradients.regions() if shows_memory else {},
         )
 
 

@@ -119,7 +119,8 @@ class Director:
     seed: int
     num_faults: int
     watcher: Callable[[str], None]
-    kinds: Sequence[Kind] = tuple(Kind)
+    script: Sequence[Kind] = ()
+    """These blows in this order, each when all are well again; (): as the dice fall."""
     dice: Random = field(init=False)
     blows: list[Blow] = field(default_factory=list)
     _driver: subprocess.Popen[bytes] | None = None
@@ -137,7 +138,7 @@ class Director:
         return self.folder / "shot"
 
     def run(self) -> Soak:
-        """Shoot, stop the run, and compare; JobError where it could not even begin."""
+        """Shoot, stop the run, and compare; JobError where the undisturbed one ends early."""
         injuries.adopt_orphans()
         self.folder.mkdir(parents=True, exist_ok=True)
         lost = ""
@@ -183,7 +184,7 @@ class Director:
                 stderr=log,
                 env=os.environ | {SHOW_MEMORY_VARIABLE: "1"},
                 start_new_session=True,
-                preexec_fn=injuries.end_with_parent,
+                preexec_fn=injuries.end_with_parent,  # noqa: PLW1509 - a single system call
             )
 
     def _end(self) -> None:
@@ -204,15 +205,22 @@ class Director:
     # -- blows -----------------------------------------------------------------------------
 
     def _shoot(self) -> None:
-        kinds = [kind for kind in self.kinds if kind in WEIGHTS]
-        weights = [WEIGHTS[kind] for kind in kinds]
+        for kind in self.script:
+            self._until_whole()
+            self._rest(self.dice.uniform(0.0, 0.3))
+            self._strike(kind)
+        if not self.script:
+            self._shoot_by_dice()
+        self._until_whole()
+
+    def _shoot_by_dice(self) -> None:
+        kinds, weights = zip(*WEIGHTS.items(), strict=True)
         while len(self.blows) < self.num_faults:
             (kind,) = self.dice.choices(kinds, weights)
             if self.dice.random() > _STRIKE_AGAIN or len(self._whole()) < 2:
                 self._until_whole()
             self._rest(self.dice.uniform(0.0, 1.0))
             self._strike(kind)
-        self._until_whole()
 
     def _strike(self, kind: Kind) -> None:
         self._watch.look()

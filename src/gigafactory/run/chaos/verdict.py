@@ -144,7 +144,7 @@ def _stalls_are_short(entries: Sequence[Entry], blows: list[Blow], found: Findin
         if before_s is not None and not any(before_s - 1.0 <= s <= at_s for s in away):
             stall_s = max(0.0, at_s - before_s - usual_s)
             found.longest_stall_s = max(found.longest_stall_s, stall_s)
-            if any(before_s <= blow.at_s <= at_s for blow in blows if blow.replicas):
+            if any(before_s <= blow.at_s < at_s for blow in blows if blow.replicas):
                 found.stalls_s.append(stall_s)
         before_s = at_s
     if found.longest_stall_s > found.ladder_s:

@@ -68,30 +68,18 @@ def faults(book: list[Entry]) -> Counter[str]:
 @pytest.mark.timeout(900)
 def test_shot_at_in_every_way(folder: Path) -> None:
     soak = shoot(
-        folder, Kind.KILL_FIRST, Kind.NAN, Kind.STOP, Kind.DRIVER, Kind.FLIP, Kind.FULL,
-        Kind.HANG, Kind.STORE, Kind.TORN, Kind.KILL_TWO, Kind.KILL_OTHER, num_steps=100_000,
+        folder, Kind.KILL_FIRST, Kind.NAN, Kind.DRIVER, Kind.STOP, Kind.FLIP, Kind.FULL, Kind.HANG,
+        Kind.STORE, Kind.KILL_TWO, Kind.KILL_AGAIN, Kind.TORN, Kind.ALL, num_steps=100_000,
     )  # fmt: skip
-    assert soak.broken == []
-    assert soak.findings.num_starts == 1  # nobody well was ever ended
-    assert soak.findings.num_redone_steps == 0
-    assert soak.num_compared == soak.findings.num_steps > 11
-    book = read_ledger(folder / "shot" / "ledger.jsonl")
-    seen = faults(book)
+    found = soak.findings
+    assert found.broken == []
+    assert found.num_starts == 2  # the second after everybody was killed; nobody well ever ended
+    assert soak.num_compared == found.num_steps > 12
+    seen = faults(read_ledger(folder / "shot" / "ledger.jsonl"))
     assert seen[FaultClass.CORRUPTION] == 2
     assert seen[FaultClass.HANG] == 2
-    assert seen[FaultClass.PROCESS] >= 4
+    assert seen[FaultClass.PROCESS] >= 3
     assert not _workers(folder)
-
-
-@pytest.mark.timeout(600)
-def test_power_off_and_a_torn_checkpoint_at_the_end(folder: Path) -> None:
-    place = folder / "again"
-    place.mkdir()
-    (place / "corpus").symlink_to(folder / "corpus")
-    sets = ("train.checkpoint_steps=4", "train.warmup_steps=3")
-    soak = shoot(place, Kind.TORN, Kind.ALL, num_steps=100_000, sets=sets)
-    assert soak.broken == []
-    assert soak.findings.num_starts == 2
 
 
 def _workers(folder: Path) -> list[str]:
@@ -119,7 +107,8 @@ def test_a_whole_job_ends_with_a_model(folder: Path) -> None:
     argv = [sys.executable, "-W", "error", "-m", "gigafactory.cli", "run", str(STUDY), "--json",
             "--dir", str(place), *(w for one in sets for w in ("--set", one))]  # fmt: skip
     done = subprocess.run(argv, capture_output=True, text=True, timeout=250, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     result = json.loads(done.stdout)
     assert (result["outcome"], result["steps"], result["num_restarts"]) == ("done", 12, 0)
     assert result["held_out_loss"] < 8.0

@@ -12,6 +12,7 @@ from gigafactory.control.config import config_from_json
 from gigafactory.ledger.entries import (
     ActionTaken,
     CheckpointKept,
+    Closed,
     Entry,
     Opened,
     PaceFrom,
@@ -67,19 +68,23 @@ def states_of(entries: Iterable[Entry]) -> dict[int, str]:
 
 
 def _steps_are_kept(entries: Sequence[Entry], blows: list[Blow], found: Findings) -> None:
-    """A step is taken back only where all processes were killed, and never a committed one."""
+    """A step is taken back only where all processes were killed, and never a committed one.
+
+    Whoever stops the run gives up what was done since the checkpoint that was made for the stop.
+    """
     reached = committed = 0
-    for entry in entries:
+    for entry, after in zip(entries, [*entries[1:], None], strict=True):
+        is_stop = after is not None and isinstance(after.content, Closed)
         match entry.content:
             case Steps(step=step):
                 reached = max(reached, step)
             case CheckpointKept(step=step):
                 committed = max(committed, step)
             case Rollback(step=step) if step < reached:
-                found.num_redone_steps += reached - step
+                found.num_redone_steps += 0 if is_stop else reached - step
                 if step < committed and not _was_torn(blows, entry.at_s):
                     found.broken.append(f"step {committed} was committed, and lost at {step}")
-                elif not any(b.ends_all and b.at_s <= entry.at_s for b in blows):
+                elif not is_stop and not any(b.ends_all and b.at_s <= entry.at_s for b in blows):
                     found.broken.append(f"steps {step + 1} to {reached} were lost")
                 reached = step
     found.num_steps = reached

@@ -37,7 +37,7 @@ def steps(first: int, last: int, *, from_s: float, checksum: str = "c") -> Told:
 
 
 def drop(replica: int, at_s: float) -> Told:
-    action = DropReplicas(token=Token(1, 5), replicas=(replica,))
+    action = DropReplicas(token=Token(1, int(at_s * 10)), replicas=(replica,))
     return [(at_s, book.ActionTaken(action=action))]
 
 

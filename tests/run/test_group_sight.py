@@ -87,9 +87,11 @@ def test_a_death_names_its_host_and_what_it_said(sight: GroupSight) -> None:
 
 
 def pulses(sight: GroupSight, at_s: float, *, computing: int | None, beats: int = 1) -> list[Seen]:
+    """One computes, or stands still at that; the others wait, and show that they do."""
     for replica in range(3):
-        doing = Doing.COMPUTING if replica == computing else Doing.WAITING
-        sight.hear(replica, 0, alive(doing, beats), at_s)
+        is_busy = replica == computing
+        pulse = alive(Doing.COMPUTING, beats) if is_busy else alive(Doing.WAITING, int(at_s * 100))
+        sight.hear(replica, 0, pulse, at_s)
     return sight.look(at_s)
 
 
@@ -98,7 +100,7 @@ def test_who_is_silent_is_accused_once_and_who_waits_is_a_victim(sight: GroupSig
     for tick in range(30):
         at_s = 2.0 + tick / 10
         for replica in (0, 2):
-            sight.hear(replica, 0, alive(Doing.WAITING), at_s)
+            sight.hear(replica, 0, alive(Doing.WAITING, tick), at_s)
         seen = sight.look(at_s)
         if seen:
             break
@@ -115,6 +117,17 @@ def test_a_heart_that_beats_beside_a_main_thread_that_stands_still(sight: GroupS
     (hang,) = of(ev.HangSuspected, found)
     assert hang.hosts == (11,)
     assert hang.at_s - 2.0 < LADDER.collective_s
+
+
+def test_who_hangs_while_it_waits_itself_is_found_too(sight: GroupSight) -> None:
+    found = []
+    for tick in range(60):
+        for replica in range(3):
+            beats = 5 if replica == 2 else tick
+            sight.hear(replica, 0, alive(Doing.WAITING, beats), 2.0 + tick / 10)
+        found += sight.look(2.0 + tick / 10)
+    (hang,) = of(ev.HangSuspected, found)
+    assert hang.hosts == (12,)
 
 
 def test_slow_steps_are_no_hang(sight: GroupSight) -> None:

@@ -259,9 +259,13 @@ class Director:
         """Write a blow down, before it falls."""
         self._watch.look()
         blow = Blow(
-            at_s=self._watch.at_s, kind=kind.value, replicas=replicas, ends_driver=driver,
+            at_s=self._watch.at_s,
+            struck_s=self._watch.now_s(),
+            kind=kind.value,
+            replicas=replicas,
+            ends_driver=driver,
             ends_all=everybody,
-        )  # fmt: skip
+        )
         self.blows.append(blow)
         for replica in replicas:
             self._struck.add(replica)

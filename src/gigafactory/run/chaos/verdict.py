@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from gigafactory.control.actions import DropReplicas, JoinReplica, StartGang
+from gigafactory.control.actions import DropReplicas, JoinReplica, StartGang, Token
 from gigafactory.control.config import config_from_json
 from gigafactory.ledger.entries import (
     ActionTaken,
@@ -27,7 +27,9 @@ class Blow:
     """One injury, as its director wrote it down."""
 
     at_s: float
-    """Of the book."""
+    """Of the last line of the book before it."""
+    struck_s: float = 0.0
+    """By the director's clock, in the time of the book."""
     kind: str
     replicas: tuple[int, ...] = ()
     ends_driver: bool = False
@@ -107,14 +109,17 @@ def _nobody_well_ends(entries: Sequence[Entry], blows: list[Blow], found: Findin
     """Every group that was dropped was struck before, and never twice for one blow."""
     credit: Counter[int] = Counter()
     waiting = sorted(blows, key=lambda blow: blow.at_s)
-    all_ended = 0
+    all_ended, done = 0, set[Token]()
     for entry in entries:
         while waiting and waiting[0].at_s <= entry.at_s:
             blow = waiting.pop(0)
             credit.update(blow.replicas)
             all_ended += blow.ends_all
         match entry.content:
-            case ActionTaken(action=DropReplicas(replicas=replicas)):
+            case ActionTaken(action=DropReplicas(token=token, replicas=replicas)):
+                if token in done:
+                    continue  # asked for again by a driver that took over
+                done.add(token)
                 for replica in replicas:
                     credit[replica] -= 1
                     if credit[replica] < 0:

@@ -30,9 +30,9 @@ STUDY = Path(__file__).resolve().parents[1] / "studies" / "replicas.yaml"
 KINDS = (Kind.KILL, Kind.KILL_TWO, Kind.STOP, Kind.HANG)
 SILENT = (Kind.STOP, Kind.HANG)
 OTHERS = """\
-| others, as measured or published (ANCHORS section 2) | a death | a hung thread |
+| others, as measured elsewhere | a death | a hung thread |
 |---|---|---|
-| torchft nightly 2026-10 | its heartbeat timeout, 0.5 s at the least | 20 s with three groups; with two the job dies after 60 s |
+| torchft nightly 2026-10 | its heartbeat timeout, at least 0.5 s | 20 s; with two groups: dead |
 | NVIDIA resiliency-ext | 2 to 3 s and 6 to 7 steps redone; rank 0: never | 97 s by default |
 | torchrun | 7 to 9 s in two of five kills, the others exited or stuck | - |
 """

@@ -118,7 +118,7 @@ def test_a_comparison_that_never_ends_stops_no_answer(capsys):
     assert status([*ARGS, *never, "--json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["plain"] is None
-    assert "stands not beside it" in said.err
+    assert "does not stand beside it" in said.err
     assert "never ends" in said.err
 
 

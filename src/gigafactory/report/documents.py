@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.figures import Figure
+from gigafactory.ledger.pool import PoolResult
 
 DESCRIPTION_FILE = "description.json"
 PLAN_FILE = "plan.json"
@@ -18,6 +19,7 @@ ENSEMBLE_FILE = "ensemble.json"
 DECISIONS_FILE = "decisions.json"
 RESULT_FILE = "twin.json"
 SWEEP_FILES = "sweep-*.json"
+END_FILE = "result.json"
 
 Document = TypeVar("Document")
 
@@ -123,38 +125,14 @@ class DecisionsDocument(_Part):
     effects: tuple[EffectDocument, ...]
 
 
-class PoolHourDocument(_Part):
-    """Means of an hour of the serving pool."""
-
-    requests_per_s: float
-    serving_hosts: float
-    lent_hosts: float
-
-
-class PoolDocument(_Part):
-    """What the serving pool came to."""
-
-    num_hosts: int
-    requests_per_s_per_host: float
-    peak_requests_per_s: float
-    num_requests: float
-    slo_kept_share: float
-    slo_kept_time_share: float
-    short_while_lent_s: float
-    lent_host_s: float
-    num_loans: int
-    num_recalls: int
-    num_hosts_recalled: int
-    num_recalls_that_hurt: int
-    hours: tuple[PoolHourDocument, ...] = ()
-
-
 class ResultDocument(_Part):
     """What a campaign of the twin came to, beyond its ledger."""
 
     wall_s: float = Field(gt=0)
     gpus_per_host: int
-    pool: PoolDocument | None = None
+    ledger_hash: str
+    """sha256 of the twin.jsonl that it is about."""
+    pool: PoolResult | None = None
 
 
 def read_result(folder: Path) -> ResultDocument | None:
@@ -177,6 +155,12 @@ def read_sweeps(folder: Path) -> tuple[SweepDocument, ...]:
     shape = TypeAdapter(SweepDocument)
     found = (_read(path, shape) for path in sorted(folder.glob(SWEEP_FILES)))
     return tuple(document for document in found if document)
+
+
+def check_end(folder: Path) -> None:
+    """InputError where result.json, of which the page tells nothing that the ledger does not, is
+    no document: then the folder is not what a run has left."""
+    _read(folder / END_FILE, TypeAdapter(dict[str, Any]))
 
 
 def read_description(folder: Path) -> tuple[Figure, ...] | None:

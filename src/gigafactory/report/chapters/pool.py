@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gigafactory.ledger.pool import PoolResult
 from gigafactory.report.blocks import Block, Chapter, Table, rows
-from gigafactory.report.documents import PoolDocument, ResultDocument
+from gigafactory.report.documents import ResultDocument
 from gigafactory.report.numbers import Quantity, percent, write
 from gigafactory.report.site_figures import demand, lent
 
@@ -31,7 +32,7 @@ def pool(result: ResultDocument | None) -> Chapter | None:
     return Chapter(key="pool", title="The serving pool", intro=_INTRO, blocks=(*charts, table))
 
 
-def _lines(pool: PoolDocument, result: ResultDocument) -> Iterable[tuple[str, str]]:
+def _lines(pool: PoolResult, result: ResultDocument) -> Iterable[tuple[str, str]]:
     gpus_per_host = result.gpus_per_host
     lent_gpu_s = pool.lent_host_s * gpus_per_host
     yield "hosts", f"{pool.num_hosts:,}"

@@ -18,7 +18,7 @@ from gigafactory.cli.written import (
     watt_hours,
     words,
 )
-from gigafactory.units import HOUR_S, show, show_time
+from gigafactory.units import HOUR_S, plural, show, show_time
 
 _MOST_CAUSES = 12
 #: Fewer have no P99, and no grid minds them.
@@ -95,7 +95,7 @@ def _causes(document: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     for cause in causes[:_MOST_CAUSES]:
         yield _cause(words(cause["cause"]), [cause], whole_gpu_s)
     if rest := causes[_MOST_CAUSES:]:
-        yield _cause(f"{len(rest)} other causes", rest, whole_gpu_s)
+        yield _cause(plural(len(rest), "other cause"), rest, whole_gpu_s)
 
 
 def _cause(name: str, causes: list[dict[str, Any]], whole_gpu_s: float) -> tuple[str, ...]:
@@ -131,8 +131,8 @@ def _sentences(document: dict[str, Any]) -> Iterable[str]:
 
 def _spares(spares: dict[str, Any]) -> str:
     return (
-        f"Spares: {spares['num_spares']:,} hosts; {spares['away_p50']:,} away in repair half of "
-        f"the time, {spares['away_p99']:,} at P99, {spares['away_most']:,} at most; "
+        f"Spares: {plural(spares['num_spares'], 'host')}; {spares['away_p50']:,} away in repair "
+        f"half of the time, {spares['away_p99']:,} at P99, {spares['away_most']:,} at most; "
         f"{spares['empty_s'] / HOUR_S:,.1f} h without a spare, "
         f"{spares['short_s'] / HOUR_S:,.1f} h with empty seats."
     )
@@ -140,17 +140,18 @@ def _spares(spares: dict[str, Any]) -> str:
 
 def _pool(pool: dict[str, Any], *, wall_s: float) -> Iterable[str]:
     yield (
-        f"Serving pool: {pool['num_hosts']:,} hosts of {pool['requests_per_s_per_host']:.2f} "
-        f"requests a second; {pool['peak_requests_per_s']:,.0f} at the busiest moment. Within the "
+        f"Serving pool: {plural(pool['num_hosts'], 'host')} of "
+        f"{pool['requests_per_s_per_host']:.2f} requests a second; "
+        f"{pool['peak_requests_per_s']:,.0f} at the busiest moment. Within the "
         f"limits: {pool['slo_kept_share']:.3%} of {pool['num_requests']:,.0f} requests, "
         f"{pool['slo_kept_time_share']:.3%} of the time; "
         f"{pool['short_while_lent_s'] / HOUR_S:,.1f} h too few hosts while some were lent."
     )
     yield (
         f"Loans to training: {pool['lent_host_s'] / wall_s:,.0f} hosts in the mean, "
-        f"{pool['num_loans']:,} loans, {pool['num_recalls']:,} recalls of "
-        f"{pool['num_hosts_recalled']:,} hosts, {pool['num_recalls_that_hurt']:,} of them out of a "
-        "gang that computed."
+        f"{plural(pool['num_loans'], 'loan')}, {plural(pool['num_recalls'], 'recall')} of "
+        f"{plural(pool['num_hosts_recalled'], 'host')}, {pool['num_recalls_that_hurt']:,} of them "
+        "out of a gang that computed."
     )
 
 
@@ -159,9 +160,8 @@ def _tier(tier: dict[str, Any]) -> str:
     # copies near the hosts replace each other
     done = "kept" if tier["tier"] == "store" else "made"
     kept = f"{tier['num_kept']:,} {done}, " if tier["num_kept"] else ""
-    return (
-        f"Checkpoints, {tier['tier']}: {every}{kept}restored from {tier['num_restores']:,} times."
-    )
+    restored = plural(tier["num_restores"], "time")
+    return f"Checkpoints, {tier['tier']}: {every}{kept}restored from {restored}."
 
 
 def _power(document: dict[str, Any]) -> Iterable[str]:
@@ -191,7 +191,7 @@ def _cap(hours: dict[str, Any]) -> str:
     held, num_hours = hours["num_hours_at_capacity"], len(hours["mean_w"])
     return (
         f"it may draw {show(hours['capacity_w'], 'W')}, which held training back in {held:,} of "
-        f"{num_hours:,} hours"
+        f"{plural(num_hours, 'hour')}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from gigafactory.cli.show import table
+from gigafactory.units import plural
 
 _YES_NO = {True: "yes", False: "NO", None: "-"}
 
@@ -67,7 +68,8 @@ def _sentences(document: dict[str, Any]) -> Iterator[str]:
         scored = group["num_rows"] - group["num_skipped"]
         if not scored:
             continue
-        told = f"Class {name}: {group['num_within_band']} of {scored} rows within their band"
+        within = group["num_within_band"]
+        told = f"Class {name}: {within} of {plural(scored, 'row')} within their band"
         if group["num_ranges"]:
             told += (
                 f"; {group['num_ranges_that_hold_it']} of {group['num_ranges']} ranges hold the "

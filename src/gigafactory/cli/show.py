@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from gigafactory.units import show, show_time
+from gigafactory.units import plural, show, show_time
 
 if TYPE_CHECKING:
     from gigafactory.describe.figures import Description, Figure
@@ -152,8 +152,8 @@ def _show_placement(placement: dict[str, Any]) -> None:
         for group in placement["groups"]
     )
     header = ("axis", "groups", "leave NVLink", "leave pod", "NVLink", "leaf", "spine")
-    title = f"Placement on {placement['num_hosts']:,} hosts, {placement['num_pods']:,} pods; "
-    put(table(title + "bytes a step", header, rows))
+    where = f"{plural(placement['num_hosts'], 'host')}, {plural(placement['num_pods'], 'pod')}"
+    put(table(f"Placement on {where}; bytes a step", header, rows))
 
 
 #: figure of a campaign that was really run -> what it is called
@@ -222,7 +222,7 @@ def _show_order(summary: dict[str, Any], sweeps: dict[str, Any]) -> None:
         click.echo(f"{summary['interval_coverage']:.0%} lie in their 80 % interval.")
     if sweeps["num_sweeps"]:
         click.echo(
-            f"{sweeps['num_sweeps']} sweeps: Spearman {sweeps['median_spearman']:.2f} in "
+            f"{plural(sweeps['num_sweeps'], 'sweep')}: Spearman {sweeps['median_spearman']:.2f} in "
             f"the median; the layout predicted fastest is {sweeps['median_loss']:.1%} slower than "
             f"the fastest (at most {sweeps['max_loss']:.1%})."
         )
@@ -311,7 +311,12 @@ def _nested(value: Any) -> bool:
 
 def put(made: Table) -> None:
     """A table on stdout, and an empty line."""
-    Console(highlight=False).print(made)
+    console = Console(highlight=False, markup=False)
+    if made.title:
+        # within the table it would wrap at the table's width
+        console.print(made.title, style="bold", soft_wrap=True)
+        made.title = None
+    console.print(made)
     click.echo()
 
 
@@ -320,8 +325,6 @@ def table(title: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> T
     names = tuple(header)
     made = Table(
         title=title or None,
-        title_justify="left",
-        title_style="bold",
         box=None,
         pad_edge=False,
         show_header=any(names),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,7 +18,7 @@ from gigafactory.cli.common import (
     study_argument,
     working,
 )
-from gigafactory.describe.errors import InputError
+from gigafactory.describe.errors import ImpossibleError, InputError
 
 if TYPE_CHECKING:
     from gigafactory.api import Drafts
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gigafactory.simulate.ensemble import CampaignFigures
 
 
+Found = TypeVar("Found")
 #: A document, and how a person is shown it.
 Told = tuple[dict[str, Any], Callable[[dict[str, Any]], None]]
 
@@ -159,25 +160,25 @@ def _plainly(study: Study, *, plan: Plan, seed: int) -> tuple[CampaignFigures | 
 
     try:
         return api.plainly(study, plan=plan, seed=seed), ""
-    except InputError as error:
+    except ImpossibleError as error:
         return None, str(error)
+
+
+def _many(asked: _Asked, verb: Callable[..., Found], **own: Any) -> Found:
+    """What ``verb`` finds by following campaigns of the study, with a bar that shows how far."""
+    from gigafactory.cli.progress import Counting
+
+    with Counting("following campaigns") as counting:
+        return verb(
+            asked.study, seed=asked.seed, overrides=asked.overrides, watch=counting.show, **own
+        )
 
 
 def _ensemble(asked: _Asked, num_campaigns: int) -> Told:
     from gigafactory import api
     from gigafactory.cli.answers import show_ensemble
-    from gigafactory.cli.progress import Counting
 
-    plan = asked.plan()
-    with Counting("following campaigns") as counting:
-        found = api.ensemble(
-            asked.study,
-            num_campaigns=num_campaigns,
-            plan=plan,
-            seed=asked.seed,
-            overrides=asked.overrides,
-            watch=counting.show,
-        )
+    found = _many(asked, api.ensemble, num_campaigns=num_campaigns, plan=asked.plan())
     document = found.to_json()
     asked.keep(api.ENSEMBLE_FILE, document)
     return document, show_ensemble
@@ -186,17 +187,8 @@ def _ensemble(asked: _Asked, num_campaigns: int) -> Told:
 def _sweep(asked: _Asked, axes: tuple[str, ...], num_campaigns: int | None) -> Told:
     from gigafactory import api
     from gigafactory.cli.answers import show_sweep
-    from gigafactory.cli.progress import Counting
 
-    with Counting("following campaigns") as counting:
-        found = api.sweep(
-            asked.study,
-            axes=axes,
-            num_campaigns=num_campaigns or api.SWEEP_CAMPAIGNS,
-            seed=asked.seed,
-            overrides=asked.overrides,
-            watch=counting.show,
-        )
+    found = _many(asked, api.sweep, axes=axes, num_campaigns=num_campaigns or api.SWEEP_CAMPAIGNS)
     document = found.to_json()
     asked.keep(api.sweep_file(axis.path for axis in found.axes), document)
     return document, show_sweep
@@ -205,18 +197,9 @@ def _sweep(asked: _Asked, axes: tuple[str, ...], num_campaigns: int | None) -> T
 def _decisions(asked: _Asked, num_campaigns: int | None) -> Told:
     from gigafactory import api
     from gigafactory.cli.answers import show_decisions
-    from gigafactory.cli.progress import Counting
 
-    plan = asked.plan()
-    with Counting("following campaigns") as counting:
-        found = api.answers(
-            asked.study,
-            num_campaigns=num_campaigns or api.ANSWERS_CAMPAIGNS,
-            plan=plan,
-            seed=asked.seed,
-            overrides=asked.overrides,
-            watch=counting.show,
-        )
+    num_campaigns = num_campaigns or api.ANSWERS_CAMPAIGNS
+    found = _many(asked, api.answers, num_campaigns=num_campaigns, plan=asked.plan())
     document = found.to_json()
     asked.keep(api.DECISIONS_FILE, document)
     return document, show_decisions

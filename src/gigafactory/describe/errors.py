@@ -12,6 +12,13 @@ class InputError(ValueError):
     """What the person gave is wrong; the message names the place and what would be right."""
 
 
+class ImpossibleError(InputError):
+    """Fair values that do not go together: the campaign never ends, a copy has no room.
+
+    The message has the figures. What only compares may leave such a case out, and say so.
+    """
+
+
 class JobError(RuntimeError):
     """The input was right and the job failed all the same."""
 

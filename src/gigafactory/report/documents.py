@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.figures import Figure
@@ -84,12 +84,20 @@ class EnsembleDocument(_Part):
 
 
 class Setting(_Part):
-    """One point of a sweep."""
+    """One point of a sweep; of one that is impossible only the reason is known."""
 
     settings: dict[str, str]
-    num_training_gpus: int
-    num_spare_hosts: int
-    quantiles: dict[str, Spread]
+    num_training_gpus: int | None = None
+    num_spare_hosts: int | None = None
+    quantiles: dict[str, Spread] | None = None
+    impossible: str | None = None
+
+    @model_validator(mode="after")
+    def _known_or_impossible(self) -> Self:
+        known = (self.num_training_gpus, self.num_spare_hosts, self.quantiles)
+        if self.impossible is None and None in known:
+            raise ValueError("a point has figures, or says why it is impossible")
+        return self
 
 
 class SweepAxis(_Part):
@@ -118,11 +126,19 @@ class EffectDocument(_Part):
     job_usd_change: float | None
 
 
+class LeftOutDocument(_Part):
+    """A decision with which no campaign could end."""
+
+    name: str
+    reason: str
+
+
 class DecisionsDocument(_Part):
     """The study as it is, and the effects."""
 
     base: EnsembleDocument
     effects: tuple[EffectDocument, ...]
+    left_out: tuple[LeftOutDocument, ...] = ()
 
 
 class ResultDocument(_Part):

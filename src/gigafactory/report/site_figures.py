@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gigafactory.ledger.power_hours import PowerHours
 from gigafactory.ledger.pool import PoolHour
+from gigafactory.ledger.power_hours import PowerHours
 from gigafactory.report.axes import plain, prefixed, time_axis, value_axis
 from gigafactory.report.blocks import Chart
 from gigafactory.report.numbers import Quantity, write

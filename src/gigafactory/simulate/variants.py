@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -18,7 +18,7 @@ from gigafactory.describe.faults import Mode, Repair
 from gigafactory.describe.policy import Policy, Recovery
 from gigafactory.describe.study import Study
 from gigafactory.simulate.ensemble import CampaignFigures, Ensemble
-from gigafactory.units import DAY_S
+from gigafactory.units import DAY_S, plural
 
 
 class Question(StrEnum):
@@ -42,7 +42,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """A variant less the study as it is, over the same seeds; None where a job never ends."""
+    """A variant less the study as it is, seed by seed; None where a campaign kept no step."""
 
     question: Question
     name: str
@@ -57,22 +57,30 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A variant that cannot be, or could never end: there is nothing to compare."""
+
+    question: Question
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
     """The study as it is, and what each other decision would change."""
 
     base: Ensemble
     num_spare_hosts: int
     effects: tuple[Effect, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """One document; keys end in their unit."""
         return {
             "base": self.base.to_json(),
             "num_spare_hosts": self.num_spare_hosts,
-            "effects": [
-                {name: getattr(effect, name) for name in Effect.__dataclass_fields__}
-                for effect in self.effects
-            ],
+            "effects": [asdict(effect) for effect in self.effects],
+            "left_out": [asdict(variant) for variant in self.left_out],
         }
 
 
@@ -109,7 +117,7 @@ def _spares(study: Study, num_spares: int, num_mesh_hosts: int) -> Iterator[Vari
         cluster = study.cluster.model_copy(update=hosts)
         yield Variant(
             question=Question.SPARES,
-            name=f"{count:,} spare host{'' if count == 1 else 's'} instead of {num_spares:,}",
+            name=f"{plural(count, 'spare host')} instead of {num_spares:,}",
             study=study.model_copy(update={"cluster": cluster}),
         )
 

@@ -9,6 +9,7 @@ from gigafactory.report.blocks import Block, Chapter, Table, rows
 from gigafactory.report.documents import ResultDocument
 from gigafactory.report.numbers import Quantity, percent, write
 from gigafactory.report.site_figures import demand, lent
+from gigafactory.units import plural
 
 _INTRO = (
     "Some hosts answer people, and lend themselves to training while few ask. The limits are those "
@@ -44,5 +45,5 @@ def _lines(pool: PoolResult, result: ResultDocument) -> Iterable[tuple[str, str]
     yield "lent to training", f"{lent_gpu_s / 3600.0:,.0f} GPU-h"
     yield "hosts lent in the mean", f"{pool.lent_host_s / result.wall_s:,.0f}"
     yield "loans", f"{pool.num_loans:,}"
-    yield "recalls", f"{pool.num_recalls:,}, of {pool.num_hosts_recalled:,} hosts"
+    yield "recalls", f"{pool.num_recalls:,}, of {plural(pool.num_hosts_recalled, 'host')}"
     yield "recalls that stopped training", f"{pool.num_recalls_that_hurt:,}"

@@ -104,7 +104,12 @@ _RECOVERIES = {
 def _recoveries(study: Study) -> Iterator[Variant]:
     for recovery, name in _RECOVERIES.items():
         if recovery is not study.policy.recovery:
-            changed = _policy(study, recovery=recovery)
+            policy = (
+                study.policy.plain()
+                if recovery is Recovery.RESTART
+                else study.policy.model_copy(update={"recovery": recovery})
+            )
+            changed = study.model_copy(update={"policy": policy})
             yield Variant(question=Question.RECOVERY, name=name, study=changed)
 
 
@@ -166,7 +171,8 @@ def _tiers(study: Study) -> Iterator[Variant]:
 
 
 def _policy(study: Study, **changed: Any) -> Study:
-    policy = Policy.model_validate(study.policy.model_dump() | changed)
+    said = study.policy.model_dump(exclude_unset=True)
+    policy = Policy.model_validate(said | changed)
     return study.model_copy(update={"policy": policy})
 
 

@@ -60,8 +60,8 @@ class Policy(Spec):
         kept = [name for name in _COPIES if name in self.model_fields_set and getattr(self, name)]
         if self.recovery is Recovery.RESTART and kept:
             raise ValueError(
-                f"with recovery restart everything is read from the store, and {' and '.join(kept)} "
-                "would do nothing; write recovery hot or replicas, or "
+                f"with recovery restart all is read from the store, and {' and '.join(kept)} would "
+                "do nothing; write recovery hot or replicas, or "
                 f"{' and '.join(f'{name}: false' for name in kept)}"
             )
         return self

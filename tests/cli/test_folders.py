@@ -47,6 +47,23 @@ def test_a_result_names_the_ledger_beside_it(tmp_path, capsys):
     assert f"twin.json: ledger_hash is {told}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes", "told"),
+    [
+        ('"max_hold_s":', '"max_hold_days":', "not a configuration of this controller"),
+        ('"controller":{', '"controller":{"patience":1,', "not a configuration of this controller"),
+    ],
+)
+def test_a_book_with_a_wrong_configuration_is_named(tmp_path, capsys, was, becomes, told):
+    assert status([*ARGS, "--dir", str(tmp_path)]) == 0
+    ledger = tmp_path / "twin.jsonl"
+    ledger.write_text(ledger.read_text().replace(was, becomes, 1))
+    capsys.readouterr()
+    assert status(["replay", str(ledger)]) == 2
+    err = capsys.readouterr().err
+    assert f"giga: {ledger}: controller: {told}" in err
+
+
 @pytest.mark.parametrize("verb", ["describe", "plan", "simulate"])
 @pytest.mark.parametrize("place", ["/proc/nowhere", "file/below"])
 def test_a_folder_that_cannot_be_is_wrong_input(tmp_path, capsys, verb, place):

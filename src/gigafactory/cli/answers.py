@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gigafactory.cli.show import put, table
+from gigafactory.cli.show import put, say, table
 from gigafactory.cli.written import (
     FIGURES,
     Writer,
@@ -47,15 +47,15 @@ def show_ensemble(document: dict[str, Any]) -> None:
     )
     put(table(title, ("", *_COLUMNS.values()), rows))
     put(table("Where the time goes, in the mean", ("", ""), _lost(document["lost_shares"])))
-    click.echo(_ends(document["outcomes"], count))
+    say(_ends(document["outcomes"], count))
     good = quantiles["goodput"]
     tenth = f"one campaign in ten keeps less than {good['p10']:.1%}; " if count >= _MANY else ""
-    click.echo(
+    say(
         f"The bad case: {tenth}the worst one, --seed {document['worst_seed']}, kept "
         f"{good['low']:.1%}."
     )
-    click.echo(WHOLE_JOB)
-    click.echo(f"Convention: {document['convention']}.")
+    say(WHOLE_JOB)
+    say(f"Convention: {document['convention']}.")
 
 
 def _lost(shares: dict[str, float]) -> Iterable[tuple[str, str]]:
@@ -83,9 +83,9 @@ def show_sweep(document: dict[str, Any]) -> None:
     for point in points:
         if point["impossible"]:
             reason = " ".join(point["impossible"].splitlines())
-            click.echo(f"Impossible: {', '.join(_overrides(point))} ({reason}).")
-    click.echo(f"Cheapest for the whole job: {', '.join(document['best'])}.")
-    click.echo(WHOLE_JOB)
+            say(f"Impossible: {', '.join(_overrides(point))} ({reason}).")
+    say(f"Cheapest for the whole job: {', '.join(document['best'])}.")
+    say(WHOLE_JOB)
 
 
 def _on_every_line(what: str, num_campaigns: int, of_what: str) -> str:
@@ -128,8 +128,8 @@ def show_decisions(document: dict[str, Any]) -> None:
     quantiles: dict[str, Spread] = base["quantiles"]
     count = base["num_campaigns"]
     good, job = quantiles["goodput"], quantiles.get("job_days")
-    click.echo(f"{base['study']} as it is: goodput {good['p50']:.1%}{_job(quantiles)}.")
-    click.echo(f"The bad case: --seed {base['worst_seed']} of {count} kept {good['low']:.1%}.")
+    say(f"{base['study']} as it is: goodput {good['p50']:.1%}{_job(quantiles)}.")
+    say(f"The bad case: --seed {base['worst_seed']} of {count} kept {good['low']:.1%}.")
     click.echo()
     effects = document["effects"]
     paid = any(effect["job_usd_change"] for effect in effects)
@@ -138,12 +138,12 @@ def show_decisions(document: dict[str, Any]) -> None:
     heads = ("", "goodput", "points", "whole job", *(("rent",) if paid else ()))
     put(table(title, heads, rows))
     for sentence in _sentences(document):
-        click.echo(sentence)
+        say(sentence)
     for variant in document["left_out"]:
-        click.echo(f"Left out, {variant['name']}: {variant['reason']}.")
+        say(f"Left out, {variant['name']}: {variant['reason']}.")
     if job:
-        click.echo(WHOLE_JOB)
-    click.echo(f"Convention: {base['convention']}.")
+        say(WHOLE_JOB)
+    say(f"Convention: {base['convention']}.")
 
 
 def _job(quantiles: dict[str, Spread]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gigafactory.cli.show import put, table
+from gigafactory.cli.show import put, say, table
 from gigafactory.cli.written import (
     FIGURES,
     days,
@@ -39,7 +39,7 @@ def show_twin(document: dict[str, Any]) -> None:
         heads = ("", "faults", "stops", "each", "GPU-hours lost", "share")
         put(table("What cost it", heads, causes))
     for sentence in _sentences(document):
-        click.echo(sentence)
+        say(sentence)
 
 
 def _title(document: dict[str, Any]) -> str:

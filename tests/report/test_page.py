@@ -66,6 +66,17 @@ def test_every_chapter_is_there_and_the_markup_is_well_formed(folder):
     assert len(set(reader.ids)) == len(reader.ids)
 
 
+def test_what_a_layout_leaves_off_is_not_shown(folder):
+    path = folder / "plan.json"
+    plan = json.loads(path.read_text())
+    plan["best"]["layout"] |= {"offload": False, "recompute_layers": 0, "vpp": 3}
+    path.write_text(json.dumps(plan))
+    text = page_of(folder)
+    assert "recompute layers" not in text
+    assert "offload" not in text
+    assert ">vpp<" in text
+
+
 def test_nothing_is_loaded_from_elsewhere(folder):
     text = page_of(folder)
     reader = Reader(text)

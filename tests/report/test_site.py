@@ -176,3 +176,16 @@ def test_a_document_of_another_campaign_is_not_shown_beside_the_ledger(site):
     keep_result(folder, ledger_hash="0" * 64)
     with pytest.raises(InputError, match=r"twin\.json: ledger_hash is 000000000000\.\.\., that of"):
         chapter(folder, "pool")
+
+
+def test_a_twin_whose_steps_are_all_alike_has_no_chapter_on_the_pace(site):
+    assert chapter(site(), "pace")[1] is None
+
+
+def test_the_rarest_causes_are_counted_together(site):
+    causes = [f"cause-{number:02}" for number in range(14) for _ in range(14 - number)]
+    faults = [(5.0, FaultStruck(cause=one, fault="host", hosts=(1,))) for one in causes]
+    _, text = chapter(site(lines=(*LINES[:-1], *faults, LINES[-1])), "events")
+    assert "|cause 11|3|" in text
+    assert "|cause 12|" not in text
+    assert "|3 other causes together: 4.|" in text  # 2 + 1, and the one of LINES

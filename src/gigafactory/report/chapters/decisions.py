@@ -52,7 +52,7 @@ def causes(campaigns: Mapping[str, Campaign]) -> Chapter | None:
 
 def _cause(one: Blamed, campaign: Campaign) -> TableRow:
     mean = write(one.down_s / one.num_stops, Quantity.TIME) if one.num_stops else ""
-    name = words(one.cause).replace("-", " ")
+    name = words(one.cause)
     lost = percent(_lost_share(one, campaign))
     return TableRow(cells=(name, f"{one.num_faults:,}", f"{one.num_stops:,}", mean, lost))
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from gigafactory import api
+from gigafactory.cli.answers import _verdict
 from gigafactory.cli.main import status
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.policy import Recovery
@@ -152,7 +153,17 @@ def test_a_variant_that_cannot_be_is_left_out_by_name(capsys, tmp_path):
     assert told["base"]["quantiles"]["goodput"]["p50"] > 0
     left_out = {variant["name"]: variant["reason"] for variant in told["left_out"]}
     assert "the campaign never ends: of 2,052 hosts" in left_out["4 spare hosts instead of 8"]
-    assert "Left out, 4 spare hosts instead of 8: " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Left out, 4 spare hosts instead of 8: " in shown
+    assert "Recovery (now hot): " in shown
+    assert "Spares (now 8 hosts): " in shown
+    assert "The bad case: the worst of 1 campaign, --seed 0, kept" in shown
+
+
+@pytest.mark.parametrize(("usd", "told"), [(-5e5, "hardly matters (best, a: "), (-2e6, "a is b")])
+def test_a_gain_of_less_than_one_in_a_thousand_is_no_advice(usd, told):
+    effect = {"name": "a", "job_usd_change": usd, "job_days_change": -0.01, "job_usd_error": 1.0}
+    assert _verdict([effect], whole_usd=1e9).startswith(told)
 
 
 def test_a_variant_that_is_wrong_in_another_way_is_not_passed_over(plan, monkeypatch):

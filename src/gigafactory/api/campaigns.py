@@ -163,6 +163,8 @@ def answers(
     told = _ensembles(cases, seeds=seeds, num_processes=num_processes, watch=watch)
     return Answers(
         base=told[0],
+        recovery=study.policy.recovery,
+        checkpoint_interval_s=interval_s,
         num_spare_hosts=study.own_cluster.num_hosts - base.num_hosts,
         effects=tuple(
             effect_of(variant, found, base=told[0])

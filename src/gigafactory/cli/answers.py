@@ -20,13 +20,16 @@ from gigafactory.cli.written import (
     signed_dollars,
     words,
 )
-from gigafactory.units import plural
+from gigafactory.report.buckets import words as bucket_words
+from gigafactory.units import plural, show_time
 
 Spread = dict[str, float]
 _COLUMNS = {"p10": "P10", "p50": "P50", "p90": "P90", "low": "lowest", "high": "highest"}
 _ENDS = {"done": "reached the last token", "horizon": "followed to campaign.duration"}
 #: Fewer have no tenth.
 _MANY = 10
+#: Of the rent of the whole job: less is not worth a change.
+_LITTLE = 1e-3
 WHOLE_JOB = '"Whole job": all its tokens at the pace of the campaign.'
 
 
@@ -48,14 +51,16 @@ def show_ensemble(document: dict[str, Any]) -> None:
     put(table(title, ("", *_COLUMNS.values()), rows))
     put(table("Where the time goes, in the mean", ("", ""), _lost(document["lost_shares"])))
     say(_ends(document["outcomes"], count))
-    good = quantiles["goodput"]
-    tenth = f"one campaign in ten keeps less than {good['p10']:.1%}; " if count >= _MANY else ""
-    say(
-        f"The bad case: {tenth}the worst one, --seed {document['worst_seed']}, kept "
-        f"{good['low']:.1%}."
-    )
+    say(_bad_case(document))
     say(WHOLE_JOB)
     say(f"Convention: {document['convention']}.")
+
+
+def _bad_case(document: dict[str, Any]) -> str:
+    good, count = document["quantiles"]["goodput"], document["num_campaigns"]
+    tenth = f"one campaign in ten keeps less than {good['p10']:.1%}; " if count >= _MANY else ""
+    worst = f"the worst of {plural(count, 'campaign')}, --seed {document['worst_seed']},"
+    return f"The bad case: {tenth}{worst} kept {good['low']:.1%}."
 
 
 def _lost(shares: dict[str, float]) -> Iterable[tuple[str, str]]:
@@ -63,7 +68,7 @@ def _lost(shares: dict[str, float]) -> Iterable[tuple[str, str]]:
     yield "productive", f"{1 - sum(shares.values()):.2%}"
     for name, part in ranked:
         if part >= 5e-5:
-            yield words(name), f"{part:.2%}"
+            yield bucket_words(name), f"{part:.2%}"
 
 
 def _ends(outcomes: dict[str, int], count: int) -> str:
@@ -129,7 +134,7 @@ def show_decisions(document: dict[str, Any]) -> None:
     count = base["num_campaigns"]
     good, job = quantiles["goodput"], quantiles.get("job_days")
     say(f"{base['study']} as it is: goodput {good['p50']:.1%}{_job(quantiles)}.")
-    say(f"The bad case: --seed {base['worst_seed']} of {count} kept {good['low']:.1%}.")
+    say(_bad_case(base))
     click.echo()
     effects = document["effects"]
     paid = any(effect["job_usd_change"] for effect in effects)
@@ -175,22 +180,33 @@ def _sentences(document: dict[str, Any]) -> Iterable[str]:
     for effect in effects:
         if effect["question"] == "repair":
             yield f"A day more in every repair: {_price(effect)}."
-    for question, asked in _ASKED.items():
+    whole_usd = document["base"]["quantiles"].get("job_usd", {}).get("p50", 0.0)
+    for question, asked in _asked(document).items():
         concerned = [effect for effect in effects if effect["question"] == question]
         if concerned:
-            yield f"{asked}: {_verdict(concerned)}"
+            yield f"{asked}: {_verdict(concerned, whole_usd=whole_usd)}"
 
 
-_ASKED = {"recovery": "Recovery", "spares": "Spares", "cadence": "Cadence", "tier": "Tiers"}
+def _asked(document: dict[str, Any]) -> dict[str, str]:
+    """Question -> what is asked, and how it is now."""
+    every = show_time(document["checkpoint_interval_s"])
+    return {
+        "recovery": f"Recovery (now {document['recovery']})",
+        "spares": f"Spares (now {plural(document['num_spare_hosts'], 'host')})",
+        "cadence": f"Checkpoints in the store (now every {every} of work)",
+        "tier": "Copies near the hosts",
+    }
 
 
-def _verdict(effects: list[dict[str, Any]]) -> str:
+def _verdict(effects: list[dict[str, Any]], *, whole_usd: float) -> str:
     """The best of the alternatives that is better beyond chance, or that none is."""
     better = [effect for effect in effects if _saves(effect)]
     if not better:
         told = "; ".join(f"{e['name']}: {_price(e)}" for e in effects)
         return f"nothing better among these ({told})."
     best = min(better, key=_cost)
+    if -(best["job_usd_change"] or 0.0) < _LITTLE * whole_usd:
+        return f"hardly matters (best, {best['name']}: {_price(best)})."
     return f"{best['name']} is better: {_price(best)}."
 
 

@@ -18,6 +18,7 @@ from gigafactory.cli.written import (
     watt_hours,
     words,
 )
+from gigafactory.report.buckets import words as bucket_words
 from gigafactory.units import HOUR_S, plural, show, show_time
 
 _MOST_CAUSES = 12
@@ -26,6 +27,12 @@ _FEW_HOURS = 6
 _SHOWN = (
     *("goodput", "ettr", "tokens", "job_days", "job_usd", "cost_usd", "energy_j", "carbon_kg"),
     *("num_interruptions", "mtbf_s", "mttr_s", "num_evicted_hosts"),
+)
+
+
+TERMS = (
+    "Goodput: kept work over wall time; ETTR: the same without planned stops. MTBF: from one "
+    "interruption to the next; MTTR: until it trains again."
 )
 
 
@@ -74,7 +81,7 @@ def _buckets(document: dict[str, Any]) -> tuple[tuple[str, ...], Iterable[tuple[
     def row(name: str, value: float) -> tuple[str, ...]:
         paid = (dollars(value * usd_per_gpu_s),) if usd_per_gpu_s else ()
         beside = (_plain_share(plain, name),) if plain else ()
-        label = "beside it: idle spares" if name == "idle_spare" else words(name)
+        label = "beside it: idle spares" if name == "idle_spare" else bucket_words(name)
         return (label, gpu_hours(value), share(value / training_gpu_s), *paid, *beside)
 
     heads = ("", "GPU-hours", "share", *(("rent",) if usd_per_gpu_s else ()))
@@ -122,6 +129,7 @@ def _sentences(document: dict[str, Any]) -> Iterable[str]:
         yield _tier(tier)
     if document["power"]:
         yield from _power(document)
+    yield TERMS
     yield f"Convention: {document['convention']}."
     yield (
         "Next: --campaigns 100 tells how sure this is, --answers what to change, "

@@ -70,6 +70,9 @@ class Answers:
     """The study as it is, and what each other decision would change."""
 
     base: Ensemble
+    recovery: Recovery
+    checkpoint_interval_s: float
+    """Work between two checkpoints in the store."""
     num_spare_hosts: int
     effects: tuple[Effect, ...]
     left_out: tuple[LeftOut, ...] = ()
@@ -78,6 +81,8 @@ class Answers:
         """One document; keys end in their unit."""
         return {
             "base": self.base.to_json(),
+            "recovery": self.recovery.value,
+            "checkpoint_interval_s": self.checkpoint_interval_s,
             "num_spare_hosts": self.num_spare_hosts,
             "effects": [asdict(effect) for effect in self.effects],
             "left_out": [asdict(variant) for variant in self.left_out],
@@ -148,7 +153,7 @@ def _later(repair: Repair) -> Repair:
 
 
 def _cadences(study: Study, interval_s: float) -> Iterator[Variant]:
-    for factor, name in ((0.5, "checkpoints twice as often"), (2.0, "half as often")):
+    for factor, name in ((0.5, "checkpoints twice as often"), (2.0, "checkpoints half as often")):
         changed = _policy(study, checkpoint_interval_s=factor * interval_s)
         yield Variant(question=Question.CADENCE, name=name, study=changed)
 

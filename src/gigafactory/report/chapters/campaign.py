@@ -217,14 +217,20 @@ def _repeated(losses: Sequence[Loss]) -> str:
     return f"{told}; their losses differ by up to {max(apart):.3g} nats."
 
 
+def _is_even(step_times_s: Sequence[tuple[float, int]]) -> bool:
+    """Whether 99 of 100 steps take the same, within one in 100."""
+    usual_s, _ = max(step_times_s, key=lambda steps: steps[1])
+    odd = sum(n for step_s, n in step_times_s if not 0.99 <= step_s / usual_s <= 1.01)
+    return odd <= 0.01 * sum(n for _, n in step_times_s)
+
+
 def pace(plan_s: float | None, campaigns: Mapping[str, Campaign]) -> Chapter | None:
     """How long steps took: plan, twin and reality on one axis.
 
     No chapter of a twin alone whose steps are all alike.
     """
     timed = {who: c for who, c in campaigns.items() if c.trace.step_times_s}
-    lasting_s = {step_s for c in timed.values() for step_s, _ in c.trace.step_times_s}
-    if not timed or ("reality" not in timed and max(lasting_s) <= 1.01 * min(lasting_s)):
+    if not timed or ("reality" not in timed and _is_even(timed["twin"].trace.step_times_s)):
         return None
     return Chapter(
         key="pace", title="The pace", blocks=(figures.step_times(plan_s, _toned(timed)),)

@@ -45,7 +45,7 @@ def _sums(
 ) -> torch.Tensor:
     inputs, targets = ids[:, :-1], ids[:, 1:]
     with precision:
-        logits, _imbalance = model(inputs)
+        logits, _routing = model(inputs)
     nats = nn.functional.cross_entropy(
         logits.float().flatten(0, 1), targets.flatten(), reduction="sum"
     )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gigafactory.describe.layout import Sharding
 from gigafactory.describe.rank import Ready, Restoring, Step, Task
-from gigafactory.net.grok import Grok, initialise
+from gigafactory.net.network import Network, initialise
 from gigafactory.train.batches import global_batch, rank_share
 from gigafactory.train.checkpoint import Checkpointer, State, remove_unfit
 from gigafactory.train.optimise import Optimiser, clip, learning_rate
@@ -43,7 +43,7 @@ class Trainer:
 
     task: Task
     text: Text
-    net: Grok
+    net: Network
     model: nn.Module
     optimiser: Optimiser
     checkpointer: Checkpointer
@@ -59,7 +59,7 @@ def set_up(task: Task, text: Text, *, tell: Tell) -> tuple[Trainer, int]:
     if dist.get_rank() == 0:
         directory.mkdir(parents=True, exist_ok=True)
         remove_unfit(directory, restore_step=task.restore_step)
-    net = Grok(task.model)
+    net = Network(task.model)
     initialise(net, seed=task.train.seed)
     model = spread(net, task.layout.sharding)
     optimiser = Optimiser(net, train=task.train, sharding=task.layout.sharding)
@@ -148,9 +148,9 @@ def gradients(trainer: Trainer, step: int) -> float:
         weight = len(ids) / len(share)
         with accumulating(trainer.model, is_last=index == len(pieces) - 1):
             with autocast(task.layout.precision):
-                logits, imbalance = trainer.model(ids[:, :-1])
+                logits, routing = trainer.model(ids[:, :-1])
             loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
-            ((loss + BALANCE_WEIGHT * imbalance.mean()) * weight).backward()
+            ((loss + BALANCE_WEIGHT * routing.imbalance.mean()) * weight).backward()
         total += loss.item() * weight
     return total
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gigafactory.describe.job import Train
 from gigafactory.describe.layout import Sharding
-from gigafactory.net.grok import Grok
+from gigafactory.net.network import Network
 from gigafactory.train.parallel import owners, share_updates
 
 BETAS = (0.9, 0.95)
@@ -31,7 +31,7 @@ def learning_rate(train: Train, *, step: int, num_steps: int) -> float:
 class Optimiser:
     """AdamW over the parameters that this rank updates (all of them but for ZeRO-1)."""
 
-    def __init__(self, net: Grok, *, train: Train, sharding: Sharding) -> None:
+    def __init__(self, net: Network, *, train: Train, sharding: Sharding) -> None:
         self._weights = list(net.parameters())
         self._owner: list[int] | None = None
         if sharding is Sharding.ZERO1 and dist.get_world_size() > 1:

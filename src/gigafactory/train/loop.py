@@ -20,8 +20,9 @@ from gigafactory.describe.rank import Ready, Restoring, Step, Task
 from gigafactory.net.grok import Grok, initialise
 from gigafactory.train.batches import global_batch, rank_share
 from gigafactory.train.checkpoint import Checkpointer, State, remove_unfit
-from gigafactory.train.optimise import Optimiser, clip, learning_rate
+from gigafactory.train.optimise import Optimiser, clip
 from gigafactory.train.parallel import accumulating, autocast, full, spread
+from gigafactory.train.schedule import learning_rate
 from gigafactory.train.telling import Tell
 from gigafactory.train.tokens import Text
 
@@ -62,7 +63,12 @@ def set_up(task: Task, text: Text, *, tell: Tell) -> tuple[Trainer, int]:
     net = Grok(task.model)
     initialise(net, seed=task.train.seed)
     model = spread(net, task.layout.sharding)
-    optimiser = Optimiser(net, train=task.train, sharding=task.layout.sharding)
+    optimiser = Optimiser(
+        net,
+        train=task.train,
+        sharding=task.layout.sharding,
+        precision=task.layout.precision,
+    )
     checkpointer = Checkpointer(
         directory,
         num_kept=task.num_kept_checkpoints,
@@ -113,7 +119,7 @@ def one_step(trainer: Trainer, step: int) -> bool:
     began_s = time.perf_counter()
     task, train_ = trainer.task, trainer.task.train
     loss = gradients(trainer, step)
-    grad_norm = clip(trainer.net, max_norm=train_.clip_norm)
+    grad_norm = clip(trainer.net.parameters(), max_norm=train_.clip_norm)
     loss, finite, save_asked = _agree(trainer, loss, grad_norm)
     rate = learning_rate(train_, step=step, num_steps=task.num_steps)
     if finite:

@@ -14,7 +14,7 @@ from gigafactory.describe.measured import Piece, Unit
 from gigafactory.describe.rank import Step
 from gigafactory.train.batches import global_batch, rank_share
 from gigafactory.train.measure.timing import Case
-from gigafactory.train.optimise import learning_rate
+from gigafactory.train.schedule import learning_rate
 from gigafactory.train.telling import into_pipe
 
 _NUM_SEQUENCES, _SEQ_LEN, _NUM_STEPS = 16, 128, 1000

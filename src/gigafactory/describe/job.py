@@ -121,10 +121,12 @@ class Train(Spec):
     base: str | None = None
     """Directory of a finished run, whose model and tokenizer the fine-tuning begins with."""
     corpus: Corpus = Corpus.CHITCHAT
-    mixture: tuple[Source, ...] = ()
+    mixture: tuple[Source, ...] = Field(default=(), max_length=32)
     """Several sources by weight; `corpus` is then not read."""
     packing: Packing = Packing.STREAM
     """Fine-tuning always keeps conversations whole."""
+    separate_documents: bool = False
+    """Attention stays within a document of a sequence."""
     vocab: PositiveInt = 2048
     """Size of the tokenizer trained on the corpus; the model's vocab must hold it."""
     optimizer: Optimizer = Optimizer.ADAMW

@@ -1,0 +1,53 @@
+"""What training makes small: nats a target, and a little besides to keep the numbers in bounds.
+
+    loss = sum(nats) / number of targets of the global batch
+           + output_z * mean(log Z ^ 2)            Z: partition function of the output
+           + balance * imbalance                   of the experts, a mean over sequences
+
+Sums over targets are divided by the count of the whole global batch, so that microbatches and
+ranks with unequal numbers of targets add up to what one process would compute.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gigafactory.describe.job import Train
+from gigafactory.train.packing import IGNORED, TARGETS
+
+
+def num_targets(batch: NDArray[np.int64]) -> int:
+    """Of a global batch (N, 3, T); at least 1."""
+    return max(1, int((batch[:, TARGETS] != IGNORED).sum()))
+
+
+def target_nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum of -log p over the targets; logits (B, T, V), targets (B, T)."""
+    return nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+
+
+def objective(
+    logits: Tensor,
+    targets: Tensor,
+    imbalance: Tensor,
+    *,
+    train: Train,
+    target_share: float,
+    sequence_share: float,
+) -> tuple[Tensor, Tensor]:
+    """(what to differentiate, its nats alone) of a microbatch.
+
+    ``target_share``: 1 / targets of the global batch, ``sequence_share``: its share of the
+    sequences; where gradients are averaged over ranks both are times the number of ranks.
+    """
+    nats = target_nats(logits, targets) * target_share
+    loss = nats + train.balance_weight * imbalance.mean() * sequence_share
+    if train.output_z_weight:
+        log_z = torch.logsumexp(logits.float(), dim=-1).square() * (targets != IGNORED)
+        loss = loss + train.output_z_weight * log_z.sum() * target_share
+    return loss, nats.detach()

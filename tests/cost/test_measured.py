@@ -159,10 +159,10 @@ def test_only_what_the_program_runs_is_told(machine):
 
 def test_the_tensors_are_those_of_the_network():
     torch = pytest.importorskip("torch")
-    from gigafactory.net.grok import Grok
+    from gigafactory.net.network import Network
 
     with torch.device("meta"):
-        net = Grok(STUDY.model)
+        net = Network(STUDY.model)
     assert num_tensors(STUDY.model) == len(list(net.parameters()))
 
 

@@ -14,7 +14,7 @@ from gigafactory.describe.errors import InputError
 from gigafactory.describe.model import Model
 from gigafactory.net.dialogue import Mark, mark_id, prompt_ids, turn_ids
 from gigafactory.net.export import load_exported, save_exported
-from gigafactory.net.grok import Grok, initialise
+from gigafactory.net.network import Network, initialise
 from gigafactory.train.tokens import train_tokenizer
 
 SMALL = Model(
@@ -30,8 +30,8 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture
-def saved(tmp_path: Path, tokenizer: Tokenizer) -> tuple[Grok, Path]:
-    net = Grok(SMALL)
+def saved(tmp_path: Path, tokenizer: Tokenizer) -> tuple[Network, Path]:
+    net = Network(SMALL)
     initialise(net, seed=2)
     directory = tmp_path / "model"
     for _ in range(2):  # a second export replaces the first
@@ -39,7 +39,7 @@ def saved(tmp_path: Path, tokenizer: Tokenizer) -> tuple[Grok, Path]:
     return net, directory
 
 
-def test_round_trip(saved: tuple[Grok, Path]) -> None:
+def test_round_trip(saved: tuple[Network, Path]) -> None:
     net, directory = saved
     again = load_exported(directory)
     ids = torch.tensor([[5, 6, 7, 8]])
@@ -50,7 +50,7 @@ def test_round_trip(saved: tuple[Grok, Path]) -> None:
     assert sorted(p.name for p in directory.parent.iterdir()) == ["model"]
 
 
-def test_names_are_those_of_the_serving_engines(saved: tuple[Grok, Path]) -> None:
+def test_names_are_those_of_the_serving_engines(saved: tuple[Network, Path]) -> None:
     _, directory = saved
     with safe_open(directory / "model.safetensors", framework="pt") as file:
         names = set(file.keys())
@@ -73,7 +73,7 @@ def test_names_are_those_of_the_serving_engines(saved: tuple[Grok, Path]) -> Non
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_missing_and_truncated_files_are_named(saved: tuple[Grok, Path], name: str) -> None:
+def test_missing_and_truncated_files_are_named(saved: tuple[Network, Path], name: str) -> None:
     _, directory = saved
     whole = (directory / name).read_bytes()
     (directory / name).write_bytes(whole[: len(whole) // 2])

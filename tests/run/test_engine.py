@@ -13,7 +13,7 @@ from gigafactory.describe.errors import InputError
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.rank import Step, Task, checkpoint_name, read_told
 from gigafactory.describe.study import Study
-from gigafactory.net.grok import Grok
+from gigafactory.net.network import Network
 from gigafactory.run.engines import ours
 
 LAYOUT = Layout(dp=2, micro_batch=4)
@@ -62,7 +62,7 @@ def test_disk_need_counts_the_network_that_is_built(micro: Study) -> None:
     import torch
 
     with torch.device("meta"):
-        net = Grok(micro.model)
+        net = Network(micro.model)
     built = sum(weight.numel() for weight in net.parameters())
     assert built == count_parameters(micro.model).total
     assert ours.disk_bytes(micro, num_kept=3) == built * (4 * 12 + 4)

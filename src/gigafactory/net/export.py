@@ -19,27 +19,28 @@ from torch import Tensor
 
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.model import Model
-from gigafactory.net.grok import ATTENTION_CAP, NORM_EPS, OUTPUT_MULTIPLIER, ROPE_THETA, Grok
+from gigafactory.net.network import Network
+from gigafactory.net.recipe import recipe_of
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-_STACKED = re.compile(r"(.*\.block_sparse_moe)\.(w[123])")
+_STACKED = re.compile(r"(.*\.block_sparse_moe\.experts)\.(w[123])")
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
     """A model ready to generate, and the tokenizer it was trained with."""
 
-    model: Grok
+    model: Network
     tokenizer: Tokenizer
 
 
 def export_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of ``Grok`` under the names that serving engines read."""
+    """Weights of ``Network`` under the names that serving engines read."""
     exported: dict[str, Tensor] = {}
     for name, weight in state.items():
         if match := _STACKED.fullmatch(name):
             for expert, matrix in enumerate(weight):
-                key = f"model.{match[1]}.experts.{expert}.{match[2]}.weight"
+                key = f"model.{match[1]}.{expert}.{match[2]}.weight"
                 exported[key] = matrix.contiguous().clone()
         else:
             exported[f"model.{name}"] = weight.contiguous()
@@ -57,12 +58,13 @@ def import_state(exported: dict[str, Tensor], *, num_experts: int) -> dict[str, 
         elif rest.startswith("0."):
             part = rest.split(".")[1]
             names = [f"model.{prefix}.experts.{e}.{part}.weight" for e in range(num_experts)]
-            state[f"{prefix}.{part}"] = torch.stack([exported[n] for n in names])
+            state[f"{prefix}.experts.{part}"] = torch.stack([exported[n] for n in names])
     return state
 
 
 def describe_model(model: Model) -> dict[str, object]:
     """config.json: the keys that serving engines read, and our own description, whole."""
+    recipe = recipe_of(model)
     return {
         "architectures": ["Grok1ForCausalLM"],
         "model_type": "grok-1",
@@ -76,11 +78,11 @@ def describe_model(model: Model) -> dict[str, object]:
         "num_local_experts": model.num_experts,
         "num_experts_per_tok": model.topk,
         "max_position_embeddings": model.context,
-        "rms_norm_eps": NORM_EPS,
-        "rope_theta": ROPE_THETA,
-        "attn_logit_softcapping": ATTENTION_CAP,
+        "rms_norm_eps": recipe.norm_eps,
+        "rope_theta": recipe.rope_theta,
+        "attn_logit_softcapping": recipe.attention_cap,
         "embedding_multiplier_scale": math.sqrt(model.hidden),
-        "output_multiplier_scale": OUTPUT_MULTIPLIER,
+        "output_multiplier_scale": recipe.output_multiplier,
         "tie_word_embeddings": True,
         "torch_dtype": "float32",
         "gigafactory": {"model": model.model_dump(mode="json")},
@@ -116,7 +118,7 @@ def load_exported(directory: Path) -> Exported:
         model = Model.model_validate(config["gigafactory"]["model"])
         weights = load_file(directory / WEIGHTS)
         with torch.device("meta"):
-            net = Grok(model)
+            net = Network(model)
         state = import_state(weights, num_experts=model.num_experts)
         net.load_state_dict(state, assign=True)
         tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))

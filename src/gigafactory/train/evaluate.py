@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gigafactory.describe.job import Train
 from gigafactory.train.mixture import judged
-from gigafactory.train.objective import target_nats
+from gigafactory.train.objective import documents_of, target_nats
 from gigafactory.train.packing import IGNORED, INPUTS, TARGETS, Windows
 from gigafactory.train.tokens import Text, token_bytes
 
@@ -41,7 +41,7 @@ def evaluate(
     sums = {}
     for stream in text.streams:
         windows = judged(stream, text, train, seq_len=seq_len)
-        sums[stream.name] = _sums(model, windows, bytes_of, precision)
+        sums[stream.name] = _sums(model, windows, bytes_of, train=train, precision=precision)
     together = torch.stack(list(sums.values())).sum(0)
     nats, tokens, _bytes = together.tolist()
     by_source = {name: bits_per_byte(each) for name, each in sums.items() if each[2] > 0}
@@ -55,7 +55,12 @@ def bits_per_byte(sums: Tensor) -> float:
 
 
 def _sums(
-    model: nn.Module, windows: Windows, bytes_of: Tensor, precision: torch.autocast
+    model: nn.Module,
+    windows: Windows,
+    bytes_of: Tensor,
+    *,
+    train: Train,
+    precision: torch.autocast,
 ) -> Tensor:
     """(nats, tokens, bytes) of one source, the same on every rank."""
     num_windows = min(MAX_WINDOWS, len(windows))
@@ -64,17 +69,23 @@ def _sums(
         index = first + dist.get_rank()
         # a sharded model computes only in step with its peers: who has none left repeats one
         sequence = torch.from_numpy(windows.cut(min(index, num_windows - 1)))[None]
-        sums += _of_one(model, sequence, bytes_of, precision) * (index < num_windows)
+        part = _of_one(model, sequence, bytes_of, train=train, precision=precision)
+        sums += part * (index < num_windows)
     dist.all_reduce(sums)
     return sums
 
 
 def _of_one(
-    model: nn.Module, sequence: Tensor, bytes_of: Tensor, precision: torch.autocast
+    model: nn.Module,
+    sequence: Tensor,
+    bytes_of: Tensor,
+    *,
+    train: Train,
+    precision: torch.autocast,
 ) -> Tensor:
-    targets = sequence[:, TARGETS]
+    targets, documents = sequence[:, TARGETS], documents_of(sequence, train)
     with precision:
-        logits, _imbalance = model(sequence[:, INPUTS])
+        logits, _routing = model(sequence[:, INPUTS], documents=documents)
     found = targets[targets != IGNORED]
     return torch.tensor(
         [target_nats(logits, targets).item(), found.numel(), bytes_of[found].sum().item()],

@@ -18,11 +18,11 @@ from gigafactory.describe.errors import InputError
 from gigafactory.describe.layout import Sharding
 from gigafactory.describe.model import differences
 from gigafactory.describe.rank import Ready, Restoring, Step, Task
-from gigafactory.net.grok import Grok, initialise
+from gigafactory.net.network import Network, initialise
 from gigafactory.train.batches import rank_share
 from gigafactory.train.checkpoint import Checkpointer, State, remove_unfit
 from gigafactory.train.mixture import Mixture, mix
-from gigafactory.train.objective import num_targets, objective
+from gigafactory.train.objective import documents_of, num_targets, objective
 from gigafactory.train.optimise import Optimiser, clip
 from gigafactory.train.packing import INPUTS, TARGETS
 from gigafactory.train.parallel import accumulating, autocast, full, spread
@@ -45,7 +45,7 @@ class Trainer:
 
     task: Task
     mixture: Mixture
-    net: Grok
+    net: Network
     model: nn.Module
     optimiser: Optimiser
     checkpointer: Checkpointer
@@ -61,7 +61,7 @@ def set_up(task: Task, text: Text, *, tell: Tell) -> tuple[Trainer, int]:
     if dist.get_rank() == 0:
         directory.mkdir(parents=True, exist_ok=True)
         remove_unfit(directory, restore_step=task.restore_step)
-    net = Grok(task.model)
+    net = Network(task.model)
     initialise(net, seed=task.train.seed)
     if task.train.base is not None and task.restore_step is None:
         begin_with(net, Path(task.train.base))
@@ -86,7 +86,7 @@ def set_up(task: Task, text: Text, *, tell: Tell) -> tuple[Trainer, int]:
     return trainer, task.restore_step or 0
 
 
-def begin_with(net: Grok, base: Path) -> None:
+def begin_with(net: Network, base: Path) -> None:
     """Take over the weights that a finished run left; InputError where they do not fit."""
     from gigafactory.net.export import load_exported
 
@@ -169,11 +169,13 @@ def gradients(trainer: Trainer, step: int) -> float:
     for index, piece in enumerate(pieces):
         with accumulating(trainer.model, is_last=index == len(pieces) - 1):
             with autocast(task.layout.precision):
-                logits, imbalance = trainer.model(piece[:, INPUTS])
+                logits, routing = trainer.model(
+                    piece[:, INPUTS], documents=documents_of(piece, task.train)
+                )
             loss, nats = objective(
                 logits,
                 piece[:, TARGETS],
-                imbalance,
+                routing,
                 train=task.train,
                 target_share=num_ranks / num_targets(batch),
                 sequence_share=len(piece) / len(share),

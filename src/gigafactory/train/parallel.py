@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.layout import Sharding
 from gigafactory.describe.rank import Task
-from gigafactory.net.grok import Grok
+from gigafactory.net.network import Network
 
 
 def join(task: Task, *, rank: int, world_size: int) -> None:
@@ -35,7 +35,7 @@ def join(task: Task, *, rank: int, world_size: int) -> None:
     dist.distributed_c10d._set_pg_timeout(timedelta(seconds=task.collective_timeout_s))
 
 
-def spread(net: Grok, sharding: Sharding) -> nn.Module:
+def spread(net: Network, sharding: Sharding) -> nn.Module:
     """``net`` as the gang computes it; the sharded form changes ``net`` in place."""
     if sharding is Sharding.FSDP:
         for layer in net.layers:

@@ -22,10 +22,15 @@ class Mark(StrEnum):
 
 def turn_ids(tokenizer: Tokenizer, speaker: Mark, text: str) -> list[int]:
     """One turn, closed; marks written inside ``text`` by a person do not count as marks."""
+    return [mark_id(tokenizer, speaker), *text_ids(tokenizer, text), mark_id(tokenizer, Mark.END)]
+
+
+def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Plain text, in which nothing counts as a mark."""
     for mark in Mark:
         text = text.replace(mark, " ")
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-    return [mark_id(tokenizer, speaker), *ids, mark_id(tokenizer, Mark.END)]
+    return ids
 
 
 def prompt_ids(

@@ -10,23 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from gigafactory.describe.errors import InputError
 from gigafactory.describe.layout import Sharding
+from gigafactory.describe.model import differences
 from gigafactory.describe.rank import Ready, Restoring, Step, Task
 from gigafactory.net.network import Network, initialise
-from gigafactory.train.batches import global_batch, rank_share
+from gigafactory.train.batches import rank_share
 from gigafactory.train.checkpoint import Checkpointer, State, remove_unfit
-from gigafactory.train.optimise import Optimiser, clip, learning_rate
+from gigafactory.train.mixture import Mixture, mix
+from gigafactory.train.objective import documents_of, num_targets, objective
+from gigafactory.train.optimise import Optimiser, clip
+from gigafactory.train.packing import INPUTS, TARGETS
 from gigafactory.train.parallel import accumulating, autocast, full, spread
+from gigafactory.train.schedule import learning_rate
 from gigafactory.train.telling import Tell
 from gigafactory.train.tokens import Text
-
-BALANCE_WEIGHT = 0.01
-"""Weight of the experts' imbalance in the loss (Switch Transformer, arXiv:2101.03961)."""
 
 
 class NonFiniteError(ArithmeticError):
@@ -42,7 +44,7 @@ class Trainer:
     """What a rank holds in memory between two steps."""
 
     task: Task
-    text: Text
+    mixture: Mixture
     net: Network
     model: nn.Module
     optimiser: Optimiser
@@ -61,19 +63,38 @@ def set_up(task: Task, text: Text, *, tell: Tell) -> tuple[Trainer, int]:
         remove_unfit(directory, restore_step=task.restore_step)
     net = Network(task.model)
     initialise(net, seed=task.train.seed)
+    if task.train.base is not None and task.restore_step is None:
+        begin_with(net, Path(task.train.base))
     model = spread(net, task.layout.sharding)
-    optimiser = Optimiser(net, train=task.train, sharding=task.layout.sharding)
+    optimiser = Optimiser(
+        net,
+        train=task.train,
+        sharding=task.layout.sharding,
+        precision=task.layout.precision,
+    )
     checkpointer = Checkpointer(
         directory,
         num_kept=task.num_kept_checkpoints,
         timeout_s=task.collective_timeout_s,
         tell=tell,
     )
-    trainer = Trainer(task, text, net, model, optimiser, checkpointer, tell)
+    mixture = mix(text, task.train, seq_len=task.job.seq_len)
+    trainer = Trainer(task, mixture, net, model, optimiser, checkpointer, tell)
     dist.barrier()
     if task.restore_step is not None:
         restore(trainer, task.restore_step)
     return trainer, task.restore_step or 0
+
+
+def begin_with(net: Network, base: Path) -> None:
+    """Take over the weights that a finished run left; InputError where they do not fit."""
+    from gigafactory.net.export import load_exported
+
+    found = load_exported(base / "model").model
+    wrong = differences(found.model, net.model)
+    if wrong:
+        raise InputError(f"train.base {base} is another model: {'; '.join(wrong)}")
+    net.load_state_dict(found.state_dict())
 
 
 def state_of(trainer: Trainer) -> State:
@@ -113,7 +134,7 @@ def one_step(trainer: Trainer, step: int) -> bool:
     began_s = time.perf_counter()
     task, train_ = trainer.task, trainer.task.train
     loss = gradients(trainer, step)
-    grad_norm = clip(trainer.net, max_norm=train_.clip_norm)
+    grad_norm = clip(trainer.net.parameters(), max_norm=train_.clip_norm)
     loss, finite, save_asked = _agree(trainer, loss, grad_norm)
     rate = learning_rate(train_, step=step, num_steps=task.num_steps)
     if finite:
@@ -140,31 +161,28 @@ def one_step(trainer: Trainer, step: int) -> bool:
 
 def gradients(trainer: Trainer, step: int) -> float:
     """Leave the global batch's mean gradient in the parameters; returns this rank's loss."""
-    task = trainer.task
-    share = _share_of(task, trainer.text, step)
+    task, num_ranks = trainer.task, dist.get_world_size()
+    batch = trainer.mixture.batch(step=step, num_sequences=task.job.global_batch)
+    share = torch.from_numpy(rank_share(batch, rank=dist.get_rank(), num_ranks=num_ranks))
     pieces = torch.split(share, task.layout.micro_batch)
     total = 0.0
-    for index, ids in enumerate(pieces):
-        weight = len(ids) / len(share)
+    for index, piece in enumerate(pieces):
         with accumulating(trainer.model, is_last=index == len(pieces) - 1):
             with autocast(task.layout.precision):
-                logits, routing = trainer.model(ids[:, :-1])
-            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
-            ((loss + BALANCE_WEIGHT * routing.imbalance.mean()) * weight).backward()
-        total += loss.item() * weight
+                logits, routing = trainer.model(
+                    piece[:, INPUTS], documents=documents_of(piece, task.train)
+                )
+            loss, nats = objective(
+                logits,
+                piece[:, TARGETS],
+                routing,
+                train=task.train,
+                target_share=num_ranks / num_targets(batch),
+                sequence_share=len(piece) / len(share),
+            )
+            torch.autograd.backward(loss)
+        total += nats.item()
     return total
-
-
-def _share_of(task: Task, text: Text, step: int) -> Tensor:
-    batch = global_batch(
-        text.train,
-        seed=task.train.seed,
-        step=step,
-        num_sequences=task.job.global_batch,
-        seq_len=task.job.seq_len,
-    )
-    share = rank_share(batch, rank=dist.get_rank(), num_ranks=dist.get_world_size())
-    return torch.from_numpy(np.ascontiguousarray(share))
 
 
 def _agree(trainer: Trainer, loss: float, grad_norm: float) -> tuple[float, bool, bool]:

@@ -1,0 +1,61 @@
+"""What training makes small: nats a target, and a little besides to keep the numbers in bounds.
+
+    loss = sum(nats) / number of targets of the global batch
+           + output_z * mean(log Z ^ 2)            Z: partition function of the output
+           + balance * imbalance                   of the experts, a mean over sequences
+           + router_z * mean(log Z ^ 2)            Z: partition function of the router
+
+Sums over targets are divided by the count of the whole global batch, so that microbatches and
+ranks with unequal numbers of targets add up to what one process would compute.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gigafactory.describe.job import Train
+from gigafactory.net.experts import Routing
+from gigafactory.train.packing import DOCUMENTS, IGNORED, TARGETS
+
+
+def num_targets(batch: NDArray[np.int64]) -> int:
+    """Of a global batch (N, 3, T); at least 1."""
+    return max(1, int((batch[:, TARGETS] != IGNORED).sum()))
+
+
+def target_nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum of -log p over the targets; logits (B, T, V), targets (B, T)."""
+    return nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+
+
+def documents_of(sequences: Tensor, train: Train) -> Tensor | None:
+    """(B, T) numbers where attention is to stay within documents, of sequences (B, 3, T)."""
+    return sequences[:, DOCUMENTS] if train.separate_documents else None
+
+
+def objective(
+    logits: Tensor,
+    targets: Tensor,
+    routing: Routing,
+    *,
+    train: Train,
+    target_share: float,
+    sequence_share: float,
+) -> tuple[Tensor, Tensor]:
+    """(what to differentiate, its nats alone) of a microbatch.
+
+    ``target_share``: 1 / targets of the global batch, times the number of ranks over which
+    gradients are averaged; ``sequence_share``: the microbatch's share of this rank's sequences.
+    """
+    nats = target_nats(logits, targets) * target_share
+    spread = train.balance_weight * routing.imbalance + train.router_z_weight * routing.z
+    loss = nats + spread.mean() * sequence_share
+    if train.output_z_weight:
+        log_z = torch.logsumexp(logits.float(), dim=-1).square() * (targets != IGNORED)
+        loss = loss + train.output_z_weight * log_z.sum() * target_share
+    return loss, nats.detach()

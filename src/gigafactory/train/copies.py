@@ -22,7 +22,7 @@ def part(tensor: Tensor) -> Tensor:
 
 def num_copies(tensor: Tensor) -> int:
     """Ranks that hold the same part as this one."""
-    return dist.get_world_size() // num_parts(tensor)
+    return (dist.get_world_size() if dist.is_initialized() else 1) // num_parts(tensor)
 
 
 def num_parts(tensor: Tensor) -> int:
@@ -47,7 +47,8 @@ def clip(weights: Iterable[nn.Parameter], *, max_norm: float) -> float:
         norm.double().square() / num_copies(grad) for norm, grad in zip(norms, grads, strict=True)
     ]
     total = torch.stack(shares).sum()
-    dist.all_reduce(total)
+    if dist.is_initialized():
+        dist.all_reduce(total)
     norm = float(total.sqrt())
     scale = max_norm / (norm + 1e-6)
     if scale < 1:
@@ -94,4 +95,4 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    return part(tensor).contiguous().cpu().view(torch.uint8).numpy().data
+    return part(tensor).cpu().contiguous().view(-1).view(torch.uint8).numpy().data

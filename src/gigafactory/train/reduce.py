@@ -8,7 +8,7 @@ gradient is there and all buckets before it have set out, on every rank in the s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -41,7 +41,7 @@ class Reducer:
         self._is_last = False
         for bucket in self._buckets:
             for weight in bucket.weights:
-                weight.register_post_accumulate_grad_hook(self._hook(bucket))
+                weight.register_post_accumulate_grad_hook(self._hook(bucket))  # type: ignore[no-untyped-call]
 
     @contextlib.contextmanager
     def backward(self, *, is_last: bool) -> Iterator[None]:
@@ -53,7 +53,7 @@ class Reducer:
         if is_last:
             self._finish()
 
-    def _hook(self, bucket: _Bucket):  # type: ignore[no-untyped-def]
+    def _hook(self, bucket: _Bucket) -> Callable[[Tensor], None]:
         def arrived(_weight: Tensor) -> None:
             bucket.num_missing -= 1
             if self._is_last:
@@ -121,8 +121,9 @@ def _gradient(weight: nn.Parameter) -> Tensor:
         return torch.zeros_like(_part(weight))
     if not isinstance(grad, DTensor):
         return grad
-    if not _is_everywhere(weight) and grad.placements != weight.placements:
-        grad = grad.redistribute(placements=weight.placements)  # type: ignore[attr-defined]
+    if not _is_everywhere(weight):
+        assert isinstance(weight, DTensor)
+        grad = grad.redistribute(placements=weight.placements)
     return grad.to_local()
 
 

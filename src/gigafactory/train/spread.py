@@ -34,8 +34,10 @@ from gigafactory.train.reduce import Reducer
 _SHARDED = (Sharding.ZERO2, Sharding.FSDP, Sharding.HSDP)
 
 
-def spread(net: Network, gang: Gang) -> Reducer | None:
+def spread(net: Network, gang: Gang, *, compiles: bool = False) -> Reducer | None:
     """Lay ``net`` out over the gang, in place; every rank must hold the same weights.
+
+    ``compiles``: each layer is compiled by itself, when it first runs.
 
     Returns what sums the gradients, None where the network does that itself (FSDP2) or nobody
     needs to (a single rank).
@@ -45,6 +47,9 @@ def spread(net: Network, gang: Gang) -> Reducer | None:
         split_tensors(net, gang.dense[TP])
     if gang.folds_experts:
         _split_experts(net, gang)
+    if compiles:
+        for layer in net.layers:
+            layer.compile()
     if layout.sharding in _SHARDED:
         _shard(net, gang)
         return None
@@ -78,9 +83,11 @@ def split_tensors(net: Network, mesh: DeviceMesh) -> None:
 
 
 def _layer_plan(layer: Layer) -> dict[str, Any]:
-    gathered = {"input_layouts": (Shard(1),), "desired_input_layouts": (Replicate(),)}
+    def gathered() -> PrepareModuleInput:
+        return PrepareModuleInput(input_layouts=(Shard(1),), desired_input_layouts=(Replicate(),))
+
     plan: dict[str, Any] = {
-        "self_attn": PrepareModuleInput(**gathered),
+        "self_attn": gathered(),
         "self_attn.q_proj": ColwiseParallel(),
         "self_attn.k_proj": ColwiseParallel(),
         "self_attn.v_proj": ColwiseParallel(),
@@ -88,7 +95,7 @@ def _layer_plan(layer: Layer) -> dict[str, Any]:
     }
     if layer.mlp is not None:
         plan |= {
-            "mlp": PrepareModuleInput(**gathered),
+            "mlp": gathered(),
             "mlp.gate_proj": ColwiseParallel(),
             "mlp.up_proj": ColwiseParallel(),
             "mlp.down_proj": RowwiseParallel(output_layouts=Shard(1)),

@@ -77,8 +77,7 @@ def test_grok_2_has_the_keys_and_names_of_its_public_configuration() -> None:
     changes = {
         "block": "grok-2", "dense_residual": True, "ffn": 40, "tied_embeddings": False,
     }  # fmt: skip
-    model = SMALL.model_copy(update=changes)
-    net = Network(Model.model_validate(model.model_dump()))
+    net = Network(Model.model_validate(SMALL.model_dump() | changes))
     initialise(net, seed=2)
     names = export_state(net.state_dict(), model=net.model).keys()
     assert "lm_head.weight" in names

@@ -14,6 +14,7 @@ from gigafactory.describe.errors import InputError
 from gigafactory.describe.model import Model
 from gigafactory.net.dialogue import Mark, mark_id, prompt_ids, turn_ids
 from gigafactory.net.export import load_exported, save_exported
+from gigafactory.net.forms import describe_model, export_state
 from gigafactory.net.network import Network, initialise
 from gigafactory.train.tokens import train_tokenizer
 
@@ -70,6 +71,26 @@ def test_names_are_those_of_the_serving_engines(saved: tuple[Network, Path]) -> 
     config = json.loads((directory / "config.json").read_text())
     assert config["architectures"] == ["Grok1ForCausalLM"]
     assert config["output_multiplier_scale"] == pytest.approx(3**-0.5)
+
+
+def test_grok_2_has_the_keys_and_names_of_its_public_configuration() -> None:
+    changes = {
+        "block": "grok-2", "dense_residual": True, "ffn": 40, "tied_embeddings": False,
+    }  # fmt: skip
+    net = Network(Model.model_validate(SMALL.model_dump() | changes))
+    initialise(net, seed=2)
+    names = export_state(net.state_dict(), model=net.model).keys()
+    assert "lm_head.weight" in names
+    assert "model.layers.0.mlp.gate_proj.weight" in names
+    assert "model.layers.0.block_sparse_moe.experts.1.w3.weight" in names
+    config = describe_model(net.model)
+    expected = {
+        "architectures": ["Grok1ForCausalLM"], "residual_moe": True, "intermediate_size": 40,
+        "moe_intermediate_size": 48, "final_logit_softcapping": 50.0, "scaling_factor": 16.0,
+        "router_logit_softcapping": 30.0, "attn_temperature_len": 1024, "rope_type": "original",
+        "tie_word_embeddings": False,
+    }  # fmt: skip
+    assert {key: config[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])

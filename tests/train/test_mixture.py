@@ -15,9 +15,9 @@ from gigafactory.describe.job import Stage, Train
 from gigafactory.train import tokens
 from gigafactory.train.batches import rank_share
 from gigafactory.train.mixture import BLOCK, Mixture, mix, place_of, shares_of
+from gigafactory.train.nats import IGNORED
 from gigafactory.train.packing import (
     DOCUMENTS,
-    IGNORED,
     INPUTS,
     TARGETS,
     StreamWindows,

@@ -47,6 +47,7 @@ from gigafactory.run.launchers.local import LocalLauncher
 from gigafactory.run.opening import num_hosts_of, opening
 from gigafactory.run.progress import Observer, Progress, RunResult, Stage, tokens_per_s
 from gigafactory.run.sensors.gang import DRILL_CAUSE, TELL_STEPS_EVERY_S
+from gigafactory.run.texts import check_texts
 
 __all__ = ["Observer", "Progress", "RunResult", "Stage", "run"]
 
@@ -70,6 +71,7 @@ def run(
     where study, layout or directory do not fit; JobError where the machine does not let it begin.
     """
     ours.check(study, plan.best.layout)
+    check_texts(study)
     with locked(run_dir) as place:
         if fresh:
             clear(place)
@@ -187,6 +189,7 @@ def _result(
         final_loss=summary.losses[-1][1] if summary.losses else None,
         held_out_loss=finished.held_out_loss if finished else None,
         held_out_bits_per_byte=finished.held_out_bits_per_byte if finished else None,
+        bits_per_byte_by_source=finished.bits_per_byte_by_source if finished else {},
         tokens_per_s=tokens_per_s(summary, tokens_per_step=study.job.tokens_per_step),
         num_restarts=max(0, summary.num_starts - 1),
         resumed_from_step=resumed_from_step,

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from gigafactory.describe.job import Train
 from gigafactory.train.gang import Gang
 from gigafactory.train.mixture import judged
-from gigafactory.train.objective import documents_of, target_nats
-from gigafactory.train.packing import IGNORED, INPUTS, TARGETS, Windows
+from gigafactory.train.nats import IGNORED, target_nats
+from gigafactory.train.objective import documents_of
+from gigafactory.train.packing import INPUTS, TARGETS, Windows
 from gigafactory.train.parallel import autocast
 from gigafactory.train.tokens import Text, token_bytes
 
@@ -88,6 +89,6 @@ def _of_one(
         logits, _routing = model(sequence[:, INPUTS], documents=documents)
     found = targets[targets != IGNORED]
     return torch.tensor(
-        [target_nats(logits, targets).item(), found.numel(), bytes_of[found].sum().item()],
+        [target_nats(logits, targets)[1].item(), found.numel(), bytes_of[found].sum().item()],
         dtype=torch.float64,
     )

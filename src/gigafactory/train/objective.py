@@ -12,25 +12,18 @@ ranks with unequal numbers of targets add up to what one process would compute.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gigafactory.describe.job import Train
 from gigafactory.net.experts import Routing
-from gigafactory.train.packing import DOCUMENTS, IGNORED, TARGETS
+from gigafactory.train.nats import IGNORED, target_nats
+from gigafactory.train.packing import DOCUMENTS, TARGETS
 
 
 def num_targets(batch: NDArray[np.int64]) -> int:
     """Of a global batch (N, 3, T); at least 1."""
     return max(1, int((batch[:, TARGETS] != IGNORED).sum()))
-
-
-def target_nats(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum of -log p over the targets; logits (B, T, V), targets (B, T)."""
-    return nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
 
 
 def documents_of(sequences: Tensor, train: Train) -> Tensor | None:
@@ -52,10 +45,6 @@ def objective(
     ``target_share``: 1 / targets of the global batch; ``sequence_share``: the microbatch's share of
     its sequences. The gradients of all microbatches on all ranks are added up.
     """
-    nats = target_nats(logits, targets) * target_share
+    loss, nats = target_nats(logits, targets, z_weight=train.output_z_weight)
     spread = train.balance_weight * routing.imbalance + train.router_z_weight * routing.z
-    loss = nats + spread.mean() * sequence_share
-    if train.output_z_weight:
-        log_z = torch.logsumexp(logits.float(), dim=-1).square() * (targets != IGNORED)
-        loss = loss + train.output_z_weight * log_z.sum() * target_share
-    return loss, nats.detach()
+    return loss * target_share + spread.mean() * sequence_share, nats * target_share

@@ -14,10 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gigafactory.train.nats import IGNORED
 from gigafactory.train.tokens import Ids
 
-IGNORED = -100
-"""What torch's cross entropy leaves out."""
 Sequence = NDArray[np.int64]
 """(3, T): inputs; for each the token to be predicted; the number of its document."""
 INPUTS, TARGETS, DOCUMENTS = range(3)

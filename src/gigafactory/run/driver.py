@@ -42,6 +42,7 @@ from gigafactory.run.directory import (
     check_space,
     clear,
     locked,
+    shelve_book,
 )
 from gigafactory.run.drive import Common, Drive
 from gigafactory.run.engines import ours
@@ -69,9 +70,11 @@ def run(
 ) -> RunResult:
     """Train ``study`` by ``plan.best`` in ``run_dir``, or go on with what is begun there.
 
-    ``fresh`` removes an earlier run first. SIGINT and SIGTERM stop at the next checkpoint, a
-    second one at once. The outcome tells whether the job is done, stopped or failed. InputError
-    where study, layout or directory do not fit; JobError where the machine does not let it begin.
+    ``fresh`` removes an earlier run first. Where the layout has changed, the run goes on from its
+    newest checkpoint in a new book, and the old one is kept beside it. SIGINT and SIGTERM stop at
+    the next checkpoint, a second one at once. The outcome tells whether the job is done, stopped
+    or failed. InputError where study, layout or directory do not fit; JobError where the machine
+    does not let it begin.
     """
     ours.check(study, plan.best.layout)
     check_texts(study)
@@ -79,11 +82,14 @@ def run(
         if fresh:
             clear(place)
         past = _past(place)
-        check_identity(place, study, plan.best.layout)
+        is_drill_due = study.drill is not None and not _was_drilled(past)
+        if check_identity(place, study, plan.best.layout):
+            shelve_book(place)
+            past = []
         needed = ours.disk_bytes(study, num_kept=NUM_KEPT_CHECKPOINTS)
         check_space(place, needed_bytes=needed)
         try:
-            return _drive(study, plan, place, past, observer)
+            return _drive(study, plan, place, past, observer, is_drill_due=is_drill_due)
         except OSError as error:
             where = error.filename or run_dir
             raise JobError(f"{where}: {error.strerror or error}") from error
@@ -104,7 +110,13 @@ def _past(place: RunDirectory) -> list[Entry]:
 
 
 def _drive(
-    study: Study, plan: Plan, place: RunDirectory, past: list[Entry], observer: Observer | None
+    study: Study,
+    plan: Plan,
+    place: RunDirectory,
+    past: list[Entry],
+    observer: Observer | None,
+    *,
+    is_drill_due: bool,
 ) -> RunResult:
     committed_step = checkpoints.newest_complete(place.checkpoints)
     config = _config(study, plan, past)
@@ -114,7 +126,8 @@ def _drive(
         LedgerWriter(place.ledger, resume=bool(past), on_full=wait_for_room) as ledger,
     ):
         if not past:
-            ledger.write(opening(study, plan, config=config), at_s=0.0)
+            first_step = committed_step or 0
+            ledger.write(opening(study, plan, config=config, first_step=first_step), at_s=0.0)
         common = Common(
             study=study,
             plan=plan,
@@ -123,7 +136,7 @@ def _drive(
             observer=observer,
             away_s=away_s,
             is_new=not _has_trained(past),
-            is_drill_due=study.drill is not None and not _was_drilled(past),
+            is_drill_due=is_drill_due,
             stop_requests=requests,
         )
         if has_groups(config):

@@ -14,8 +14,9 @@ from gigafactory.describe.cluster import Precision
 from gigafactory.describe.job import Optimizer, Schedule, Train
 from gigafactory.describe.layout import Sharding
 from gigafactory.describe.rank import Task
+from gigafactory.train.copies import clip
 from gigafactory.train.muon import Muon, orthogonal
-from gigafactory.train.optimise import Optimiser, clip, is_hidden_matrix
+from gigafactory.train.optimise import Optimiser, is_hidden_matrix
 from gigafactory.train.schedule import learning_rate
 
 NUM_STEPS = 100
@@ -70,7 +71,7 @@ def test_an_optimiser_learns_a_product_and_forgets_gradients(optimizer: Optimize
         nn.init.normal_(layer.weight, std=0.3, generator=torch.Generator().manual_seed(1))
         nn.init.zeros_(layer.bias)
     train = Train(optimizer=optimizer, learning_rate=0.03, weight_decay=0.0)
-    optimiser = Optimiser(net, train=train, sharding=Sharding.NONE, precision=Precision.FP32)
+    optimiser = Optimiser(net, train=train, precision=Precision.FP32)
     x = drawn(64, 8)
     y = x @ drawn(8, 4, seed=2) / 3
 

@@ -43,11 +43,13 @@ def logits_of(x: Tensor, table: Tensor) -> Tensor:
     """
     if not hasattr(table, "to_local"):
         return torch.nn.functional.linear(x, table)
-    from torch.distributed.tensor import DTensor, Replicate, Shard
+    from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 
     spread: Any = table
-    whole = DTensor.from_local(x, spread.device_mesh, [Shard(1)], run_check=False)
-    whole = whole.redistribute(placements=[Replicate()])
-    logits: Any = torch.nn.functional.linear(whole, spread)
-    out: Tensor = logits.redistribute(placements=[Replicate()]).to_local()
+    mesh, everywhere = spread.device_mesh, [Replicate()]
+    whole: Any = DTensor.from_local(x, mesh, [Shard(1)], run_check=False)
+    whole = whole.redistribute(placements=everywhere).to_local(grad_placements=[Partial()])
+    columns = torch.nn.functional.linear(whole, spread.to_local())
+    logits: Any = DTensor.from_local(columns, mesh, [Shard(2)], run_check=False)
+    out: Tensor = logits.redistribute(placements=everywhere).to_local()
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import signal
 import time
@@ -12,21 +11,25 @@ from types import FrameType
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from gigafactory.describe.errors import InputError
-from gigafactory.describe.layout import Sharding
 from gigafactory.describe.model import differences
 from gigafactory.describe.rank import Ready, Restoring, Step, Task
 from gigafactory.net.network import Network, initialise
-from gigafactory.train.batches import rank_share
+from gigafactory.train.batches import Batch, pieces
 from gigafactory.train.checkpoint import Checkpointer, State, remove_unfit
+from gigafactory.train.copies import agree, clip
+from gigafactory.train.gang import Gang, form
 from gigafactory.train.mixture import Mixture, mix
 from gigafactory.train.objective import documents_of, num_targets, objective
-from gigafactory.train.optimise import Optimiser, clip
+from gigafactory.train.optimise import Optimiser
+from gigafactory.train.owners import Ownership
 from gigafactory.train.packing import INPUTS, TARGETS
-from gigafactory.train.parallel import accumulating, autocast, full, spread
+from gigafactory.train.parallel import accumulating, autocast, device_here, full
+from gigafactory.train.reduce import Reducer
 from gigafactory.train.schedule import learning_rate
+from gigafactory.train.spread import spread
 from gigafactory.train.telling import Tell
 from gigafactory.train.tokens import Text
 
@@ -45,8 +48,9 @@ class Trainer:
 
     task: Task
     mixture: Mixture
+    gang: Gang
     net: Network
-    model: nn.Module
+    reducer: Reducer | None
     optimiser: Optimiser
     checkpointer: Checkpointer
     tell: Tell
@@ -61,29 +65,42 @@ def set_up(task: Task, text: Text, *, tell: Tell) -> tuple[Trainer, int]:
     if dist.get_rank() == 0:
         directory.mkdir(parents=True, exist_ok=True)
         remove_unfit(directory, restore_step=task.restore_step)
-    net = Network(task.model)
-    initialise(net, seed=task.train.seed)
-    if task.train.base is not None and task.restore_step is None:
-        begin_with(net, Path(task.train.base))
-    model = spread(net, task.layout.sharding)
-    optimiser = Optimiser(
-        net,
-        train=task.train,
-        sharding=task.layout.sharding,
-        precision=task.layout.precision,
-    )
-    checkpointer = Checkpointer(
-        directory,
-        num_kept=task.num_kept_checkpoints,
-        timeout_s=task.collective_timeout_s,
-        tell=tell,
-    )
-    mixture = mix(text, task.train, seq_len=task.job.seq_len)
-    trainer = Trainer(task, mixture, net, model, optimiser, checkpointer, tell)
+    trainer = build(task, text, tell=tell)
     dist.barrier()
     if task.restore_step is not None:
         restore(trainer, task.restore_step)
     return trainer, task.restore_step or 0
+
+
+def build(task: Task, text: Text, *, tell: Tell) -> Trainer:
+    """Model and optimizer as at step 0, spread over the ranks of a joined gang."""
+    gang = form(task.layout, device=device_here())
+    net = Network(task.model)
+    initialise(net, seed=task.train.seed)
+    if task.train.base is not None and task.restore_step is None:
+        begin_with(net, Path(task.train.base))
+    net.to(gang.device)
+    reducer = spread(net, gang, compiles=task.train.compile)
+    return Trainer(
+        task=task,
+        mixture=mix(text, task.train, seq_len=task.job.seq_len),
+        gang=gang,
+        net=net,
+        reducer=reducer,
+        optimiser=Optimiser(
+            net,
+            train=task.train,
+            precision=task.layout.precision,
+            ownership=Ownership(net, gang),
+        ),
+        checkpointer=Checkpointer(
+            Path(task.directory) / "checkpoints",
+            num_kept=task.num_kept_checkpoints,
+            timeout_s=task.collective_timeout_s,
+            tell=tell,
+        ),
+        tell=tell,
+    )
 
 
 def begin_with(net: Network, base: Path) -> None:
@@ -98,21 +115,19 @@ def begin_with(net: Network, base: Path) -> None:
 
 
 def state_of(trainer: Trainer) -> State:
-    """All that the next step depends on, as live tensors. Batches and schedule follow from the
-    step alone, so they need no state of their own."""
+    """All that the next step depends on, as live tensors, under names and with shapes that do not
+    depend on the layout. Batches and schedule follow from the step alone, and nothing is drawn."""
     return {
         "model": dict(trainer.net.named_parameters()),
         "optimiser": trainer.optimiser.state(),
-        f"dice_{dist.get_rank()}": torch.get_rng_state(),
     }
 
 
 def restore(trainer: Trainer, step: int) -> None:
-    """Read ``step`` from its checkpoint, which the driver has verified."""
-    state = state_of(trainer)
+    """Read ``step`` from its checkpoint, which the driver has verified; any layout may have
+    written it."""
     with torch.no_grad():
-        trainer.checkpointer.restore(state, step=step)
-    torch.set_rng_state(state[f"dice_{dist.get_rank()}"])
+        trainer.checkpointer.restore(state_of(trainer), step=step)
 
 
 def train(trainer: Trainer, *, after: int) -> None:
@@ -160,16 +175,24 @@ def one_step(trainer: Trainer, step: int) -> bool:
 
 
 def gradients(trainer: Trainer, step: int) -> float:
-    """Leave the global batch's mean gradient in the parameters; returns this rank's loss."""
-    task, num_ranks = trainer.task, dist.get_world_size()
-    batch = trainer.mixture.batch(step=step, num_sequences=task.job.global_batch)
-    share = torch.from_numpy(rank_share(batch, rank=dist.get_rank(), num_ranks=num_ranks))
-    pieces = torch.split(share, task.layout.micro_batch)
-    total = 0.0
-    for index, piece in enumerate(pieces):
-        with accumulating(trainer.model, is_last=index == len(pieces) - 1):
-            with autocast(task.layout.precision):
-                logits, routing = trainer.model(
+    """Leave the global batch's mean gradient in the parameters; returns this rank's part of the
+    loss."""
+    batch = trainer.mixture.batch(step=step, num_sequences=trainer.task.job.global_batch)
+    return accumulate(trainer, batch, rank=trainer.gang.data_rank, of=trainer.gang.num_data_ranks)
+
+
+def accumulate(trainer: Trainer, batch: Batch, *, rank: int, of: int) -> float:
+    """Add to the gradients what share ``rank`` of ``of`` contributes to the batch's mean gradient,
+    summed over the gang; returns what it contributes to the batch's loss."""
+    task, device = trainer.task, trainer.gang.device
+    parts = list(pieces(batch, rank=rank, num_ranks=of, micro_batch=task.layout.micro_batch))
+    target_share, total = 1 / num_targets(batch), 0.0
+    for index, (ids, num_counted) in enumerate(parts):
+        piece = torch.from_numpy(ids).to(device)
+        is_last = index == len(parts) - 1
+        with accumulating(trainer.net, trainer.reducer, is_last=is_last):
+            with autocast(task.layout.precision, device):
+                logits, routing = trainer.net(
                     piece[:, INPUTS], documents=documents_of(piece, task.train)
                 )
             loss, nats = objective(
@@ -177,8 +200,8 @@ def gradients(trainer: Trainer, step: int) -> float:
                 piece[:, TARGETS],
                 routing,
                 train=task.train,
-                target_share=num_ranks / num_targets(batch),
-                sequence_share=len(piece) / len(share),
+                target_share=target_share if num_counted else 0.0,
+                sequence_share=num_counted / len(batch),
             )
             torch.autograd.backward(loss)
         total += nats.item()
@@ -186,33 +209,28 @@ def gradients(trainer: Trainer, step: int) -> float:
 
 
 def _agree(trainer: Trainer, loss: float, grad_norm: float) -> tuple[float, bool, bool]:
-    """(mean loss, finite everywhere, saving asked for anywhere): the same on every rank."""
+    """(loss of the batch, finite everywhere, saving asked for anywhere): the same on every rank."""
     bad = not (math.isfinite(loss) and math.isfinite(grad_norm))
     sums = torch.tensor([loss, float(bad), float(trainer.save_wanted)], dtype=torch.float64)
     trainer.save_wanted = False
     dist.all_reduce(sums)
     total, num_bad, num_asking = sums.tolist()
-    return total / dist.get_world_size(), num_bad == 0, num_asking > 0
+    # tensor-parallel ranks computed the same loss
+    return total / trainer.gang.layout.tp, num_bad == 0, num_asking > 0
 
 
 def _replicas_agree(trainer: Trainer, step: int, save_asked: bool) -> bool:
-    """Compared only where a checkpoint follows; sharded parameters have no replicas."""
+    """Compared where a checkpoint follows: all of what is to be saved and more than one holds."""
     task = trainer.task
     is_due = step % task.train.checkpoint_steps == 0 or step == task.num_steps
-    if task.layout.sharding is Sharding.FSDP or not (is_due or save_asked):
+    if not (is_due or save_asked):
         return True
-    digest = fingerprint(trainer.net)
-    seen = [torch.zeros_like(digest) for _ in range(dist.get_world_size())]
-    dist.all_gather(seen, digest)
-    return all(torch.equal(other, digest) for other in seen)
-
-
-def fingerprint(net: nn.Module) -> Tensor:
-    """SHA-256 of all parameters, as (32,) bytes."""
-    digest = hashlib.sha256()
-    for weight in net.parameters():
-        digest.update(weight.detach().contiguous().numpy().data)
-    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
+    state = dict(trainer.net.named_parameters()) | {
+        f"{name}.{kind}": tensor
+        for name, kinds in trainer.optimiser.state().items()
+        for kind, tensor in kinds.items()
+    }
+    return agree(state)
 
 
 def whole_state(trainer: Trainer) -> dict[str, Tensor]:

@@ -42,8 +42,8 @@ def objective(
 ) -> tuple[Tensor, Tensor]:
     """(what to differentiate, its nats alone) of a microbatch.
 
-    ``target_share``: 1 / targets of the global batch, times the number of ranks over which
-    gradients are averaged; ``sequence_share``: the microbatch's share of this rank's sequences.
+    ``target_share``: 1 / targets of the global batch; ``sequence_share``: the microbatch's share of
+    its sequences. The gradients of all microbatches on all ranks are added up.
     """
     loss, nats = target_nats(logits, targets, z_weight=train.output_z_weight)
     spread = train.balance_weight * routing.imbalance + train.router_z_weight * routing.z

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.job import Optimizer, Train
-from gigafactory.describe.layout import Sharding
 from gigafactory.train.muon import Muon
-from gigafactory.train.parallel import has_bf16, owners, share_updates
+from gigafactory.train.owners import Ownership
+from gigafactory.train.parallel import has_bf16
 
 BETAS = (0.9, 0.95)
 Named = list[tuple[str, nn.Parameter]]
@@ -29,18 +25,15 @@ class Optimiser:
         net: nn.Module,
         *,
         train: Train,
-        sharding: Sharding,
         precision: Precision = Precision.FP32,
+        ownership: Ownership | None = None,
     ) -> None:
-        named = list(net.named_parameters())
-        self._weights = [weight for _, weight in named]
-        self._owner: list[int] | None = None
-        if sharding is Sharding.ZERO1 and dist.get_world_size() > 1:
-            self._owner = owners(self._weights, num_ranks=dist.get_world_size())
+        self._weights = list(net.parameters())
+        self._ownership = ownership
         own = [
-            pair
-            for index, pair in enumerate(named)
-            if self._owner is None or self._owner[index] == dist.get_rank()
+            (name, weight)
+            for name, weight in net.named_parameters()
+            if ownership is None or ownership.is_mine(weight)
         ]
         takes_muon = train.optimizer is Optimizer.MUON
         hidden = [(n, w) for n, w in own if takes_muon and is_hidden_matrix(n, w)]
@@ -62,8 +55,8 @@ class Optimiser:
         self._muon.step(rate)
         for weight in self._weights:
             weight.grad = None
-        if self._owner is not None:
-            share_updates(self._weights, self._owner)
+        if self._ownership is not None:
+            self._ownership.share()
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Moments and counts by parameter name: the live tensors, to be saved or loaded into."""
@@ -100,15 +93,8 @@ def _adamw(named: Named, *, weight_decay: float) -> torch.optim.AdamW | None:
     )
     for _, weight in named:
         adamw.state[weight] = {
-            "step": torch.tensor(0.0),
+            "step": torch.zeros((), device=weight.device),
             "exp_avg": torch.zeros_like(weight),
             "exp_avg_sq": torch.zeros_like(weight),
         }
     return adamw
-
-
-def clip(parameters: Iterable[Tensor], *, max_norm: float) -> float:
-    """Scale the gradients down to a global norm of ``max_norm``; returns the norm before."""
-    norm: Any = nn.utils.clip_grad_norm_(parameters, max_norm, foreach=True)
-    whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-    return float(whole)

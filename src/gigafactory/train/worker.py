@@ -63,11 +63,11 @@ def work(task: Task, *, rank: int, world_size: int, tell: Tell) -> None:
     trainer, step = loop.set_up(task, text, tell=tell)
     loop.train(trainer, after=step)
     score = evaluate.evaluate(
-        trainer.model,
+        trainer.net,
         text,
         train=task.train,
         seq_len=task.job.seq_len,
-        precision=parallel.autocast(task.layout.precision),
+        gang=trainer.gang,
     )
     state = loop.whole_state(trainer)
     if rank == 0:

@@ -17,6 +17,9 @@ import torch.distributed as dist
 
 from gigafactory.describe.rank import Step, Task, Told
 from gigafactory.train import evaluate, loop, parallel, tokens
+from gigafactory.train.copies import agree, part
+
+EXPERTS = "layers.1.block_sparse_moe.experts.w1"
 
 
 def run(case: dict[str, Any]) -> None:
@@ -36,6 +39,7 @@ def run(case: dict[str, Any]) -> None:
         trainer.net, text, train=task.train, seq_len=task.job.seq_len, gang=trainer.gang
     )
     weights = loop.whole_state(trainer)
+    damage = find_damage(trainer)
     if dist.get_rank() == 0:
         steps = [report for report in told if isinstance(report, Step)]
         torch.save(
@@ -44,9 +48,28 @@ def run(case: dict[str, Any]) -> None:
                 "norms": [step.grad_norm for step in steps],
                 "held_out": score.nats_per_token,
                 "weights": weights,
+                "damage": damage,
             },
             case["out"],
         )
+
+
+def find_damage(trainer: loop.Trainer) -> dict[str, bool]:
+    """By parameter: whether one flipped bit of it, on the last rank alone, is noticed by all."""
+    noticed = {}
+    weights = dict(trainer.net.named_parameters())
+    for name in ("layers.0.self_attn.q_proj.weight", "norm.weight", EXPERTS):
+        if name not in weights:
+            continue
+        held = part(weights[name])
+        is_hit = dist.get_rank() == dist.get_world_size() - 1 and held.numel() > 0
+        if is_hit:
+            held.view(torch.int32).view(-1)[0] ^= 1
+        noticed[name] = not agree(weights)
+        if is_hit:
+            held.view(torch.int32).view(-1)[0] ^= 1
+    assert agree(weights)
+    return noticed
 
 
 def main() -> None:

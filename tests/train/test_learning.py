@@ -18,7 +18,6 @@ from gigafactory.describe.rank import Step, Task, Told
 from gigafactory.net.export import load_exported, save_exported
 from gigafactory.train import loop, tokens
 from gigafactory.train.evaluate import Score, evaluate
-from gigafactory.train.parallel import autocast
 
 QWEN3 = {
     "name": "tiny", "block": "qwen3-moe", "num_layers": 2, "hidden": 32, "num_heads": 4,
@@ -77,10 +76,7 @@ def learn(
     told: list[Told] = []
     trainer, step = loop.set_up(task, text, tell=told.append)
     loop.train(trainer, after=step)
-    score = evaluate(
-        trainer.model, text, train=task.train, seq_len=32,
-        precision=autocast(task.layout.precision),
-    )  # fmt: skip
+    score = evaluate(trainer.net, text, train=task.train, seq_len=32, gang=trainer.gang)
     save_exported(
         directory / "model", model=task.model, state=loop.whole_state(trainer),
         tokenizer=text.tokenizer,

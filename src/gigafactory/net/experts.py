@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gigafactory.describe.model import Model
 from gigafactory.net.attention import cap
 from gigafactory.net.exchange import Exchange
-from gigafactory.net.here import averaged, here
+from gigafactory.net.here import averaged, compute_dtype, here
 from gigafactory.net.mlp import curve
 from gigafactory.net.recipe import Gate, Recipe, recipe_of
 
@@ -76,7 +76,7 @@ class Experts(nn.Module):
         weights, chosen = probs.topk(self.topk, dim=-1)
         if self.recipe.renormalises:
             weights = weights / weights.sum(-1, keepdim=True)
-        tokens = tokens.to(_compute_dtype(tokens))
+        tokens = tokens.to(compute_dtype(tokens))
         pairs = tokens.unsqueeze(1).expand(-1, self.topk, -1).flatten(0, 1)
         rows = self._serve(pairs, chosen.flatten()).view(*weights.shape, -1)
         y = (rows * weights.unsqueeze(-1)).sum(1).to(x.dtype)
@@ -184,9 +184,3 @@ def _has_fused_kernel(rows: Tensor, weights: Tensor) -> bool:
     sizes = weights.shape[1:]
     aligned = all(size * rows.element_size() % _ALIGNMENT_BYTES == 0 for size in sizes)
     return aligned and (on_cpu or on_gpu)
-
-
-def _compute_dtype(x: Tensor) -> torch.dtype:
-    """What autocast would use here; grouped_mm is not among the operations it casts itself."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

@@ -42,6 +42,7 @@ from gigafactory.run.directory import (
     check_space,
     clear,
     locked,
+    shelve_book,
 )
 from gigafactory.run.drive import Common, Drive
 from gigafactory.run.engines import ours
@@ -50,6 +51,7 @@ from gigafactory.run.launchers.local import LocalLauncher
 from gigafactory.run.opening import num_hosts_of, opening
 from gigafactory.run.progress import Observer, Progress, RunResult, Stage, tokens_per_s
 from gigafactory.run.sensors.gang import DRILL_CAUSE, TELL_STEPS_EVERY_S
+from gigafactory.run.texts import check_texts
 
 __all__ = ["Observer", "Progress", "RunResult", "Stage", "run"]
 
@@ -68,20 +70,26 @@ def run(
 ) -> RunResult:
     """Train ``study`` by ``plan.best`` in ``run_dir``, or go on with what is begun there.
 
-    ``fresh`` removes an earlier run first. SIGINT and SIGTERM stop at the next checkpoint, a
-    second one at once. The outcome tells whether the job is done, stopped or failed. InputError
-    where study, layout or directory do not fit; JobError where the machine does not let it begin.
+    ``fresh`` removes an earlier run first. Where the layout has changed, the run goes on from its
+    newest checkpoint in a new book, and the old one is kept beside it. SIGINT and SIGTERM stop at
+    the next checkpoint, a second one at once. The outcome tells whether the job is done, stopped
+    or failed. InputError where study, layout or directory do not fit; JobError where the machine
+    does not let it begin.
     """
     ours.check(study, plan.best.layout)
+    check_texts(study)
     with locked(run_dir) as place:
         if fresh:
             clear(place)
         past = _past(place)
-        check_identity(place, study, plan.best.layout)
+        is_drill_due = study.drill is not None and not _was_drilled(past)
+        if check_identity(place, study, plan.best.layout):
+            shelve_book(place)
+            past = []
         needed = ours.disk_bytes(study, num_kept=NUM_KEPT_CHECKPOINTS)
         check_space(place, needed_bytes=needed)
         try:
-            return _drive(study, plan, place, past, observer)
+            return _drive(study, plan, place, past, observer, is_drill_due=is_drill_due)
         except OSError as error:
             where = error.filename or run_dir
             raise JobError(f"{where}: {error.strerror or error}") from error
@@ -102,7 +110,13 @@ def _past(place: RunDirectory) -> list[Entry]:
 
 
 def _drive(
-    study: Study, plan: Plan, place: RunDirectory, past: list[Entry], observer: Observer | None
+    study: Study,
+    plan: Plan,
+    place: RunDirectory,
+    past: list[Entry],
+    observer: Observer | None,
+    *,
+    is_drill_due: bool,
 ) -> RunResult:
     config = _config(study, plan, past)
     committed_step = checkpoints.newest_complete(place.checkpoints)
@@ -112,7 +126,8 @@ def _drive(
         LedgerWriter(place.ledger, resume=bool(past), on_full=wait_for_room) as ledger,
     ):
         if not past:
-            ledger.write(opening(study, plan, config=config), at_s=0.0)
+            first_step = committed_step or 0
+            ledger.write(opening(study, plan, config=config, first_step=first_step), at_s=0.0)
         common = Common(
             study=study,
             plan=plan,
@@ -121,7 +136,7 @@ def _drive(
             observer=observer,
             away_s=away_s,
             is_new=not _has_trained(past),
-            is_drill_due=study.drill is not None and not _was_drilled(past),
+            is_drill_due=is_drill_due,
             stop_requests=requests,
         )
         if has_groups(config):
@@ -225,6 +240,7 @@ def _result(
         final_loss=summary.losses[-1][1] if summary.losses else None,
         held_out_loss=finished.held_out_loss if finished else None,
         held_out_bits_per_byte=finished.held_out_bits_per_byte if finished else None,
+        bits_per_byte_by_source=finished.bits_per_byte_by_source if finished else {},
         tokens_per_s=tokens_per_s(summary, tokens_per_step=study.job.tokens_per_step),
         num_restarts=max(0, summary.num_starts - 1),
         resumed_from_step=resumed_from_step,

@@ -133,8 +133,8 @@ def _text(task: GroupTask):  # type: ignore[no-untyped-def]
     corpus.mkdir(parents=True, exist_ok=True)
     with (corpus.parent / "corpus.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        tokens.prepare(task.task.train.corpus, vocab=task.task.train.vocab, directory=corpus)
-    return tokens.load(corpus)
+        tokens.prepare(task.task.train, directory=corpus)
+    return tokens.load(task.task.train, directory=corpus)
 
 
 if __name__ == "__main__":

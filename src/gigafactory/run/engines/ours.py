@@ -160,8 +160,6 @@ def rank_environment(rank: int, *, num_ranks: int) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         # without it cuBLAS may sum in another order the next time
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        # without it cuBLAS refuses to be deterministic
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         # glibc gives large blocks back as soon as they are free, and every step would pay again
         # for the same pages, a tenth of its time
         "MALLOC_MMAP_THRESHOLD_": _NEVER_BYTES,

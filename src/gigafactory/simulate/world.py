@@ -23,6 +23,8 @@ from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import Stays
 from gigafactory.simulate.loans import Loans
 from gigafactory.simulate.pool import SharedPool
+from gigafactory.simulate.regrouping import Regrouping
+from gigafactory.simulate.replaying import Replaying
 from gigafactory.simulate.training import Training
 from gigafactory.simulate.troubles import Troubles
 from gigafactory.simulate.workload import Workload
@@ -65,8 +67,11 @@ class World:
         self.kernel = kernel
         self.fleet = fleet
         self.training = Training(
-            workload=workload, kernel=kernel, book=book, delays=delays, decide=self._decide
-        )
+            workload=workload, kernel=kernel, book=book, delays=delays, decide=self._decide,
+            is_up=fleet.is_up,
+        )  # fmt: skip
+        self._regrouping = Regrouping(self.training)
+        self._replaying = Replaying(self.training)
         self.troubles = Troubles(
             kernel=kernel, fleet=fleet, training=self.training, dice=dice, book=book,
             delays=delays, tell=self._tell, deafen=self._deafen,
@@ -151,17 +156,17 @@ class World:
             case act.EvictHosts():
                 self._evict(action)
             case act.DropReplicas():
-                training.drop(action)
+                self._regrouping.drop(action)
             case act.JoinReplica():
-                training.join(action, is_up=self.fleet.is_up)
+                self._regrouping.join(action)
             case act.SetCadence(every_s=every_s):
                 training.change_rhythm(every_s)
             case act.ReplaySteps():
-                training.replay(action)
+                self._replaying.replay(action)
             case act.ProbeHost(host=host):
                 self._answer(self._delays.probe_s, partial(self._witness, host))
             case act.SaveNow(tier=tier):
-                training.save_soon(tier)
+                training.saving.save_soon(tier)
             case act.WakeAt(at_s=at_s):
                 self._wake_at(max(at_s, self._now_s))
             case act.Hold(why=why):

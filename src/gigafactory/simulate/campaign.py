@@ -26,7 +26,8 @@ from gigafactory.simulate.fleet import Fleet
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import Stays
 from gigafactory.simulate.loans import Loans
-from gigafactory.simulate.pool import PoolResult, SharedPool, shared_pool
+from gigafactory.simulate.pool import SharedPool, shared_pool
+from gigafactory.simulate.pool_account import PoolResult
 from gigafactory.simulate.power import draw_of
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.workload import Workload, workload_of

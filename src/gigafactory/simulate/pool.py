@@ -9,7 +9,6 @@ excess is late. A pool with less than that is a pool that turns the excess away;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -35,8 +34,8 @@ from gigafactory.describe.pool import Pool
 from gigafactory.describe.study import Study
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import repair_times_s
+from gigafactory.simulate.pool_account import PoolAccount, PoolResult
 from gigafactory.simulate.traffic import Series, demand_series
-from gigafactory.units import HOUR_S
 
 
 class Borrower(Protocol):
@@ -47,76 +46,6 @@ class Borrower(Protocol):
 
     def give_back(self, hosts: tuple[int, ...], *, by_s: float) -> int:
         """They are wanted by ``by_s``; how many of them compute just now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolHour:
-    """Means of an hour; the last one may be shorter."""
-
-    requests_per_s: float
-    kept_per_s: float
-    """Of these within the limits."""
-    serving_hosts: float
-    lent_hosts: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolResult:
-    """What the pool came to."""
-
-    num_hosts: int
-    requests_per_s_per_host: float
-    """The most within the limits."""
-    peak_requests_per_s: float
-    num_requests: float
-    slo_kept_share: float
-    """Of the requests."""
-    slo_kept_time_share: float
-    """Of the time: enough hosts served for the whole demand."""
-    short_while_lent_s: float
-    """The part of the rest in which hosts away for training would have been enough."""
-    lent_host_s: float
-    """Host-seconds with training, from the handing over to the hand-back."""
-    mean_serving_hosts: float
-    num_loans: int
-    num_recalls: int
-    num_hosts_recalled: int
-    num_recalls_that_hurt: int
-    """Recalls that took at least one host out of a gang that computed."""
-    hours: tuple[PoolHour, ...] = ()
-
-
-@dataclass(slots=True)
-class _Hour:
-    """Sums over what has passed of it."""
-
-    lasted_s: float = 0.0
-    num_requests: float = 0.0
-    num_kept: float = 0.0
-    serving_host_s: float = 0.0
-    lent_host_s: float = 0.0
-
-    def means(self) -> PoolHour:
-        return PoolHour(
-            requests_per_s=self.num_requests / self.lasted_s,
-            kept_per_s=self.num_kept / self.lasted_s,
-            serving_hosts=self.serving_host_s / self.lasted_s,
-            lent_hosts=self.lent_host_s / self.lasted_s,
-        )
-
-
-@dataclass(slots=True)
-class _Sums:
-    num_requests: float = 0.0
-    num_late: float = 0.0
-    short_s: float = 0.0
-    short_while_lent_s: float = 0.0
-    lent_host_s: float = 0.0
-    serving_host_s: float = 0.0
-    num_loans: int = 0
-    num_recalls: int = 0
-    num_hosts_recalled: int = 0
-    num_recalls_that_hurt: int = 0
 
 
 #: Told at every change: (hosts lent, requests a second).
@@ -154,9 +83,7 @@ class SharedPool:
         self._visits: dict[int, int] = {}
         """Counts a host's moves, so that a timer of an earlier visit does nothing."""
         self._rate_per_s = 0.0
-        self._settled_s = 0.0
-        self._sums = _Sums()
-        self._hours: list[_Hour] = []
+        self._account = PoolAccount(self._kept_per_s)
 
     def begin(self) -> None:
         """Open the pool and look at the demand for the first time."""
@@ -187,7 +114,7 @@ class SharedPool:
     def result(self) -> PoolResult:
         """What it came to until now."""
         self._settle()
-        sums, now_s = self._sums, max(self._now_s, 1e-9)
+        sums, now_s = self._account.sums, max(self._now_s, 1e-9)
         return PoolResult(
             num_hosts=len(self.hosts),
             requests_per_s_per_host=self.brain.config.rates_per_s[-1] / len(self.hosts),
@@ -202,7 +129,7 @@ class SharedPool:
             num_recalls=sums.num_recalls,
             num_hosts_recalled=sums.num_hosts_recalled,
             num_recalls_that_hurt=sums.num_recalls_that_hurt,
-            hours=tuple(hour.means() for hour in self._hours if hour.lasted_s > 0),
+            hours=tuple(hour.means() for hour in self._account.hours if hour.lasted_s > 0),
         )
 
     # --- the brain's turn ------------------------------------------------------------------
@@ -225,7 +152,7 @@ class SharedPool:
     def _carry_out(self, action: Action) -> None:
         match action:
             case Lend(hosts=hosts):
-                self._sums.num_loans += 1
+                self._account.sums.num_loans += 1
                 visits = tuple(self._visit(host) for host in hosts)
                 drained = partial(self._hand_over, hosts, visits)
                 self._after(self._pool.lending.drain_s, drained)
@@ -233,8 +160,8 @@ class SharedPool:
                 self._recall(hosts, by_s=by_s)
 
     def _recall(self, hosts: tuple[int, ...], *, by_s: float) -> None:
-        self._sums.num_recalls += 1
-        self._sums.num_hosts_recalled += len(hosts)
+        self._account.sums.num_recalls += 1
+        self._account.sums.num_hosts_recalled += len(hosts)
         away = tuple(host for host in hosts if host in self._with_training)
         for host in hosts:
             if host not in self._with_training:
@@ -243,7 +170,7 @@ class SharedPool:
                 self._tell(HostBack(at_s=self._now_s, host=host))
         self._is_recalling = True
         if away and self._borrower.give_back(away, by_s=by_s):
-            self._sums.num_recalls_that_hurt += 1
+            self._account.sums.num_recalls_that_hurt += 1
         self._is_recalling = False
         self._note()
 
@@ -296,34 +223,16 @@ class SharedPool:
 
     def _settle(self) -> None:
         """Account for the time since the last change, in which nothing changed."""
-        wait_s, sums = self._now_s - self._settled_s, self._sums
-        if wait_s <= 0:
+        if self._now_s <= self._account.settled_s:
             return
-        hour = self._hour(self._settled_s)
-        self._settled_s = self._now_s
-        serving = self.brain.num_in(Post.SERVING)
-        kept = self._kept_per_s(serving)
-        hour.lasted_s += wait_s
-        hour.num_requests += wait_s * self._rate_per_s
-        hour.num_kept += wait_s * min(kept, self._rate_per_s)
-        hour.serving_host_s += wait_s * serving
-        hour.lent_host_s += wait_s * len(self._with_training)
-        sums.num_requests += wait_s * self._rate_per_s
-        sums.serving_host_s += wait_s * serving
-        sums.lent_host_s += wait_s * len(self._with_training)
-        if self._rate_per_s > kept:
-            sums.num_late += wait_s * (self._rate_per_s - kept)
-            sums.short_s += wait_s
-            gone = self.brain.num_in(Post.LENT) + self.brain.num_in(Post.RECALLED)
-            gone += self.brain.num_in(Post.LOADING)
-            if self._kept_per_s(serving + gone) >= self._rate_per_s:
-                sums.short_while_lent_s += wait_s
-
-    def _hour(self, at_s: float) -> _Hour:
-        """The hour to which time from ``at_s`` on goes; the looks are minutes apart."""
-        while len(self._hours) <= at_s // HOUR_S:
-            self._hours.append(_Hour())
-        return self._hours[-1]
+        num_in = self.brain.num_in
+        self._account.settle(
+            until_s=self._now_s,
+            rate_per_s=self._rate_per_s,
+            num_serving=num_in(Post.SERVING),
+            num_lent=len(self._with_training),
+            num_gone=num_in(Post.LENT) + num_in(Post.RECALLED) + num_in(Post.LOADING),
+        )
 
     def _note(self) -> None:
         """Tell the scribe, once for all hosts that a recall brings back at the same instant."""

@@ -202,7 +202,6 @@ def _world(
         book=Book(
             ledger,
             draw=draw_of(study.own_cluster, num_training_hosts=workload.num_hosts),
-            cadence=workload.cadence,
             num_bytes=workload.checkpoint_bytes,
         ),
         delays=delays,

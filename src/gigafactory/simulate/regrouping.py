@@ -70,6 +70,7 @@ class Regrouping:
     def _regroup(self, bucket: Bucket) -> None:
         training, gang = self._training, self._training.gang
         gang.run, gang.phase = None, Phase.REGROUPING
+        training.saving.let_go()
         # whoever everybody waited for may have left, or come
         training.settle_pace()
         now_s = self._since_s = training.kernel.now_s

@@ -29,29 +29,41 @@ class Replaying:
         training.catch_up()
         if action.token.generation != gang.generation or gang.phase not in _CAN_REPLAY:
             return
-        wait_s = self._replay_s(action)
+        read_s, wait_s = self._replay_s(action)
         gang.run, gang.phase, gang.replay_token = None, Phase.REPLAYING, action.token
+        training.saving.let_go()
         training.book.turn(Bucket.SDC_REPLAY, at_s=training.kernel.now_s)
-        tell = partial(self._replayed, action)
-        training.kernel.after(tell, wait_s=wait_s, priority=Priority.ANSWER)
+        compute = partial(self._compute, action, wait_s)
+        if read_s:
+            training.saving.store.carry(read_s, compute, priority=Priority.ANSWER)
+        else:
+            compute()
 
-    def _replay_s(self, action: act.ReplaySteps) -> float:
-        """From the newest state before the step; once it is there, in two groups of hosts.
+    def _replay_s(self, action: act.ReplaySteps) -> tuple[float, float]:
+        """(reading from the store as it usually is, everything else).
 
-        The groups cross each other, so that what differs in both names the host (ByteRobust,
+        From the newest state before the step; once it is there, in two groups of hosts. The groups
+        cross each other, so that what differs in both names the host (ByteRobust,
         arXiv:2509.16293).
         """
         training, prices = self._training, self._training.prices
-        run, step_s = training.gang.run, training.cadence.step_s
-        store_s = training.workload.restore_s
-        near_s = prices.restore_peer_s if prices.peer_stride else store_s
-        if action.localise:
-            return 2.0 * (near_s + step_s)
+        run, step_s, store_s = (
+            training.gang.run,
+            training.cadence.step_s,
+            training.workload.restore_s,
+        )
         is_near = run is None or run.step_at(training.kernel.now_s) - action.step <= 1
-        if prices.peer_stride and is_near:
-            return near_s + step_s
+        if prices.peer_stride and (action.localise or is_near):
+            each_s = prices.restore_peer_s + step_s
+            return 0.0, 2.0 * each_s if action.localise else each_s
+        if action.localise:
+            return 2.0 * store_s, 2.0 * step_s
         num_again = action.step - run.newest_saved(action.step) if run is not None else 0
-        return store_s + (num_again + 1) * step_s
+        return store_s, (num_again + 1) * step_s
+
+    def _compute(self, action: act.ReplaySteps, wait_s: float) -> None:
+        tell = partial(self._replayed, action)
+        self._training.kernel.after(tell, wait_s=wait_s, priority=Priority.ANSWER)
 
     def _replayed(self, action: act.ReplaySteps) -> None:
         """The verdict; unless the controller thinks otherwise, training goes on."""

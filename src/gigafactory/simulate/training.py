@@ -22,6 +22,7 @@ from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.gang import Cadence, Gang, Phase, Run
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.saving import Saving
+from gigafactory.simulate.store import Store
 from gigafactory.simulate.workload import Workload
 
 
@@ -44,20 +45,18 @@ class Training:
         self.gang = Gang(replica_hosts=self.prices.replica_hosts)
         self.slowdown = 1.0
         """Of a step, by slow hosts and lost capacity."""
-        self.checkpoint_steps: int | None = workload.cadence.checkpoint_steps
-        """None: the store takes none."""
         self.report_every_s: float | None = None
         """Report at least this often, besides whenever the controller is spoken to."""
         self.kernel = kernel
         self.book = book
         self.decide = decide
         self.is_up = is_up
-        self.saving = Saving(self)
+        self.saving = Saving(self, store=Store(kernel))
         self._delays = delays
         self._step_hooks: list[tuple[int, Callable[[], None]]] = []
         self.settle_pace: Callable[[], None] = _nothing
         """Asks the world for the pace of those that compute now."""
-        self._cadences: dict[tuple[float, float, int, int], Cadence] = {}
+        self._cadences: dict[tuple[float, int, float, int], Cadence] = {}
 
     def at_step(self, step: int, hook: Callable[[], None]) -> None:
         """Call ``hook`` once, when the run first reaches ``step``."""
@@ -75,7 +74,8 @@ class Training:
         step, num_commits = run.step_at(now_s), run.num_commits_at(now_s)
         if num_commits > gang.num_commits:
             newest, at_s = run.commit(num_commits)
-            self.book.committed(newest, at_s, num=num_commits - gang.num_commits)
+            save_s = run.cadence.blocking_s + run.cadence.write_s
+            self.book.committed(newest, at_s, save_s=save_s, num=num_commits - gang.num_commits)
         if step > gang.reported_step:
             self._report_steps(run, step)
         # the controller may have ended this run in answer to its steps
@@ -99,6 +99,7 @@ class Training:
         if self.gang.is_alive:
             self.gang.run = None
             self.gang.phase = Phase.BROKEN
+            self.saving.let_go()
             self.book.turn(Bucket.DETECT, at_s=self.kernel.now_s)
 
     def _report_steps(self, run: Run, step: int) -> None:
@@ -143,48 +144,59 @@ class Training:
         """The rhythm at the pace of those that compute; the global batch stays what it was."""
         gang, cadence = self.gang, self.workload.cadence
         fewer = self.workload.num_hosts / max(gang.num_working, 1)
-        every = self.checkpoint_steps or self.workload.num_steps + 1
-        if fewer == 1.0 and self.slowdown == 1.0 and every == cadence.checkpoint_steps:
+        if fewer == 1.0 and self.slowdown == 1.0 and self.saving.is_as_planned:
             return cadence
+        step_s = cadence.step_s * fewer * self.slowdown
+        every, write_s = self.saving.every_steps(step_s=step_s), self.saving.write_s()
         # disks of some hosts alone restore nothing
         local_steps = 0 if gang.out else cadence.local_steps
-        key = (fewer, self.slowdown, every, local_steps)
+        key = (step_s, every, write_s, local_steps)
         if key not in self._cadences:
             self._cadences[key] = replace(
                 cadence,
-                step_s=cadence.step_s * fewer * self.slowdown,
+                step_s=step_s,
                 checkpoint_steps=every,
+                write_s=write_s,
                 local_steps=local_steps,
             )
         return self._cadences[key]
 
     def change_pace(self, slowdown: float) -> None:
         """Slow hosts or lost capacity: from now on a step takes so many times as long."""
-        if slowdown == self.slowdown:
-            return
-        if self.gang.run is None:
-            self.slowdown = slowdown
-            return
-        self.catch_up()
+        if slowdown != self.slowdown:
+            self.change_run(partial(self._set_pace, slowdown))
+
+    def _set_pace(self, slowdown: float) -> None:
         self.slowdown = slowdown
-        if self.gang.run is not None:
-            self.go_on_from(self.gang.reported_step)
 
-    def change_rhythm(self, every_s: float | None) -> None:
-        """Checkpoints in the store every so much work, from the next run on; None: none."""
-        step_s = self.workload.cadence.step_s
-        self.checkpoint_steps = None if every_s is None else max(1, round(every_s / step_s))
+    def change_run(self, change: Callable[[], None]) -> None:
+        """Let ``change`` happen; a run goes on under it, in the middle of its step."""
+        self.catch_up()
+        run = self.gang.run
+        if run is None:
+            change()
+            return
+        self.saving.take_over(run)
+        change()
+        self._carry_on(run)
 
-    def go_on_from(self, step: int) -> None:
-        """Training goes on after ``step`` at the pace that holds now."""
-        now_s, gang = self.kernel.now_s, self.gang
-        num_gpus = gang.num_working * self.workload.host_gpus
-        self.book.turn(Bucket.PRODUCTIVE, at_s=now_s)
-        self.book.pace(num_gpus, slowdown=self.slowdown, at_s=now_s)
-        run = Run(now_s, step, self.cadence)
+    def _carry_on(self, was: Run) -> None:
+        """The part of a step that is done stays done, and so does what is wrong in the state."""
+        gang, now_s, cadence, taints = self.gang, self.kernel.now_s, self.cadence, self.gang.taints
+        done_s = was.unfinished_s(now_s) / was.cadence.beat_s * cadence.beat_s
+        lead_s = max(0.0, was.begin_s + was.lead_s - now_s)
+        self._enter_pace()
+        run = Run(now_s - done_s, gang.reported_step, cadence, lead_s)
         self.follow(run)
+        gang.reported_s = gang.booked_s = now_s
+        gang.taints = taints
         # somebody may wait for a sign of life
-        self.when_done(run, step + 1, _nothing)
+        self.when_done(run, run.begin_step + 1, _nothing)
+        self.saving.keep_beat(run)
+
+    def _enter_pace(self) -> None:
+        num_gpus = self.gang.num_working * self.workload.host_gpus
+        self.book.pace(num_gpus, slowdown=self.slowdown, at_s=self.kernel.now_s)
 
     def tell_commit(self, step: int, *, at_s: float) -> None:
         """The checkpoint of ``step`` is safe since ``at_s``."""
@@ -210,7 +222,9 @@ class Training:
         """Let something happen at the end of ``step``, if ``run`` gets there."""
         if step > run.begin_step:
             happen = partial(self._if_still, run, happening)
-            self.kernel.schedule(happen, at_s=run.end_of_s(step), priority=Priority.PHYSICS)
+            # a step that is nearly done may end now
+            at_s = max(run.end_of_s(step), self.kernel.now_s)
+            self.kernel.schedule(happen, at_s=at_s, priority=Priority.PHYSICS)
 
     def _if_still(self, run: Run, happening: Happening) -> None:
         if self.gang.run is run:
@@ -240,6 +254,7 @@ class Training:
         gang.take_seats(action.hosts, action.seated if is_next else None)
         if not is_next or action.seated != ():
             gang.on_disks = None
+        self.saving.let_go()
         gang.phase = Phase.STARTING
         if self.book.bucket is not Bucket.INIT:
             self.book.turn(Bucket.RENDEZVOUS, at_s=self.kernel.now_s)
@@ -263,29 +278,21 @@ class Training:
             lost = ev.CheckpointLost(at_s=self.kernel.now_s, step=step or 0, tier=tier)
             self.decide(lost)
             return
-        restore_s = 0.0 if step is None else self._restore_s(tier)
         go = partial(self._go, generation, step or 0)
+        if step is not None and tier is act.Tier.STORE:
+            self.saving.store.carry(self.workload.restore_s, go, priority=Priority.ANSWER)
+            return
+        prices = self.prices
+        near_s = prices.restore_peer_s if tier is act.Tier.PEER else prices.restore_local_s
+        restore_s = 0.0 if step is None else near_s
         self.kernel.after(go, wait_s=restore_s, priority=Priority.ANSWER)
-
-    def _restore_s(self, tier: act.Tier) -> float:
-        match tier:
-            case act.Tier.PEER:
-                return self.prices.restore_peer_s
-            case act.Tier.LOCAL:
-                return self.prices.restore_local_s
-            case act.Tier.STORE:
-                return self.workload.restore_s
 
     def _go(self, generation: int, step: int) -> None:
         gang, now_s = self.gang, self.kernel.now_s
         if gang.generation != generation or gang.phase is not Phase.RESTORING:
             return
         gang.forget_on_disks_beyond(step)
-        self.book.rolled_back(step, at_s=now_s)
-        self.book.turn(Bucket.PRODUCTIVE, at_s=now_s)
-        num_gpus = gang.num_working * self.workload.host_gpus
-        self.book.pace(num_gpus, slowdown=self.slowdown, at_s=now_s)
-        self.follow(Run(now_s, step, self.cadence))
+        self._begin_run(step)
         self.decide(ev.GangReady(at_s=now_s, generation=generation, step=step))
 
     def stop(self, action: act.StopGang, *, why: Bucket) -> None:
@@ -296,6 +303,7 @@ class Training:
         is_ending = gang.phase is Phase.ENDING
         self.book.turn(Bucket.PLANNED if is_ending else why, at_s=self.kernel.now_s)
         gang.run, gang.phase = None, Phase.STOPPING
+        self.saving.let_go()
         end = partial(self._end, gang.generation)
         self.kernel.after(end, wait_s=self._delays.stop_s, priority=Priority.ANSWER)
 
@@ -312,9 +320,19 @@ class Training:
 
     def go_on(self) -> None:
         """After the last step that was reported; what was computed of the next one is lost."""
-        step = self.gang.reported_step
-        self.book.rolled_back(step, at_s=self.kernel.now_s)
-        self.go_on_from(step)
+        run = self._begin_run(self.gang.reported_step)
+        # somebody may wait for a sign of life
+        self.when_done(run, run.begin_step + 1, _nothing)
+
+    def _begin_run(self, step: int) -> Run:
+        now_s = self.kernel.now_s
+        self.book.rolled_back(step, at_s=now_s)
+        self.book.turn(Bucket.PRODUCTIVE, at_s=now_s)
+        self._enter_pace()
+        self.saving.begin(step)
+        run = Run(now_s, step, self.cadence)
+        self.follow(run)
+        return run
 
 
 def _nothing() -> None:

@@ -63,6 +63,8 @@ class Troubles:
         self._pressing: list[float] = []
         """Slowdowns of the links and switches above the leaves that are gone."""
         self._slow_hosts: dict[int, float] = {}
+        self._told_storage = 1.0
+        """How many times its usual time the store took at the last look."""
 
     def forget(self, host: int) -> None:
         """The host is taken away, or comes back: its slowness is over."""
@@ -76,7 +78,8 @@ class Troubles:
         self._training.gang.taints.clear()
         self._pressing.clear()
         self.set_pace()
-        self._see_storage(1.0)
+        self._training.saving.end_all()
+        self._tell_storage(1.0)
 
     # --- faults: the truth changes -------------------------------------------------------
 
@@ -185,8 +188,9 @@ class Troubles:
                 self._after(strike.lasts_s, partial(self._relieve, strike.slowdown))
             case FaultClass.STORAGE:
                 slowdown = strike.slowdown if strike.slowdown > 1.0 else math.inf
-                self._after(cause.detect_s, partial(self._see_storage, slowdown))
-                self._after(cause.detect_s + strike.lasts_s, partial(self._see_storage, 1.0))
+                self._training.saving.slow_down(slowdown)
+                self._after(cause.detect_s, self._see_storage)
+                self._after(strike.lasts_s, partial(self._mend_storage, strike, slowdown))
             case FaultClass.CONTROL:
                 self._deafen(strike.lasts_s)
 
@@ -206,7 +210,18 @@ class Troubles:
         # the worst-hit leaf counts (network.py); two losses under one leaf are rare
         self._training.change_pace(slowest * max(self._pressing, default=1.0))
 
-    def _see_storage(self, slowdown: float) -> None:
+    def _mend_storage(self, strike: fl.Strike, slowdown: float) -> None:
+        self._training.saving.recover(slowdown)
+        self._after(strike.cause.detect_s, self._see_storage)
+
+    def _see_storage(self) -> None:
+        """What a look at the store shows now, where that is news."""
+        slowdown = self._training.saving.store.slowdown
+        if slowdown != self._told_storage:
+            self._tell_storage(slowdown)
+
+    def _tell_storage(self, slowdown: float) -> None:
+        self._told_storage = slowdown
         self._tell(ev.StorageSeen(at_s=self._now_s, slowdown=slowdown))
 
     def _flap(self, hosts: tuple[int, ...], strike: fl.Strike) -> None:

@@ -160,7 +160,7 @@ class World:
             case act.JoinReplica():
                 self._regrouping.join(action)
             case act.SetCadence(every_s=every_s):
-                training.change_rhythm(every_s)
+                training.saving.change_rhythm(every_s)
             case act.ReplaySteps():
                 self._replaying.replay(action)
             case act.ProbeHost(host=host):

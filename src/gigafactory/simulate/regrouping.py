@@ -24,6 +24,8 @@ class Regrouping:
         self._training = training
         self._since_s = 0.0
         """When the newest change began."""
+        self._joining: dict[int, int] = {}
+        """Replica -> attempt of the JoinReplica whose processes are starting."""
 
     def drop(self, action: act.DropReplicas) -> None:
         """The others part from these, discard the step in flight, and go on."""
@@ -31,6 +33,12 @@ class Regrouping:
         self._training.catch_up()
         # in answer to its steps the controller may have ended the gang
         if action.token.generation != gang.generation or gang.phase not in _HAS_PARTED:
+            return
+        for replica in action.replicas:
+            self._joining.pop(replica, None)
+        if gang.out.issuperset(action.replicas):
+            # none of them computed: nobody stands still, and the next step shows it
+            self._training.saving.save_soon(act.Tier.PEER)
             return
         gang.leave_out(action.replicas)
         self._regroup(Bucket.REPLACE)
@@ -40,6 +48,7 @@ class Regrouping:
         gang = self._training.gang
         if action.token.generation == gang.generation and action.replica in gang.out:
             gang.reseat(action.seated)
+            self._joining[action.replica] = action.token.attempt
             if action.seated:
                 gang.on_disks = None
             self._come_after(self._training.prices.join_s, action)
@@ -51,7 +60,8 @@ class Regrouping:
     def _come(self, action: act.JoinReplica) -> None:
         training, gang, token = self._training, self._training.gang, action.token
         training.catch_up()
-        if token.generation != gang.generation or action.replica not in gang.out:
+        is_wanted = self._joining.get(action.replica) == token.attempt
+        if token.generation != gang.generation or not is_wanted:
             return
         if gang.phase is Phase.REGROUPING:
             # one after the other
@@ -59,10 +69,11 @@ class Regrouping:
             return
         now_s = training.kernel.now_s
         named = {"generation": token.generation, "replica": action.replica}
-        if gang.run is None or not all(map(training.is_up, gang.hosts_of(action.replica))):
+        if gang.run is None or not training.is_whole(gang.hosts_of(action.replica)):
             lost = ev.ReplicaLost(at_s=now_s, incarnation=token.attempt, reason="not up", **named)
             training.decide(lost)
             return
+        del self._joining[action.replica]
         gang.take_in(action.replica, incarnation=token.attempt)
         self._regroup(Bucket.RENDEZVOUS)
         training.decide(ev.ReplicaReady(at_s=now_s, incarnation=token.attempt, **named))

@@ -10,7 +10,7 @@ Conventions of this ground truth:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Set
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +19,7 @@ from gigafactory.control import events as ev
 from gigafactory.ledger.entries import Bucket
 from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
+from gigafactory.simulate.fleet import Fleet
 from gigafactory.simulate.gang import Cadence, Gang, Phase, Run
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.saving import Saving
@@ -37,9 +38,9 @@ class Training:
         book: Book,
         delays: Delays,
         decide: Callable[[ev.Event], None],
-        is_up: Callable[[int], bool],
+        fleet: Fleet,
     ) -> None:
-        """``decide`` tells the controller; ``is_up``: whether a host is well."""
+        """``decide`` tells the controller."""
         self.workload = workload
         self.prices = workload.known_prices
         self.gang = Gang(replica_hosts=self.prices.replica_hosts)
@@ -50,7 +51,7 @@ class Training:
         self.kernel = kernel
         self.book = book
         self.decide = decide
-        self.is_up = is_up
+        self._fleet = fleet
         self.saving = Saving(self, store=Store(kernel))
         self._delays = delays
         self._step_hooks: list[tuple[int, Callable[[], None]]] = []
@@ -98,9 +99,15 @@ class Training:
             self.catch_up()
         if self.gang.is_alive:
             self.gang.run = None
-            self.gang.phase = Phase.BROKEN
+            self.gang.phase, self.gang.waits = Phase.BROKEN, False
             self.saving.let_go()
             self.book.turn(Bucket.DETECT, at_s=self.kernel.now_s)
+
+    def wait_for_links(self) -> None:
+        """The gang goes on when they are back."""
+        self.break_down()
+        # in answer to its steps the controller may have ended it
+        self.gang.waits = self.gang.phase is Phase.BROKEN
 
     def _report_steps(self, run: Run, step: int) -> None:
         gang, now_s = self.gang, self.kernel.now_s
@@ -245,8 +252,8 @@ class Training:
 
     # --- start and stop ------------------------------------------------------------------
 
-    def start(self, action: act.StartGang, *, unfit: Collection[int]) -> None:
-        """Begin a generation; with an ``unfit`` host among its seats it will never be ready."""
+    def start(self, action: act.StartGang) -> None:
+        """Begin a generation; with a host among its seats that is not up it is never ready."""
         gang = self.gang
         # changes count from the generation before, whose start may have been lost on the way
         is_next = action.token.generation == gang.generation + 1
@@ -258,7 +265,7 @@ class Training:
         gang.phase = Phase.STARTING
         if self.book.bucket is not Bucket.INIT:
             self.book.turn(Bucket.RENDEZVOUS, at_s=self.kernel.now_s)
-        if not gang.members.isdisjoint(unfit):
+        if not self.is_whole(gang.members):
             self.break_down()
             return
         joined = partial(self._join, gang.generation, action.step, action.tier)
@@ -315,11 +322,25 @@ class Training:
     def resume_in_place(self, generation: int) -> None:
         """What held everybody up is over, and nobody was stopped meanwhile."""
         gang = self.gang
-        if gang.generation == generation and gang.phase in (Phase.BROKEN, Phase.REPLAYING):
+        waits = gang.phase is Phase.REPLAYING or (gang.phase is Phase.BROKEN and gang.waits)
+        if gang.generation == generation and waits:
             self.go_on()
 
+    def is_whole(self, hosts: Set[int]) -> bool:
+        """All of them are up."""
+        return hosts.isdisjoint(self._fleet.hosts_not_up())
+
     def go_on(self) -> None:
-        """After the last step that was reported; what was computed of the next one is lost."""
+        """After the last step that was reported; what was computed of the next one is lost.
+
+        Nobody does while one of those that compute is lost, stuck or cut off.
+        """
+        gang = self.gang
+        if gang.is_held_up or not self.is_whole(gang.members):
+            if gang.phase is not Phase.BROKEN:
+                self.book.turn(Bucket.DETECT, at_s=self.kernel.now_s)
+            gang.phase, gang.waits = Phase.BROKEN, gang.is_cut
+            return
         run = self._begin_run(self.gang.reported_step)
         # somebody may wait for a sign of life
         self.when_done(run, run.begin_step + 1, _nothing)

@@ -68,7 +68,7 @@ class World:
         self.fleet = fleet
         self.training = Training(
             workload=workload, kernel=kernel, book=book, delays=delays, decide=self._decide,
-            is_up=fleet.is_up,
+            fleet=fleet,
         )  # fmt: skip
         self._regrouping = Regrouping(self.training)
         self._replaying = Replaying(self.training)
@@ -149,7 +149,7 @@ class World:
         training = self.training
         match action:
             case act.StartGang():
-                training.start(action, unfit=self.fleet.hosts_not_up())
+                training.start(action)
                 self.troubles.set_pace()
             case act.StopGang():
                 training.stop(action, why=self._bucket_of_stop())
@@ -179,7 +179,7 @@ class World:
         gang = self.training.gang
         if gang.phase is Phase.REPLAYING:
             return Bucket.SDC_REPLAY
-        leaving = self.troubles.announced | (self._loans.wanted if self._loans else set())
+        leaving = {*self.troubles.announced, *(self._loans.wanted if self._loans else ())}
         if gang.phase is Phase.RUNNING and not leaving.isdisjoint(gang.members):
             return Bucket.PLANNED
         return Bucket.REPLACE
@@ -191,7 +191,7 @@ class World:
                 self._loans.let_go(host)
             elif self.fleet.state_of(host) is not HostState.REPAIR:
                 self.fleet.turn((host,), HostState.REPAIR)
-                self.troubles.announced.discard(host)
+                self.troubles.announced.pop(host, None)
                 stay_s = self._stays.next_s(self.troubles.taken_by.pop(host, None))
                 self._answer(stay_s, partial(self._repair, host))
 

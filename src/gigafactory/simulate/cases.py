@@ -8,7 +8,7 @@ rare combinations meet that an average configuration would drown.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from gigafactory.describe.policy import Policy, Recovery
 from gigafactory.describe.study import Campaign, Study
 from gigafactory.simulate.gang import Cadence
 from gigafactory.simulate.rng import stream
+from gigafactory.simulate.sight import Sight
 from gigafactory.simulate.workload import Workload
 from gigafactory.units import DAY_S, HOUR_S
 
@@ -55,6 +56,8 @@ class Case:
     noise: dict[str, float] = field(default_factory=dict)
     recovery: dict[str, Any] = field(default_factory=dict)
     """Of `Prices`, what tells the ways to go on apart; empty: plain checkpoint and restart."""
+    sight: str = Sight.SILENT
+    """What is seen of a hang."""
     spells: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By class of faults that end by themselves: mean seconds, and times the usual step."""
     strikes: tuple[int, ...] | None = None
@@ -114,6 +117,7 @@ def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN
         noise=_draw_noise(dice),
         recovery=_draw_recovery(stream("swarm.recovery", seed=seed)),
         spells=_draw_spells(stream("swarm.spells", seed=seed)),
+        sight=str(stream("swarm.sight", seed=seed).choice([known.value for known in Sight])),
     )
 
 
@@ -251,8 +255,10 @@ def workload_of_case(case: Case, *, base: Study) -> Workload:
     """A job that never ends on the hosts of ``case``, with its rhythm."""
     num_gpus = case.num_hosts * base.cluster.host.num_gpus
     write_s = 0.5 * case.step_s * case.checkpoint_steps
+    prices = _prices(case)
+    cadence = Cadence(case.step_s, case.checkpoint_steps, 0.1 * case.step_s, write_s)
     return Workload(
-        cadence=Cadence(case.step_s, case.checkpoint_steps, 0.1 * case.step_s, write_s),
+        cadence=_with_copies_on_disks(cadence, prices) if prices else cadence,
         num_steps=10**9,
         num_gpus=num_gpus,
         host_gpus=base.cluster.host.num_gpus,
@@ -262,7 +268,20 @@ def workload_of_case(case: Case, *, base: Study) -> Workload:
         tokens_per_step=2**20,
         checkpoint_bytes=1e12,
         peak_flops_per_s=989.4e12,
-        prices=_prices(case),
+        prices=prices,
+    )
+
+
+def _with_copies_on_disks(cadence: Cadence, prices: Prices) -> Cadence:
+    """Where the gang makes them, as often as its disks write and no oftener."""
+    if not prices.has_local:
+        return cadence
+    wanted_s = max(prices.local_every_s, prices.local_write_s)
+    return replace(
+        cadence,
+        local_steps=max(1, math.ceil(wanted_s / cadence.step_s)),
+        local_blocking_s=prices.local_blocking_s,
+        local_write_s=prices.local_write_s,
     )
 
 

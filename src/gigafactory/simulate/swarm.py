@@ -29,6 +29,7 @@ from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.gang import Phase
 from gigafactory.simulate.kernel import Happening, Priority
 from gigafactory.simulate.laws import Law, Laws, Violation
+from gigafactory.simulate.sight import Sight
 from gigafactory.simulate.wire import Noise, Scribe, Trouble, Wire
 from gigafactory.simulate.world import Brain, World
 from gigafactory.units import DAY_S, HOUR_S
@@ -132,6 +133,7 @@ class _Stage(Stage):
     def set_up(self, world: World) -> None:
         """The other end of the wire, and the end of all faults."""
         self.ground.world = world
+        world.troubles.sight = Sight(self.case.sight)
         self.wire.attach(self.ground)
         at_s = self.quiet_s + self.bound_s
         world.kernel.schedule(world.heal, at_s=self.quiet_s, priority=Priority.PHYSICS)

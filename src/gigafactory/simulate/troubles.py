@@ -22,6 +22,7 @@ from gigafactory.simulate.fleet import Fleet, HostState
 from gigafactory.simulate.gang import Phase, Taint
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.loans import Loans
+from gigafactory.simulate.sight import seen_of, sight_of
 from gigafactory.simulate.training import Training
 from gigafactory.units import HOUR_S
 
@@ -49,6 +50,8 @@ class Troubles:
         """``tell`` speaks to the controller; ``deafen`` keeps it from hearing for so long."""
         self.loans: Loans | None = None
         """Where a serving pool shares the fleet."""
+        self.sight = sight_of(training.workload.layout)
+        """What is seen of a hang."""
         self.announced: dict[int, float] = {}
         """Hosts that maintenance will take, and when."""
         self.taken_by: dict[int, str] = {}
@@ -306,7 +309,17 @@ class Troubles:
         )  # fmt: skip
 
     def _see_hang(self, generation: int, host: int) -> None:
-        self._tell(ev.HangSuspected(at_s=self._now_s, generation=generation, hosts=(host,)))
+        """Those who wait are seen, as long as they wait."""
+        gang = self._training.gang
+        if gang.generation != generation or host not in gang.stuck & gang.members:
+            return
+        seen = seen_of(gang, host, sight=self.sight)
+        self._tell(
+            ev.HangSuspected(
+                at_s=self._now_s, generation=generation, hosts=seen.hosts, groups=seen.groups,
+                waiting=seen.waiting,
+            )
+        )  # fmt: skip
 
     def _see_anomaly(self, taint: Taint) -> None:
         """Loss or gradient are odd, and stay so as long as the state carries what went wrong."""

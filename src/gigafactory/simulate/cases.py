@@ -115,7 +115,8 @@ def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN
         start_s=_between(dice, 10.0, 250.0),
         policy=_draw_policy(dice),
         noise=_draw_noise(dice),
-        recovery=_draw_recovery(stream("swarm.recovery", seed=seed)),
+        recovery=_draw_recovery(stream("swarm.recovery", seed=seed))
+        | _draw_disks(stream("swarm.disks", seed=seed)),
         spells=_draw_spells(stream("swarm.spells", seed=seed)),
         sight=str(stream("swarm.sight", seed=seed).choice([known.value for known in Sight])),
     )
@@ -168,6 +169,11 @@ def _draw_recovery(dice: np.random.Generator) -> dict[str, Any]:
         "local_write_s": _between(dice, 1.0, 600.0),
         "restore_local_s": _between(dice, 0.1, 60.0),
     }
+
+
+def _draw_disks(dice: np.random.Generator) -> dict[str, Any]:
+    """In a third of the cases copies on disks are all there is near the hosts."""
+    return {"has_local": True, "has_copies": False} if dice.random() < 1 / 3 else {}
 
 
 def _draw_spells(dice: np.random.Generator) -> dict[str, tuple[float, float]]:

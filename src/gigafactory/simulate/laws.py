@@ -42,7 +42,7 @@ class Law(StrEnum):
 class Violation:
     """A law was broken."""
 
-    law: Law
+    law: StrEnum
     at_s: float
     words: str
 

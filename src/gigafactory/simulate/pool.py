@@ -84,10 +84,14 @@ class SharedPool:
         """Counts a host's moves, so that a timer of an earlier visit does nothing."""
         self._rate_per_s = 0.0
         self._account = PoolAccount(self._kept_per_s)
+        self.line: Callable[[Event], None] = self.hear
+        """Carries what happens to the brain."""
+        self.watch: Callable[[Event, list[Action]], None] = _nobody
+        """Sees every turn of the brain."""
 
     def begin(self) -> None:
         """Open the pool and look at the demand for the first time."""
-        self._tell(PoolOpened(at_s=self._now_s, hosts=tuple(sorted(self.hosts))))
+        self.line(PoolOpened(at_s=self._now_s, hosts=tuple(sorted(self.hosts))))
         self._look(0)
 
     # --- what the world tells --------------------------------------------------------------
@@ -107,7 +111,7 @@ class SharedPool:
         if is_broken:
             self._break(host)
         else:
-            self._tell(TrainingReleased(at_s=self._now_s, hosts=(host,)))
+            self.line(TrainingReleased(at_s=self._now_s, hosts=(host,)))
             self._load(host)
         self._note()
 
@@ -138,15 +142,18 @@ class SharedPool:
         self._settle()
         self._rate_per_s = float(self._series.requests_per_s[number])
         if self._pool.lending.is_on:
-            self._tell(DemandSeen(at_s=self._now_s, requests_per_s=self._rate_per_s))
+            self.line(DemandSeen(at_s=self._now_s, requests_per_s=self._rate_per_s))
         self._note()
         if number + 1 < len(self._series.at_s):
             at_s = float(self._series.at_s[number + 1])
             look = partial(self._look, number + 1)
             self._kernel.schedule(look, at_s=at_s, priority=Priority.OBSERVATION)
 
-    def _tell(self, event: Event) -> None:
-        for action in self.brain.handle(event):
+    def hear(self, event: Event) -> None:
+        """The brain takes an event in, and what it asks for is done."""
+        actions = self.brain.handle(event)
+        self.watch(event, actions)
+        for action in actions:
             self._carry_out(action)
 
     def _carry_out(self, action: Action) -> None:
@@ -167,7 +174,7 @@ class SharedPool:
             if host not in self._with_training:
                 # it still drains: its weights are there, and it goes on
                 self._visit(host)
-                self._tell(HostBack(at_s=self._now_s, host=host))
+                self.line(HostBack(at_s=self._now_s, host=host))
         self._is_recalling = True
         if away and self._borrower.give_back(away, by_s=by_s):
             self._account.sums.num_recalls_that_hurt += 1
@@ -188,7 +195,7 @@ class SharedPool:
         if self.brain.post(host) is Post.AWAY:
             return
         self._settle()
-        self._tell(HostLost(at_s=self._now_s, host=host))
+        self.line(HostLost(at_s=self._now_s, host=host))
         self._after(next(self._repairs_s), partial(self._repaired, host, self._visit(host)))
 
     def _repaired(self, host: int, visit: int) -> None:
@@ -202,7 +209,7 @@ class SharedPool:
     def _loaded(self, host: int, visit: int) -> None:
         if self._visits[host] == visit:
             self._settle()
-            self._tell(HostBack(at_s=self._now_s, host=host))
+            self.line(HostBack(at_s=self._now_s, host=host))
 
     # --- time and accounts -----------------------------------------------------------------
 
@@ -240,6 +247,10 @@ class SharedPool:
         if num_lent != self._num_told and not self._is_recalling:
             self._num_told = num_lent
             self._scribe(num_lent, self._rate_per_s)
+
+
+def _nobody(event: Event, actions: list[Action]) -> None:
+    """Watches."""
 
 
 def lending_config(pool: Pool, *, capacity: ReplicaCapacity) -> LendingConfig:

@@ -66,6 +66,8 @@ class PoolLaws:
         """What the brain takes for the time."""
         self._lent: dict[int, float] = {}
         """Host -> when it was recalled for; inf: it is not."""
+        self._lent_s: dict[int, float] = {}
+        """When a host was lent last."""
         self._twice_s: dict[int, float] = {}
         """Since when hosts serve or load that compute."""
         self._rate_per_s = 0.0
@@ -109,10 +111,15 @@ class PoolLaws:
             case DemandSeen(requests_per_s=rate):
                 self._rate_per_s = rate
             case HostLost(host=host) | HostBack(host=host):
-                self._lent.pop(host, None)
+                self._end_loan(host, event)
             case TrainingReleased(hosts=hosts):
                 for host in hosts:
-                    self._lent.pop(host, None)
+                    self._end_loan(host, event)
+
+    def _end_loan(self, host: int, event: Event) -> None:
+        """An old word, told again, is not about the loan of today."""
+        if event.at_s >= self._lent_s.get(host, -math.inf):
+            self._lent.pop(host, None)
 
     def _num_needed(self) -> int:
         """Hosts for the demand that was seen last, headroom included."""
@@ -135,6 +142,7 @@ class PoolLaws:
             self._breach(PoolLaw.FLAPPING_BOUNDED, words)
         self._quiet_from_s = self._clock_s + self._config.cooldown_s
         self._lent |= dict.fromkeys(action.hosts, math.inf)
+        self._lent_s |= dict.fromkeys(action.hosts, self._clock_s)
 
     def _check_recall(self, action: Recall) -> None:
         self.num_recalls += 1

@@ -289,6 +289,15 @@ class Ground:
         """The host could train."""
         return self.world.fleet.is_up(host)
 
+    def is_cut_off(self, host: int) -> bool:
+        """Its links are down."""
+        return self.world.training.gang.is_cut_off(host)
+
+    @property
+    def storage(self) -> float:
+        """How many times its usual time the store takes."""
+        return self.world.training.saving.store.slowdown
+
     def trains(self, generation: int) -> bool:
         """The gang of this generation computes steps at this moment."""
         gang = self.world.training.gang

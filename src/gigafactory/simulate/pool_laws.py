@@ -66,6 +66,8 @@ class PoolLaws:
         """What the brain takes for the time."""
         self._lent: dict[int, float] = {}
         """Host -> when it was recalled for; inf: it is not."""
+        self._due_s: dict[int, float] = {}
+        """Host -> when it was first to be back from this loan."""
         self._lent_s: dict[int, float] = {}
         """When a host was lent last."""
         self._twice_s: dict[int, float] = {}
@@ -94,7 +96,7 @@ class PoolLaws:
 
     def end(self, *, quiet_s: float) -> None:
         """Nothing broke since ``quiet_s``, and training had time to let go."""
-        late = [host for host, by_s in self._lent.items() if by_s < quiet_s]
+        late = [host for host, by_s in self._due_s.items() if by_s < quiet_s]
         if late:
             self._breach(PoolLaw.RECALLS_END, f"host {late[0]} ({len(late)} in all) is still away")
         again = LendingController(self._config)
@@ -120,6 +122,7 @@ class PoolLaws:
         """An old word, told again, is not about the loan of today."""
         if event.at_s >= self._lent_s.get(host, -math.inf):
             self._lent.pop(host, None)
+            self._due_s.pop(host, None)
 
     def _num_needed(self) -> int:
         """Hosts for the demand that was seen last, headroom included."""
@@ -151,6 +154,9 @@ class PoolLaws:
             self._breach(PoolLaw.RECALLS_ARE_OF_LOANS, f"hosts {action.hosts} by {action.by_s:.0f}")
         self._quiet_from_s = self._clock_s + self._config.cooldown_s
         self._lent |= dict.fromkeys(action.hosts, action.by_s)
+        for host in action.hosts:
+            # what is asked for again was due before
+            self._due_s.setdefault(host, max(action.by_s, self._now_s()))
 
     def _check_places(self) -> None:
         brain = self._brain
@@ -171,7 +177,7 @@ class PoolLaws:
                 since_s = self._twice_s[host] = was_twice.get(host, now_s)
                 if since_s < now_s:
                     self._breach(PoolLaw.NOT_TWICE, f"host {host} is {post.value} and computes")
-            elif self._lent.get(host, math.inf) < now_s - 1e-6:
+            elif self._due_s.get(host, math.inf) < now_s - 1e-6:
                 self._breach(PoolLaw.BACK_IN_TIME, f"host {host} computes")
 
     def _check_shortage(self) -> None:

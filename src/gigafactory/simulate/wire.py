@@ -150,6 +150,8 @@ _MOMENTS = (
     ev.Replayed,
     ev.AnomalySeen,
 )
+#: Sensors look at these all the time, so that an old word of them is soon followed by a new one.
+_STATES = (ev.HostUnreachable, ev.HostRepaired, ev.LinksDown, ev.StorageSeen)
 _HARMLESS_TO_STEPS = (Trouble.DOUBLED, Trouble.STALE, Trouble.SKEWED, Trouble.CRASHED)
 
 
@@ -249,7 +251,7 @@ class Wire:
         self._world.report()
         if not self._world.keeps(event):
             self._world.carry_out(self._hear(event))
-        if isinstance(event, (ev.HostUnreachable, ev.LinksDown, ev.StorageSeen)):
+        if isinstance(event, _STATES):
             self._world.after(RETELL_S, partial(self._look_again, event))
 
     def _look_again(self, event: ev.Event) -> None:
@@ -259,6 +261,8 @@ class Wire:
         match event:
             case ev.HostUnreachable(host=host) if world.is_fit(host):
                 self._again(ev.HostReachable(at_s=now_s, host=host))
+            case ev.HostRepaired(host=host) if not world.is_fit(host):
+                self._again(ev.HostUnreachable(at_s=now_s, host=host))
             case ev.LinksDown(hosts=hosts):
                 up = tuple(h for h in hosts if world.is_fit(h) and not world.is_cut_off(h))
                 if up:

@@ -22,6 +22,7 @@ BASE = load_study(Path(__file__).resolve().parents[2] / "studies" / "grok-1-512.
 FOUND = {
     12: "an eviction took a host out of a gang that computed, at the very moment of the look",
     34: "a look that came late asked for hosts back by a time that had passed",
+    475: "training took a host for well that had died before an old word called it repaired",
     48: "an old release of a host, told again, ended a loan that began after it",
 }
 

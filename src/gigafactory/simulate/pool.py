@@ -32,9 +32,10 @@ from gigafactory.cost.staffing import ReplicaCapacity, rate_kept_per_s, replica_
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.pool import Pool
 from gigafactory.describe.study import Study
+from gigafactory.ledger.pool import PoolResult
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import repair_times_s
-from gigafactory.simulate.pool_account import PoolAccount, PoolResult
+from gigafactory.simulate.pool_account import PoolAccount
 from gigafactory.simulate.traffic import Series, demand_series
 
 

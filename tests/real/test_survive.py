@@ -13,8 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
-import numpy as np
 import pytest
 
 from gigafactory.describe.faults import FaultClass
@@ -22,7 +22,7 @@ from gigafactory.ledger.entries import Entry, FaultStruck
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.net.export import load_exported
 from gigafactory.run.chaos.director import Director, Kind, Soak
-from gigafactory.train.tokens import encode, train_tokenizer
+from gigafactory.train.tokens import keep, train_tokenizer
 
 pytestmark = [
     pytest.mark.real,
@@ -38,14 +38,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for a soak, with a text that is small and prepared."""
     place = tmp_path_factory.mktemp("soak")
     corpus = place / "corpus"
-    corpus.mkdir()
-    dice = np.random.default_rng(1)
-    words = np.array(["hello", "there", "how", "are", "you", "fine", "thanks", "yours", "music"])
-    talk = [[" ".join(dice.choice(words, 6)) for _ in range(6)] for _ in range(300)]
+    dice = Random(1)
+    words = ["hello", "there", "how", "are", "you", "fine", "thanks", "and", "yours", "music"]
+    talk = [[" ".join(dice.choices(words, k=6)) for _ in range(6)] for _ in range(300)]
     tokenizer = train_tokenizer((turn for turns in talk for turn in turns), vocab=400)
-    np.save(corpus / "train.npy", encode(tokenizer, talk))
-    np.save(corpus / "held_out.npy", encode(tokenizer, talk[:10]))
-    tokenizer.save(str(corpus / "tokenizer.json"))
+    keep(corpus, tokenizer=tokenizer, documents={"chitchat": (talk, talk[:10])})
     return place
 
 

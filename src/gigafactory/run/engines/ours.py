@@ -153,7 +153,7 @@ def rank_environment(rank: int, *, num_ranks: int) -> dict[str, str]:
         "GLOO_SOCKET_IFNAME": "lo",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "PYTHONUNBUFFERED": "1",
-        # without it cuBLAS may sum in another order the next time
+        # without it cuBLAS refuses to be deterministic
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         # glibc gives large blocks back as soon as they are free, and every step would pay again
         # for the same pages, a tenth of its time

@@ -160,6 +160,8 @@ def rank_environment(rank: int, *, num_ranks: int) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         # without it cuBLAS refuses to be deterministic
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        # each rank would start a pool of as many compilers as there are cores
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
         # glibc gives large blocks back as soon as they are free, and every step would pay again
         # for the same pages, a tenth of its time
         "MALLOC_MMAP_THRESHOLD_": _NEVER_BYTES,

@@ -175,20 +175,25 @@ def _config(study: Study, plan: Plan, past: list[Entry]) -> ControlConfig:
                 "other rules: begin anew with --fresh, or choose another --dir"
             )
         return config_from_json(opened.controller)
-    wants_groups = study.policy.recovery is Recovery.REPLICAS
-    config = config_from_study(
+    if study.policy.recovery is Recovery.REPLICAS:
+        config = _new_config(study, plan, Recovery.REPLICAS)
+        if has_groups(config):
+            ours.check_groups(study, plan.best.layout)
+            return with_copies(config)
+    return _new_config(study, plan, Recovery.RESTART)
+
+
+def _new_config(study: Study, plan: Plan, recovery: Recovery) -> ControlConfig:
+    return config_from_study(
         study,
-        layout=plan.best.layout,
+        # a gang that starts as one is one replica
+        layout=plan.best.layout if recovery is Recovery.REPLICAS else None,
         num_hosts=num_hosts_of(study, plan),
         step_s=plan.best.step_s,
         report_s=TELL_STEPS_EVERY_S,
         max_hold_s=MAX_HOLD_S,
-        recovery=Recovery.REPLICAS if wants_groups else Recovery.RESTART,
+        recovery=recovery,
     )
-    if not has_groups(config):
-        return config
-    ours.check_groups(study, plan.best.layout)
-    return with_copies(config)
 
 
 def check_groups(study: Study, plan: Plan) -> None:

@@ -102,11 +102,6 @@ def group_ranks(layout: Layout) -> int:
 def check_groups(study: Study, layout: Layout) -> None:
     """InputError with all that keeps replica groups of this engine from doing the layout."""
     wrong = []
-    if group_ranks(layout) != 1:
-        wrong.append(
-            f"layout: a replica of {group_ranks(layout)} ranks is not possible; a replica group is "
-            "one process, so use 1 for every axis but dp"
-        )
     if layout.sharding is not Sharding.NONE:
         wrong.append(
             f"layout.sharding: {layout.sharding} is not possible; each group holds the whole "

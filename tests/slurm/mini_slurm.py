@@ -166,7 +166,7 @@ class MiniSlurm:
         place = {name: f"--{name}={self.folder}/munge.{name.split('-')[0]}"
                  for name in ("socket", "pid-file", "log-file", "seed-file")}  # fmt: skip
         self._start("munged", ["--foreground", "--force", f"--key-file={key}", *place.values()])
-        _until(lambda: (self.folder / "munge.socket").exists(), "munged")
+        _until((self.folder / "munge.socket").exists, "munged")
 
     def _start(self, program: str, arguments: Sequence[str], *, name: str = "") -> None:
         path = _program(program)
@@ -204,10 +204,9 @@ def _free_ports(count: int) -> list[int]:
     port = 17000 + os.getpid() % 97 * 100
     while len(found) < count:
         port += 1
-        with socket.socket() as probe:
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                found.append(port)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
     return found
 
 
@@ -217,7 +216,9 @@ def _processes() -> Iterator[tuple[int, int, str]]:
         if entry.name.isdecimal():
             with contextlib.suppress(OSError, IndexError):
                 parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                line = (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
                 yield int(entry.name), parent, line
 
 
@@ -226,15 +227,15 @@ def _tree(root: int) -> list[int]:
 
 
 def _steps_of(node: str, folder: Path) -> list[int]:
-    """slurmstepd left their slurmd; they and what they started belong to this node."""
-    roots = set()
-    for pid, _, line in _processes():
-        if "slurmstepd" in line:
-            with contextlib.suppress(OSError):
-                variables = Path(f"/proc/{pid}/environ").read_bytes()
-                is_here = f"SLURM_CONF={folder}/".encode() in variables
-                if is_here and _node_of(pid) == node:
-                    roots.add(pid)
+    """What slurmd started left it: tasks name their node, and slurmstepd is their parent."""
+    rows, roots = list(_processes()), set()
+    stepds = {pid for pid, _, line in rows if line.startswith("slurmstepd")}
+    for pid, parent, _ in rows:
+        with contextlib.suppress(OSError):
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            marks = (f"SLURMD_NODENAME={node}", f"SLURM_CONF={folder}/slurm.conf")
+            if all(mark.encode() in variables for mark in marks):
+                roots |= {pid} | ({parent} & stepds)
     return _below(roots)
 
 

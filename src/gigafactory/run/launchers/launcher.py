@@ -101,8 +101,9 @@ class Launcher(Protocol):
         """Start one process a rank; OSError where that is impossible, and then none runs."""
 
     def poll(self, timeout_s: float) -> list[Seen]:
-        """What was told, who ended, what became of hosts since the last call; waits ``timeout_s`` at most.
+        """What was told, who ended, what became of hosts since the last call.
 
+        It waits ``timeout_s`` at most.
         All lines of a rank come before its end.
         """
 

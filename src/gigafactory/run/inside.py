@@ -28,6 +28,8 @@ from gigafactory.run.progress import Progress, Stage
 
 #: An agent is python and a connection; a busy file system makes that slow.
 _MEET_S = 120.0
+#: When enough hosts are there, those that are late are left out.
+_GRACE_S = 20.0
 
 
 def main(folder: Path) -> int:
@@ -80,7 +82,7 @@ def _opened(
     logs.mkdir(parents=True, exist_ok=True)
     Meeting(launcher.links.port, secret, logs.resolve()).write(errand.meet)
     begun_s = time.monotonic()
-    missing = launcher.meet(num_needed=num_needed, timeout_s=_MEET_S)
+    missing = launcher.meet(num_needed=num_needed, timeout_s=_MEET_S, grace_s=_GRACE_S)
     words = f"{len(floor.hosts) - len(missing)} hosts are there, {num_needed} of them train"
     if missing:
         words += f"; without an agent, and left out: {', '.join(missing)}"

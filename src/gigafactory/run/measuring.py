@@ -163,9 +163,8 @@ def _commands(config: Path, num_ranks: int) -> list[RankCommand]:
 
 
 def _take(told: _Told, event: Seen, watch: Watch) -> None:
-    if isinstance(event, Ended):
-        if event.status:
-            raise JobError(f"measuring rank {event.rank} ended with status {event.status}")
+    if isinstance(event, Ended) and event.status:
+        raise JobError(f"measuring rank {event.rank} ended with status {event.status}")
     if not isinstance(event, Line):
         return
     match read_measure(event.text):

@@ -159,7 +159,7 @@ class Agent:
 
     def _knock(self, order: wire.Knock) -> None:
         answers = answers_at(order.address, order.port, timeout_s=_KNOCK_S) is True
-        self._say(wire.Knocked(host=order.host, answers=answers))
+        self._say(wire.Knocked(turn=order.turn, host=order.host, answers=answers))
 
     def _examine(self, order: wire.Examine) -> None:
         try:

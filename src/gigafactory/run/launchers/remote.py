@@ -78,6 +78,7 @@ class Floor(Protocol):
 class _Question:
     """Whether a host lives, put to several witnesses."""
 
+    turn: int
     until_s: float
     num_open: int
 
@@ -117,15 +118,16 @@ class RemoteLauncher:
 
     # -- hosts -----------------------------------------------------------------------------
 
-    def meet(self, *, num_needed: int, timeout_s: float) -> tuple[str, ...]:
-        """Start the agents and wait for them; the hosts that came in vain are returned.
+    def meet(self, *, num_needed: int, timeout_s: float, grace_s: float) -> tuple[str, ...]:
+        """Start the agents and wait for them; the hosts that are waited for in vain are returned.
 
-        JobError where fewer than ``num_needed`` came.
+        Once ``num_needed`` are there, the others have ``grace_s`` left. JobError where fewer came.
         """
         self._raise(self.floor.hosts)
-        self._until(lambda: all(h in self.links for h in self.floor.hosts), timeout_s)
+        self._until(lambda: self._num_there() >= num_needed, timeout_s)
+        self._until(lambda: self._num_there() == len(self.floor.hosts), grace_s)
         missing = tuple(host for host in self.floor.hosts if host not in self.links)
-        if len(self.floor.hosts) - len(missing) < num_needed:
+        if self._num_there() < num_needed:
             raise JobError(
                 f"{len(missing)} of {len(self.floor.hosts)} hosts did not start their agent "
                 f"within {timeout_s:g} s ({', '.join(missing[:8])}), and {num_needed} are needed"
@@ -177,9 +179,11 @@ class RemoteLauncher:
         peers = [h for h in self.floor.hosts if h != name and self._is_usable(h)][:_NUM_WITNESSES]
         if door is None or not peers:
             return  # nobody can tell, and that is no evidence
-        self._questions[name] = _Question(time.monotonic() + _WITNESS_S, len(peers))
+        self._turn += 1
+        self._questions[name] = _Question(self._turn, time.monotonic() + _WITNESS_S, len(peers))
+        order = wire.Knock(turn=self._turn, host=name, address=door.address, port=door.port)
         for peer in peers:
-            self.links.say(peer, wire.Knock(host=name, address=door.address, port=door.port))
+            self.links.say(peer, order)
 
     def set_aside(self, hosts: Sequence[int], *, reason: str) -> None:
         """They are told to leave, and the scheduler to give them to nobody."""
@@ -250,6 +254,9 @@ class RemoteLauncher:
 
     # -- what comes in ---------------------------------------------------------------------
 
+    def _num_there(self) -> int:
+        return sum(host in self.links for host in self.floor.hosts)
+
     def _is_usable(self, host: str) -> bool:
         return host in self.links and host not in self._gone
 
@@ -301,20 +308,20 @@ class RemoteLauncher:
                 self._end_ranks(host, status=1)
             case wire.Stopped(turn=turn) if turn == self._turn:
                 self._stopped.add(host)
-            case wire.Knocked(host=about, answers=answers):
-                self._hear_knock(about, answers)
+            case wire.Knocked():
+                self._hear_knock(said)
             case wire.Examined() if self._on_examined is not None:
                 self._on_examined(host, said)
             case _:
                 pass
 
-    def _hear_knock(self, about: str, answers: bool) -> None:
-        question = self._questions.get(about)
-        if question is None:
+    def _hear_knock(self, said: wire.Knocked) -> None:
+        question = self._questions.get(said.host)
+        if question is None or question.turn != said.turn:
             return
         question.num_open -= 1
-        if answers or not question.num_open:
-            self._answer(about, alive=answers)
+        if said.answers or not question.num_open:
+            self._answer(said.host, alive=said.answers)
 
     def _answer(self, host: str, *, alive: bool) -> None:
         del self._questions[host]

@@ -60,7 +60,7 @@ def render_job(
         "--no-kill",
         "--requeue",
         "--open-mode=append",
-        f"--output={folder}/job-%j.log",
+        f"--output={_literal(folder)}/job-%j.log",
         f"--signal=B:TERM@{WARNING_S}",
         *_given("--partition", slurm.partition),
         *_given("--account", slurm.account),
@@ -77,6 +77,11 @@ def render_job(
         f"exec {shlex.join(argv)}",
     ]
     return Rendered(name=name, main="job.sh", files={"job.sh": "\n".join(lines) + "\n"})
+
+
+def _literal(path: str) -> str:
+    """Slurm replaces %x in the names of files."""
+    return path.replace("%", "%%")
 
 
 def _given(option: str, value: str) -> list[str]:
@@ -96,8 +101,8 @@ def step_argv(hosts: Sequence[str], *, logs: str, argv: Sequence[str]) -> tuple[
     return (
         "srun", f"--nodelist={compress(hosts)}", f"--nodes={count}", f"--ntasks={count}",
         "--ntasks-per-node=1", "--overlap", "--no-kill", "--kill-on-bad-exit=0", "--wait=0",
-        "--input=none", "--unbuffered", f"--output={logs}/agent-%N.log", "--open-mode=append",
-        *argv,
+        "--input=none", "--unbuffered", "--open-mode=append",
+        f"--output={_literal(logs)}/agent-%N.log", *argv,
     )  # fmt: skip
 
 

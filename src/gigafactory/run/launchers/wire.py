@@ -95,6 +95,8 @@ class Knock(Said):
     """Driver: does anybody answer at this address? (About a host that fell silent.)"""
 
     kind: Literal["knock"] = "knock"
+    turn: int
+    """Named again in the answer."""
     host: str
     address: str
     port: int
@@ -156,6 +158,7 @@ class Knocked(Said):
     """Agent: whether somebody answered."""
 
     kind: Literal["knocked"] = "knocked"
+    turn: int
     host: str
     answers: bool
 

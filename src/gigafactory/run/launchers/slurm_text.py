@@ -20,6 +20,7 @@ from gigafactory.run.launchers.hostlist import compress, expand, natural
 from gigafactory.run.launchers.scheduler import JobState, JobStatus, Rendered
 
 WARNING_S = 120
+SCRIPT = "job.sh"
 _KEY = re.compile(r"(?:^|\s)([A-Za-z][\w:/.]*)=")
 
 _STATES: Mapping[str, JobState] = {
@@ -76,7 +77,7 @@ def render_job(
         f"# {num_hosts} hosts train, {num_spares} stand by",
         f"exec {shlex.join(argv)}",
     ]
-    return Rendered(name=name, main="job.sh", files={"job.sh": "\n".join(lines) + "\n"})
+    return Rendered(name=name, main=SCRIPT, files={SCRIPT: "\n".join(lines) + "\n"})
 
 
 def _literal(path: str) -> str:

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +95,38 @@ class MiniSlurm:
             yield slurm
         finally:
             slurm.stop()
+
+    @classmethod
+    @contextlib.contextmanager
+    def controller(cls, folder: Path, files: Mapping[str, str]) -> Iterator[MiniSlurm]:
+        """A slurmctld alone that reads ``files``; their slurm.conf names munge.socket in the folder
+        and port ``PORT``."""
+        (folder / "state").mkdir(parents=True)
+        port = _free_ports(1)[0]
+        for name, text in files.items():
+            (folder / name).write_text(text.replace("PORT", str(port)))
+        slurm = cls(folder, (), {})
+        try:
+            slurm._start_munge()
+            slurm._start_controller()
+            yield slurm
+        finally:
+            slurm.stop()
+
+    def until_answering(self) -> float:
+        """Seconds until the controller works; AssertionError with its words where it ends."""
+        begun_s = time.monotonic()
+
+        def is_answering() -> bool:
+            assert self._daemons["slurmctld"].poll() is None, self.log("slurmctld")
+            argv = ["scontrol", "ping"]
+            done = subprocess.run(
+                argv, env=os.environ | self.environment, capture_output=True, check=False
+            )
+            return done.returncode == 0
+
+        _until(is_answering, "slurmctld to answer")
+        return time.monotonic() - begun_s
 
     @property
     def conf(self) -> Path:

@@ -23,6 +23,20 @@ WARNING_S = 120
 SCRIPT = "job.sh"
 _KEY = re.compile(r"(?:^|\s)([A-Za-z][\w:/.]*)=")
 
+#: Reasons of a job that waits for what waiting does not bring.
+HOPELESS = frozenset(
+    {
+        "PartitionConfig",
+        "PartitionNodeLimit",
+        "PartitionTimeLimit",
+        "BadConstraints",
+        "InvalidAccount",
+        "InvalidQOS",
+        "AccountNotAllowed",
+        "QOSNotAllowed",
+    }
+)
+
 _STATES: Mapping[str, JobState] = {
     **dict.fromkeys(
         ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD",

@@ -10,7 +10,7 @@ from gigafactory.describe.cluster import Precision
 from gigafactory.describe.measured import DeviceKind
 from gigafactory.describe.rank import Told
 from gigafactory.describe.spec import Spec
-from gigafactory.units import BytesPerS, Seconds
+from gigafactory.units import BytesPerS, Ratio, Seconds
 
 
 class Acceptance(Spec):
@@ -22,10 +22,10 @@ class Acceptance(Spec):
     """
 
     enabled: bool = True
-    catalog_share: float | None = Field(default=None, ge=0, le=1)
+    catalog_share: Ratio | None = Field(default=None, ge=0, le=1)
     """Least share of the rates in its catalog entry: GEMM, memory, network; default 0.55 on GPUs,
     where good H100 hosts measure 0.65 or more of each, 0 on processors."""
-    peers_share: float | None = Field(default=None, ge=0, le=1)
+    peers_share: Ratio | None = Field(default=None, ge=0, le=1)
     """Least share of the median of all hosts; default 0.97 on GPUs, 0.25 on processors."""
     disk_bandwidth_bytes_per_s: BytesPerS = Field(default=1e6, ge=0)
     """Least rate at which a host writes into the run's folder."""

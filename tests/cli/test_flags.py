@@ -23,7 +23,7 @@ FLAGS = {
         "--json",
         "--dir",
     ],
-    "run": ["study", "--set", "--fresh", "--on", "--json", "--dir"],
+    "run": ["study", "--set", "--fresh", "--on", "--chaos", "--faults", "--json", "--dir"],
     "report": ["folders", "--out"],
     "validate": ["table", "--json"],
     "calibrate": ["--out", "--ranks", "--device", "--quick", "--json"],

@@ -16,7 +16,7 @@ from gigafactory.describe.study import Study
 from gigafactory.ledger.fold import fold
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.plan.chosen import Plan
-from gigafactory.run.directory import RunDirectory, check_identity, check_space, clear, locked
+from gigafactory.run.directory import RunDirectory, check_space, clear, compare_identity, locked
 from gigafactory.run.driver import NUM_KEPT_CHECKPOINTS, past_of
 from gigafactory.run.engines import ours
 from gigafactory.run.errand import Errand, Reading
@@ -129,7 +129,7 @@ def _ask(
             if fresh:
                 clear(place)
             past_of(place)
-            check_identity(place, study, plan.best.layout)
+            compare_identity(place, study, plan.best.layout)
             needed = ours.disk_bytes(study, num_kept=NUM_KEPT_CHECKPOINTS)
             check_space(place, needed_bytes=needed)
             errand.give(study, plan)

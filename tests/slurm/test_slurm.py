@@ -104,8 +104,12 @@ def ask(slurm: Any) -> Iterator[Callable[..., Giga]]:
     yield start
     for giga in asked:
         giga.abandon()
+    deadline_s = time.monotonic() + 30
     # one that still completes waits for a node that was killed
-    jobs = slurm.run("squeue", "-h", "-t", "PENDING,RUNNING", "-o", "%A").split()
+    while jobs := slurm.run("squeue", "-h", "-t", "PENDING,RUNNING", "-o", "%A").split():
+        if time.monotonic() > deadline_s:
+            break
+        time.sleep(0.2)
     if jobs:
         slurm.run("scancel", *jobs)
     slurm.mend()

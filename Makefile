@@ -14,7 +14,7 @@ SEEDS ?= 0:100000
 CHAOS ?= 1
 FAULTS ?= 200
 
-.PHONY: demo test swarm soak pythons lint setup setup-test browser clean
+.PHONY: demo test swarm soak pythons lint setup setup-test browser slurm clean
 
 setup: $(VENV)/.done-demo
 setup-test: $(VENV)/.done-test
@@ -35,7 +35,7 @@ $(VENV)/.done-test: $(VENV)/.done-demo
 demo: setup
 	@$(BIN)/python -m gigafactory.cli.demo $(RUNS)
 
-test: setup-test browser
+test: setup-test browser slurm
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 swarm: setup-test
@@ -58,6 +58,10 @@ lint: setup-test
 # the browser of the page tests (Debian packages)
 browser:
 	sh .ci/browser
+
+# a real Slurm for the tests on Slurm (Debian packages); no service is started
+slurm:
+	sh .ci/slurm
 
 clean:
 	rm -rf $(VENV) $(RUNS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -14,13 +14,24 @@ from gigafactory.cli.common import (
     set_option,
     study_argument,
 )
-from gigafactory.describe.errors import JobError
+from gigafactory.describe.errors import InputError, JobError
+
+#: as api.run knows them, whose import would make --help slow
+_PLACES = ("local", "slurm")
 
 
 @click.command("run")
 @study_argument
 @set_option
 @click.option("--fresh", is_flag=True, help="Begin anew; removes what the folder holds of a run.")
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(_PLACES),
+    default="local",
+    show_default=True,
+    help="This machine, or a job of the Slurm cluster at hand.",
+)
 @click.option(
     "--chaos",
     "seed",
@@ -38,16 +49,17 @@ from gigafactory.describe.errors import JobError
 @json_option
 @dir_option("Where the run lives (default: runs/ and the study's name, or chaos-SEED).")
 def command(
-    *,
     study: Path,
+    *,
     overrides: tuple[str, ...],
     fresh: bool,
+    place: str,
     seed: int | None,
     faults: int,
     as_json: bool,
     folder: Path | None,
 ) -> None:
-    """Really train STUDY on this machine, through whatever happens on the way.
+    """Really train STUDY, through whatever happens on the way.
 
     Killed workers are started again from the last committed checkpoint; with policy.recovery
     replicas the other groups go on meanwhile. Ctrl-C stops at the next checkpoint, and the same
@@ -57,6 +69,8 @@ def command(
     """
     from gigafactory import api
 
+    if seed is not None and place != "local":
+        raise InputError("--chaos shoots at a run on this machine; leave --on away")
     if seed is not None:
         soak = api.chaos(
             study,
@@ -74,7 +88,7 @@ def command(
 
     with Screen() as screen:
         result = api.run(
-            study, folder=folder, fresh=fresh, overrides=overrides, observer=screen.show
+            study, folder=folder, fresh=fresh, overrides=overrides, observer=screen.show, on=place
         )
     if as_json:
         print_json(result.to_json())

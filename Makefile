@@ -26,7 +26,7 @@ $(VENV)/.done-demo: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.done-test: $(VENV)/.done-demo
-	$(PIP) install -q -c constraints.txt -e '.[train,chat,test]'
+	$(PIP) install -q -c constraints.txt -e '.[train,chat,ray,kubernetes,oci,test]'
 	touch $@
 
 demo: setup

@@ -8,6 +8,7 @@ from gigafactory.describe.aim import Aim
 from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.faults import Faults
 from gigafactory.describe.job import Drill, Job, Train
+from gigafactory.describe.launch import Launch
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.measured import DeviceKind, Measured
 from gigafactory.describe.model import Model
@@ -43,6 +44,8 @@ class Study(Spec):
     train: Train | None = None
     """Present where the study can really be run by our training program."""
     drill: Drill | None = None
+    launch: Launch = Launch()
+    """Where `giga run --on` finds the schedulers."""
     calibration: Measured | None = None
     """Constants measured on the machine itself by `giga calibrate`; in a file, its path."""
 

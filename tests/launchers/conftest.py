@@ -55,3 +55,8 @@ def ordered() -> Callable[..., Order]:
 def api() -> Iterator[Any]:
     with kube_api.serving() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def oci_api() -> Any:
+    return beside("oci_api")

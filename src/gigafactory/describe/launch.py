@@ -67,6 +67,8 @@ class OciTarget(Spec):
     """OCID of an image with the engine and gigafactory installed."""
     shape: str = ""
     """For example BM.GPU.H100.8; empty: the one that fits the study's host."""
+    mount: str = Field(default="", pattern=r"^([\w.-]+:/[\w./-]*)?$")
+    """NFS export for checkpoints, HOST:/PATH; empty: they go with the hosts."""
     profile: Word = "DEFAULT"
     """Section of the SDK's configuration file."""
     config: Word = "~/.oci/config"

@@ -96,7 +96,7 @@ def _check_size(num_hosts: int, target: KubernetesTarget) -> None:
         raise InputError(
             f"the plan fills {num_hosts} hosts, and launch.kubernetes.max_nodes is "
             f"{target.max_nodes}: upstream Kubernetes is tested with 5,000 nodes. MultiKueue "
-            "shares jobs out over several clusters, but one JobSet stays in one of them; so take a control "
-            "plane that is good for more nodes and set max_nodes to what it promises, or "
+            "shares jobs out over several clusters, but one JobSet stays in one of them; so take a "
+            "control plane that is good for more nodes and set max_nodes to what it promises, or "
             "plan for fewer GPUs (--set plan.gpus=NUMBER), or use --on slurm"
         )

@@ -1,4 +1,4 @@
-"""Oracle's compute service on the loopback, as far as a renter sees it: real HTTP, real signatures."""
+"""Oracle's compute service on the loopback, as a renter sees it: real HTTP, real signatures."""
 
 from __future__ import annotations
 
@@ -63,10 +63,11 @@ class Oci:
         queue = self.troubles.get(f"{method} {collection}")
         if queue:
             return refusal(*queue.popleft())
-        found = getattr(self, f"{method.lower()}_{collection}", None)
+        name = re.sub(r"([A-Z])", r"_\1", collection).lower()
+        found = getattr(self, f"{method.lower()}_{name}", None)
         return found(rest, query, token, body) if found else refusal(400, "Unknown", path)
 
-    def post_computeCapacityReports(self, rest: str, query: Any, token: str, body: Any) -> Any:
+    def post_compute_capacity_reports(self, rest: str, query: Any, token: str, body: Any) -> Any:
         assert body["compartmentId"] == "ocid1.tenancy.oc1..root", "only the root may be asked for"
         shape = body["shapeAvailabilities"][0]["instanceShape"]
         left = self.capacity if self.says_capacity else 10_000
@@ -74,16 +75,16 @@ class Oci:
         said["availabilityStatus"] = "AVAILABLE" if left else "OUT_OF_HOST_CAPACITY"
         return 200, {**body, "shapeAvailabilities": [said], "timeCreated": "2026-11-30T00:00:00Z"}
 
-    def post_computeClusters(self, rest: str, query: Any, token: str, body: Any) -> Any:
+    def post_compute_clusters(self, rest: str, query: Any, token: str, body: Any) -> Any:
         assert token
         name = f"ocid1.computecluster.{len(self.clusters)}"
         self.clusters[name] = {**body, "id": name, "lifecycleState": "ACTIVE"}
         return 200, self.clusters[name]
 
-    def get_computeClusters(self, rest: str, query: Any, token: str, body: Any) -> Any:
+    def get_compute_clusters(self, rest: str, query: Any, token: str, body: Any) -> Any:
         return (200, self.clusters[rest]) if rest in self.clusters else missing()
 
-    def delete_computeClusters(self, rest: str, query: Any, token: str, body: Any) -> Any:
+    def delete_compute_clusters(self, rest: str, query: Any, token: str, body: Any) -> Any:
         if any(alive(i) and i["computeClusterId"] == rest for i in self.instances.values()):
             return refusal(409, "IncorrectState", "the compute cluster has instances")
         self.clusters[rest]["lifecycleState"] = "DELETED"
@@ -135,7 +136,7 @@ class Oci:
         self.instances[rest]["lifecycleState"] = "TERMINATED"
         return 204, None
 
-    def get_computeHosts(self, rest: str, query: dict[str, str], token: str, body: Any) -> Any:
+    def get_compute_hosts(self, rest: str, query: dict[str, str], token: str, body: Any) -> Any:
         """Made so that the network's order is that of names backwards."""
         items = []
         for one in self.instances.values():
@@ -152,19 +153,21 @@ class Oci:
             start + 2 if start + 2 < len(items) else None,
         )
 
-    def get_instanceMaintenanceEvents(self, rest: str, query: Any, token: str, body: Any) -> Any:
+    def get_instance_maintenance_events(self, rest: str, query: Any, token: str, body: Any) -> Any:
         return 200, self.events
 
-    def post_instanceConsoleHistories(self, rest: str, query: Any, token: str, body: Any) -> Any:
+    def post_instance_console_histories(self, rest: str, query: Any, token: str, body: Any) -> Any:
         return 200, {"id": body["instanceId"], "lifecycleState": "REQUESTED", **body}
 
-    def get_instanceConsoleHistories(self, rest: str, query: Any, token: str, body: Any) -> Any:
+    def get_instance_console_histories(self, rest: str, query: Any, token: str, body: Any) -> Any:
         name = rest.removesuffix("/data")
         if rest.endswith("/data"):
             return 200, self.consoles.get(self.instances[name]["displayName"], "")
         return 200, {"id": name, "lifecycleState": "SUCCEEDED", "instanceId": name}
 
-    def delete_instanceConsoleHistories(self, rest: str, query: Any, token: str, body: Any) -> Any:
+    def delete_instance_console_histories(
+        self, rest: str, query: Any, token: str, body: Any
+    ) -> Any:
         return 204, None
 
 

@@ -106,7 +106,7 @@ def test_nothing_is_called_without_a_yes(
                                          r"for; say yes with --yes-rent 320$"):  # fmt: skip
         scheduler.submit(job)
     scheduler.allow(319.99)
-    with pytest.raises(InputError, match="the yes was for 319.99"):
+    with pytest.raises(InputError, match=r"the yes was for 319\.99"):
         scheduler.submit(job)
     assert oracle.seen == []
     assert isinstance(scheduler, Rental)
@@ -149,7 +149,7 @@ def test_too_few_hosts_are_told_before(scheduler: OciScheduler, oracle: Any, job
     with pytest.raises(JobError, match=r"4 x BM.GPU.H100.8 in AD-1: 3 available; nothing was"):
         submit(scheduler, job)
     oracle.capacity = 0
-    with pytest.raises(JobError, match="0 available|OUT_OF_HOST_CAPACITY"):
+    with pytest.raises(JobError, match=r"0 available|OUT_OF_HOST_CAPACITY"):
         submit(scheduler, job)
     assert oracle.num_made == 0
     assert oracle.clusters == {}
@@ -220,8 +220,8 @@ def test_what_cannot_be_given_back_is_named(
 ) -> None:
     oracle.never_runs.add("grok-1-512-2")
     oracle.troubles["DELETE instances"] = deque([(400, "LimitExceeded", "no")] * 9)
-    with pytest.raises(JobError, match=r"took back 1 of 4 hosts; and then: .* compute cluster "
-                                       r"ocid1\.computecluster\.0 may still be rented"):  # fmt: skip
+    says = r"took back 1 of 4 hosts; and then: .* ocid1\.computecluster\.0 may still be rented"
+    with pytest.raises(JobError, match=says):
         submit(scheduler, job)
 
 

@@ -18,8 +18,8 @@ from gigafactory.run.launchers.kubernetes_client import KubernetesScheduler
 from gigafactory.run.launchers.registry import Order
 from gigafactory.run.launchers.scheduler import JobState, Rendered
 
-PLAIN = "launch.kubernetes={image: registry.example/giga:1}"
-QUEUED = "launch.kubernetes={image: registry.example/giga:1, queue: train}"
+PLAIN = "kubernetes={image: registry.example/giga:1}"
+QUEUED = "kubernetes={image: registry.example/giga:1, queue: train}"
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from gigafactory.run.launchers.registry import Order, Place, render
 
 HERE = Path(__file__).parent
 KUBERNETES = (
-    "launch.kubernetes={image: registry.example/giga:1, queue: train, claim: checkpoints,"
+    "kubernetes={image: registry.example/giga:1, queue: train, claim: checkpoints,"
     " nic_resource: rdma/hca}"
 )
-PLAIN = "launch.kubernetes={image: registry.example/giga:1}"
+PLAIN = "kubernetes={image: registry.example/giga:1}"
 Ordered = Callable[..., Order]
 
 
@@ -168,18 +168,18 @@ def test_a_cluster_beyond_one_control_plane_is_told_of_multikueue(ordered: Order
     many = ordered(KUBERNETES, study="colossus", num_hosts=12_000, tp=8, dp=12_000)
     with pytest.raises(InputError, match=r"12000 hosts.*5000.*\n?.*MultiKueue.*max_nodes"):
         kubernetes.render(many)
-    good = ordered(KUBERNETES, "launch.kubernetes.max_nodes=15000", study="colossus",
+    good = ordered(KUBERNETES, "kubernetes.max_nodes=15000", study="colossus",
                    num_hosts=12_000, tp=8, dp=12_000)  # fmt: skip
     assert "completions: 12000" in kubernetes.render(good).files[kubernetes.JOB_FILE]
 
 
 def test_what_is_missing_is_named(ordered: Ordered) -> None:
-    with pytest.raises(InputError, match=r"launch\.kubernetes: missing; add"):
+    with pytest.raises(InputError, match=r"kubernetes: missing; add"):
         kubernetes.render(ordered())
-    with pytest.raises(InputError, match=r"launch\.kubernetes\.image"):
-        ordered("launch.kubernetes={queue: train}")
+    with pytest.raises(InputError, match=r"kubernetes\.image"):
+        ordered("kubernetes={queue: train}")
     with pytest.raises(InputError, match="another label of the nodes"):
-        ordered(KUBERNETES, "launch.kubernetes.levels=[a, a]")
+        ordered(KUBERNETES, "kubernetes.levels=[a, a]")
     with pytest.raises(InputError, match="40 characters at most"):
         kubernetes.render(ordered(KUBERNETES, f"study={'long-' * 10}name"))
 

@@ -21,7 +21,7 @@ from gigafactory.run.launchers.rental import Rental
 from gigafactory.run.launchers.scheduler import JobState, Rendered
 
 TARGET = (
-    "launch.oci={compartment: ocid1.compartment.x, availability_domain: 'AD-1',"
+    "oci={compartment: ocid1.compartment.x, availability_domain: 'AD-1',"
     " subnet: ocid1.subnet.x, image: ocid1.image.x, mount: '10.0.0.9:/giga'}"
 )
 RENT = "money.rent=oci-h100"
@@ -288,9 +288,9 @@ def test_a_service_that_is_not_there(
 
 
 def test_what_is_missing_is_named(ordered: Ordered, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"launch\.oci: missing; add"):
+    with pytest.raises(InputError, match=r"oci: missing; add"):
         render(Place.OCI, ordered())
-    with pytest.raises(InputError, match=r"rents no host with .*launch\.oci\.shape"):
+    with pytest.raises(InputError, match=r"rents no host with .*oci\.shape"):
         render(Place.OCI, ordered(TARGET, "cluster=laptop", "job.precision=fp32",
                                   study="first-light", num_hosts=1, dp=2, tp=1))  # fmt: skip
     with pytest.raises(InputError, match="no such file; `oci setup config`"):

@@ -25,16 +25,24 @@ def run(
     fresh: bool = False,
     overrides: Iterable[str] = (),
     observer: Callable[[Progress], None] | None = None,
+    on: str = "local",
 ) -> RunResult:
-    """Really train the study on this machine; resumes what ``folder`` already holds."""
+    """Really train the study; resumes what ``folder`` already holds.
+
+    ``on``: "local", on this machine; "slurm", as a job of the Slurm cluster at hand.
+    """
     from gigafactory.describe.aim import EngineKind
     from gigafactory.plan.search import plan as search
     from gigafactory.run.driver import run as drive
+    from gigafactory.run.submitted import run_on_slurm
 
+    places: dict[str, Callable[..., RunResult]] = {"local": drive, "slurm": run_on_slurm}
+    if on not in places:
+        raise InputError(f"--on {on}: write {' or '.join(places)}")
     study = load(study, overrides=overrides)
     folder = folder or Path("runs") / study.study
     chosen = search(legal_for(study, EngineKind.OURS))
-    return drive(study, plan=chosen, run_dir=folder, fresh=fresh, observer=observer)
+    return places[on](study, plan=chosen, run_dir=folder, fresh=fresh, observer=observer)
 
 
 def calibrate(

@@ -15,17 +15,34 @@ from gigafactory.cli.common import (
 )
 from gigafactory.describe.errors import JobError
 
+#: as api.run knows them, whose import would make --help slow
+_PLACES = ("local", "slurm")
+
 
 @click.command("run")
 @study_argument
 @set_option
 @click.option("--fresh", is_flag=True, help="Begin anew; removes what the folder holds of a run.")
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(_PLACES),
+    default="local",
+    show_default=True,
+    help="This machine, or a job of the Slurm cluster at hand.",
+)
 @json_option
 @dir_option("Where the run lives (default: runs/ and the study's name).")
 def command(
-    study: Path, overrides: tuple[str, ...], fresh: bool, as_json: bool, folder: Path | None
+    study: Path,
+    *,
+    overrides: tuple[str, ...],
+    fresh: bool,
+    place: str,
+    as_json: bool,
+    folder: Path | None,
 ) -> None:
-    """Really train STUDY on this machine, through whatever happens on the way.
+    """Really train STUDY, through whatever happens on the way.
 
     Killed workers are started again from the last committed checkpoint. Ctrl-C stops at the next
     checkpoint, and the same command goes on from there.
@@ -38,7 +55,7 @@ def command(
 
     with Screen() as screen:
         result = api.run(
-            study, folder=folder, fresh=fresh, overrides=overrides, observer=screen.show
+            study, folder=folder, fresh=fresh, overrides=overrides, observer=screen.show, on=place
         )
     if as_json:
         print_json(result.to_json())

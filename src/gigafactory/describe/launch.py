@@ -72,11 +72,3 @@ class OciTarget(Spec):
     profile: Word = "DEFAULT"
     """Section of the SDK's configuration file."""
     config: Word = "~/.oci/config"
-
-
-class Launch(Spec):
-    """One part for each scheduler that the job may be sent to."""
-
-    kubernetes: KubernetesTarget | None = None
-    ray: RayTarget = RayTarget()
-    oci: OciTarget | None = None

@@ -21,10 +21,11 @@ from gigafactory.plan.chosen import Plan
 from gigafactory.run import checkpoints
 from gigafactory.run.directory import RunDirectory
 from gigafactory.run.engines import ours
-from gigafactory.run.launchers.launcher import Ended, Launcher, Line, RankCommand
+from gigafactory.run.launchers.launcher import Ended, Launcher, Line, RankCommand, Seen
 from gigafactory.run.opening import num_hosts_of
 from gigafactory.run.progress import Observer, Progress, Stage
 from gigafactory.run.sensors.gang import GangSight, Note
+from gigafactory.run.sensors.hosts import seen_of_host
 
 #: The longest the loop sleeps: silence is looked at this often.
 _TICK_S = 0.1
@@ -63,7 +64,7 @@ class Campaign:
     def drive(self, *, committed_step: int | None) -> act.Finish:
         """From the allocation to the end; ``committed_step`` is where training goes on."""
         self._origin_s = time.monotonic() - self.ledger.at_s
-        hosts = tuple(range(num_hosts_of(self.study, self.plan)))
+        seats = self.launcher.seats(num_hosts_of(self.study, self.plan))
         self._shown = Progress(
             at_s=self.ledger.at_s,
             stage=Stage.STARTING,
@@ -75,7 +76,8 @@ class Campaign:
         self._tell(
             ev.Launched(
                 at_s=self.now_s(),
-                hosts=hosts,
+                hosts=seats.hosts,
+                spares=seats.spares,
                 committed_step=committed_step,
                 num_steps=self.study.job.num_steps,
                 generation=self.ledger.generation,
@@ -119,9 +121,12 @@ class Campaign:
 
     # -- observe ---------------------------------------------------------------------------
 
-    def _take(self, item: Line | Ended) -> None:
-        """One line or one end, for the gang that is there."""
+    def _take(self, item: Seen) -> None:
+        """One line or one end, for the gang that is there; or news of a host."""
         sight = self.sight
+        if not isinstance(item, Line | Ended):
+            self._note(seen_of_host(item, self.now_s()))
+            return
         if sight is None:
             return
         if isinstance(item, Ended):
@@ -197,12 +202,9 @@ class Campaign:
                 if self.sight is not None and self.sight.is_ready:
                     self.launcher.signal(0, signal.SIGUSR1)
             case act.ProbeHost(host=host):
-                # every host is this machine, and whoever asks runs on it
-                self._tell(ev.WitnessSpoke(at_s=self.now_s(), host=host, alive=True))
-            case act.EvictHosts(hosts=hosts):
-                # its processes are gone and it can start new ones: that is its acceptance test
-                for host in hosts:
-                    self._tell(ev.HostRepaired(at_s=self.now_s(), host=host))
+                self.launcher.probe(host)
+            case act.EvictHosts(hosts=hosts, reason=reason):
+                self.launcher.set_aside(hosts, reason=reason)
             case act.WakeAt(at_s=at_s):
                 self._wake_s = at_s
             case act.Hold(reason=reason):
@@ -253,9 +255,15 @@ class Campaign:
             restore_step=action.step,
             directory=place.root.resolve(),
         )
+        meet = self.launcher.rendezvous(
+            place.root.resolve(), generation=action.token.generation, host=action.hosts[0]
+        )
+        task = task.model_copy(update={"rendezvous": meet})
         place.task.write_text(task.model_dump_json(indent=2) + "\n")
         gpus_per_host = self.study.cluster.host.num_gpus
-        return ours.render_commands(layout, task_file=place.task, gpus_per_host=gpus_per_host)
+        commands = ours.render_commands(layout, task_file=place.task, gpus_per_host=gpus_per_host)
+        # an engine numbers hosts by seat; which host sits there is the brain's to say
+        return [replace(command, host=action.hosts[command.host]) for command in commands]
 
     def _stop(self, action: act.StopGang) -> None:
         is_planned = self._shown is not None and self._shown.stage is Stage.STOPPING

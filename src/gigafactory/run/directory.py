@@ -17,7 +17,7 @@ from gigafactory.describe.layout import Layout
 from gigafactory.describe.study import Study
 from gigafactory.units import show
 
-_OURS = ("checkpoints", "model", "model.tmp", "logs", "rendezvous", "corpus")
+_OURS = ("checkpoints", "model", "model.tmp", "logs", "rendezvous", "corpus", "slurm")
 _OUR_FILES = ("ledger.jsonl", "task.json", "identity.json", "result.json")
 
 
@@ -66,6 +66,10 @@ class RunDirectory:
     def rendezvous(self) -> Path:
         """Stores where ranks meet, one a generation."""
         return self.root / "rendezvous"
+
+    def of_scheduler(self, name: str) -> Path:
+        """What passes between whoever asked a scheduler for the job and the job itself."""
+        return self.root / name
 
 
 @contextlib.contextmanager

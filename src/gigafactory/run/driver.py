@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import threading
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from gigafactory.control.actions import Finish, Outcome
 from gigafactory.control.config import ControlConfig, config_from_json
@@ -43,16 +37,21 @@ from gigafactory.run.directory import (
     locked,
 )
 from gigafactory.run.engines import ours
+from gigafactory.run.launchers.launcher import Launcher
 from gigafactory.run.launchers.local import LocalLauncher
 from gigafactory.run.opening import num_hosts_of, opening
 from gigafactory.run.progress import Observer, Progress, RunResult, Stage, tokens_per_s
 from gigafactory.run.sensors.gang import DRILL_CAUSE, TELL_STEPS_EVERY_S
+from gigafactory.run.signals import stop_signals
 
 __all__ = ["Observer", "Progress", "RunResult", "Stage", "run"]
 
 NUM_KEPT_CHECKPOINTS = 3
 #: Nobody watches who could lift a hold; this leaves time for what lifts itself.
 MAX_HOLD_S = 2.0
+
+OpenLauncher = Callable[[Path, int], Launcher]
+"""A launcher from the folder for the ranks' output and a descriptor that wakes its ``poll``."""
 
 
 def run(
@@ -62,29 +61,33 @@ def run(
     run_dir: Path,
     fresh: bool = False,
     observer: Observer | None = None,
+    open_launcher: OpenLauncher = LocalLauncher,
 ) -> RunResult:
     """Train ``study`` by ``plan.best`` in ``run_dir``, or go on with what is begun there.
 
-    ``fresh`` removes an earlier run first. SIGINT and SIGTERM stop at the next checkpoint, a
-    second one at once. The outcome tells whether the job is done, stopped or failed. InputError
-    where study, layout or directory do not fit; JobError where the machine does not let it begin.
+    ``fresh`` removes an earlier run first. ``open_launcher`` says where ranks run. SIGINT and
+    SIGTERM stop at the next checkpoint, a second one at once. The outcome tells whether the job is
+    done, stopped or failed. InputError where study, layout or directory do not fit; JobError where
+    the machine does not let it begin.
     """
     ours.check(study, plan.best.layout)
     with locked(run_dir) as place:
         if fresh:
             clear(place)
-        past = _past(place)
+        past = past_of(place)
         check_identity(place, study, plan.best.layout)
         needed = ours.disk_bytes(study, num_kept=NUM_KEPT_CHECKPOINTS)
         check_space(place, needed_bytes=needed)
         try:
-            return _drive(study, plan, place, past, observer)
+            return _drive(
+                study, plan, place, past=past, observer=observer, open_launcher=open_launcher
+            )
         except OSError as error:
             where = error.filename or run_dir
             raise JobError(f"{where}: {error.strerror or error}") from error
 
 
-def _past(place: RunDirectory) -> list[Entry]:
+def past_of(place: RunDirectory) -> list[Entry]:
     """The book so far; InputError where the run in it is finished."""
     if not place.ledger.exists() or place.ledger.stat().st_size == 0:
         return []
@@ -99,17 +102,23 @@ def _past(place: RunDirectory) -> list[Entry]:
 
 
 def _drive(
-    study: Study, plan: Plan, place: RunDirectory, past: list[Entry], observer: Observer | None
+    study: Study,
+    plan: Plan,
+    place: RunDirectory,
+    *,
+    past: list[Entry],
+    observer: Observer | None,
+    open_launcher: OpenLauncher,
 ) -> RunResult:
     committed_step = checkpoints.newest_complete(place.checkpoints)
     config = _config(study, plan, past)
     with (
-        _stop_signals() as (requests, wake_descriptor),
+        stop_signals() as (requests, wake_descriptor),
         LedgerWriter(place.ledger, resume=bool(past)) as ledger,
     ):
         if not past:
             ledger.write(opening(study, plan, config=config), at_s=0.0)
-        launcher = LocalLauncher(place.logs, wake_descriptor)
+        launcher = open_launcher(place.logs, wake_descriptor)
         campaign = Campaign(
             study=study,
             plan=plan,
@@ -196,30 +205,3 @@ def _result(
     )
     place.result.write_text(json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n")
     return result
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[tuple[deque[int], int]]:
-    """SIGINT and SIGTERM as entries of a queue, and a descriptor that wakes the loop.
-
-    Only the main thread can take signals; elsewhere the queue stays empty.
-    """
-    requests: deque[int] = deque()
-    wake, waker = os.pipe()
-    os.set_blocking(waker, False)
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        requests.append(number)
-        with contextlib.suppress(BlockingIOError):
-            os.write(waker, b"!")
-
-    is_main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-    before = {number: signal.signal(number, ask) for number in numbers}
-    try:
-        yield requests, wake
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-        os.close(wake)
-        os.close(waker)

@@ -47,12 +47,12 @@ def connect(study: Study) -> Scheduler:
 
 def target_of(study: Study) -> KubernetesTarget:
     """What the study says about the cluster; InputError where it says nothing."""
-    if study.launch.kubernetes is None:
+    if study.kubernetes is None:
         raise InputError(
-            "launch.kubernetes: missing; add `launch: {kubernetes: {image: REGISTRY/IMAGE:TAG, "
-            "queue: LOCAL-QUEUE, claim: VOLUME-CLAIM}}`, or --set launch.kubernetes.image=..."
+            "kubernetes: missing; add `kubernetes: {image: REGISTRY/IMAGE:TAG, "
+            "queue: LOCAL-QUEUE, claim: VOLUME-CLAIM}`, or --set kubernetes.image=..."
         )
-    return study.launch.kubernetes
+    return study.kubernetes
 
 
 def group_hosts(layout: Layout, gpus_per_host: int, hosts_per_pod: int) -> int:
@@ -94,7 +94,7 @@ def _copied(value: object) -> object:
 def _check_size(num_hosts: int, target: KubernetesTarget) -> None:
     if num_hosts > target.max_nodes:
         raise InputError(
-            f"the plan fills {num_hosts} hosts, and launch.kubernetes.max_nodes is "
+            f"the plan fills {num_hosts} hosts, and kubernetes.max_nodes is "
             f"{target.max_nodes}: upstream Kubernetes is tested with 5,000 nodes. MultiKueue "
             "shares jobs out over several clusters, but one JobSet stays in one of them; so take a "
             "control plane that is good for more nodes and set max_nodes to what it promises, or "

@@ -20,7 +20,16 @@ from typing import IO
 
 from gigafactory.describe.errors import JobError
 from gigafactory.describe.rank import REPORT_FD_VARIABLE
-from gigafactory.run.launchers.launcher import Ended, Line, RankCommand
+from gigafactory.run.launchers.launcher import (
+    Ended,
+    HostReady,
+    Line,
+    OfHost,
+    RankCommand,
+    Seats,
+    Seen,
+    Witnessed,
+)
 
 _READ_BYTES = 1 << 16
 #: An exit is seen through the pipe; this bounds the wait should a stray child hold it open.
@@ -46,11 +55,28 @@ class LocalLauncher:
     """Readable when ``poll`` must return early (a signal arrived)."""
     _ranks: dict[int, _Rank] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _answers: list[OfHost] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
         if self.wake_descriptor is not None:
             self._selector.register(self.wake_descriptor, selectors.EVENT_READ, None)
+
+    def seats(self, num_hosts: int) -> Seats:
+        """Every host is this machine."""
+        return Seats(tuple(range(num_hosts)))
+
+    def rendezvous(self, directory: Path, *, generation: int, host: int) -> str:
+        """A file of this machine."""
+        return f"file://{directory / 'rendezvous' / f'generation-{generation}'}"
+
+    def probe(self, host: int) -> None:
+        """Whoever asks runs on it."""
+        self._answers.append(Witnessed(host=host, alive=True))
+
+    def set_aside(self, hosts: Sequence[int], *, reason: str) -> None:
+        """Its processes are gone and it can start new ones: that is its acceptance test."""
+        self._answers += [HostReady(host=host) for host in hosts]
 
     def start(self, commands: Sequence[RankCommand], *, generation: int) -> None:
         """One process a rank; OSError where that is impossible, and then none runs."""
@@ -61,10 +87,11 @@ class LocalLauncher:
             self.stop()
             raise
 
-    def poll(self, timeout_s: float) -> list[Line | Ended]:
+    def poll(self, timeout_s: float) -> list[Seen]:
         """See ``Launcher``."""
-        found: list[Line | Ended] = []
-        for key, _ in self._selector.select(min(timeout_s, _REAP_EVERY_S)):
+        found: list[Seen] = [*self._answers]
+        self._answers.clear()
+        for key, _ in self._selector.select(0.0 if found else min(timeout_s, _REAP_EVERY_S)):
             if key.data is None:
                 os.read(key.fd, _READ_BYTES)
             else:

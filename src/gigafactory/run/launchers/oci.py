@@ -81,12 +81,12 @@ def connect(study: Study) -> Scheduler:
 
 def target_of(study: Study) -> OciTarget:
     """What the study says about the tenancy; InputError where it says nothing."""
-    if study.launch.oci is None:
+    if study.oci is None:
         raise InputError(
-            "launch.oci: missing; add `launch: {oci: {compartment: OCID, availability_domain: "
-            "NAME, subnet: OCID, image: OCID}}`"
+            "oci: missing; add `oci: {compartment: OCID, availability_domain: "
+            "NAME, subnet: OCID, image: OCID}`"
         )
-    return study.launch.oci
+    return study.oci
 
 
 def quote_of(study: Study, *, num_hosts: int, shape: str) -> Quote:
@@ -116,7 +116,7 @@ def _shape_of(study: Study) -> str:
     if gpu not in SHAPES:
         raise InputError(
             f"Oracle rents no host with {gpu}; it has {', '.join(SHAPES)}, or name another one "
-            "in launch.oci.shape"
+            "in oci.shape"
         )
     return SHAPES[gpu]
 

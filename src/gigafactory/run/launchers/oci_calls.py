@@ -96,8 +96,7 @@ def read_config(path: Path, *, profile: str) -> dict[str, Any]:
         oci.config.validate_config(config)
     except oci.exceptions.ConfigFileNotFound:
         raise InputError(
-            f"{path}: no such file; `oci setup config` writes one, or name another in "
-            "launch.oci.config"
+            f"{path}: no such file; `oci setup config` writes one, or name another in oci.config"
         ) from None
     except (oci.exceptions.ClientError, ValueError) as error:
         raise InputError(f"{path}: profile {profile}: {error}") from None

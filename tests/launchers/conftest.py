@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,3 +61,22 @@ def api() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def oci_api() -> Any:
     return beside("oci_api")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared text that is small, so that a run need not make one."""
+    import numpy as np
+
+    from gigafactory.train.tokens import encode, train_tokenizer
+
+    folder = tmp_path_factory.mktemp("text") / "corpus"
+    folder.mkdir()
+    dice = random.Random(2)
+    words = ["good", "morning", "how", "do", "you", "feel", "well", "thanks", "and", "tea"]
+    talk = [[" ".join(dice.choices(words, k=6)) for _ in range(6)] for _ in range(300)]
+    tokenizer = train_tokenizer((turn for turns in talk for turn in turns), vocab=400)
+    np.save(folder / "train.npy", encode(tokenizer, talk))
+    np.save(folder / "held_out.npy", encode(tokenizer, talk[:10]))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder

@@ -33,12 +33,12 @@ class Node:
     resources: Mapping[str, float]
 
 
-def connect(target: RayTarget) -> None:
-    """Join the cluster as a driver; JobError where there is none."""
+def connect(target: RayTarget) -> bool:
+    """Join the cluster as a driver; JobError where there is none; False: we were in it already."""
     import ray
 
     if ray.is_initialized():
-        return
+        return False
     try:
         ray.init(
             address=target.address, namespace=NAMESPACE, log_to_driver=False,
@@ -50,6 +50,21 @@ def connect(target: RayTarget) -> None:
             f"no Ray cluster at {target.address} ({said}); start one with `ray start --head` here "
             "and `ray start --address=HEAD:6379` on the other hosts"
         ) from None
+    return True
+
+
+def own_address() -> str:
+    """Where this process is reached from the cluster's hosts."""
+    import ray
+
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
+def disconnect() -> None:
+    """Leave the cluster; what is not detached ends."""
+    import ray
+
+    ray.shutdown()
 
 
 def nodes() -> list[Node]:
@@ -65,7 +80,7 @@ def nodes() -> list[Node]:
             labels=one.get("Labels", {}),
             resources=one["Resources"],
         )
-        for one in ray.nodes()
+        for one in ray.nodes()  # type: ignore[no-untyped-call]
         if one["Alive"]
     ]
 
@@ -105,29 +120,37 @@ def units_for(
     return seats[: num_hosts + num_spares]
 
 
-def reserve(
+def ask_for(
     units: Sequence[str],
     *,
     need: Mapping[str, float],
     unit_label: str,
     without: Collection[str] = (),
-    lifetime: str | None = None,
 ) -> Any:
-    """A placement group with one bundle a host; JobError where Ray does not place it in time."""
-    from ray.util.placement_group import placement_group, remove_placement_group
+    """A placement group with one bundle a host; Ray places it when it can."""
+    from ray.util.placement_group import placement_group
 
     selectors = [_selector(unit, unit_label, without) for unit in units]
-    group = placement_group(
-        [dict(need)] * len(units), strategy="STRICT_SPREAD", lifetime=lifetime,
+    return placement_group(
+        [dict(need)] * len(units), strategy="STRICT_SPREAD",
         bundle_label_selector=selectors if any(selectors) else None,
     )  # fmt: skip
+
+
+def reserve(units: Sequence[str], *, need: Mapping[str, float], unit_label: str) -> Any:
+    """A placement group that is placed; JobError where Ray does not do it in time."""
+    group = ask_for(units, need=need, unit_label=unit_label)
     if group.wait(_PLACE_S):
         return group
+    give_back(group)
+    raise JobError(f"Ray does not place {len(units)} hosts within {_PLACE_S:g} s; others use them")
+
+
+def give_back(group: Any) -> None:
+    """The hosts are free again."""
+    from ray.util.placement_group import remove_placement_group
+
     remove_placement_group(group)
-    raise JobError(
-        f"Ray does not place {len(units)} hosts within {_PLACE_S:g} s; others use them, or a label "
-        f"{unit_label!r} is missing"
-    )
 
 
 def hosts_of(group: Any) -> list[Node]:
@@ -146,12 +169,16 @@ def in_bundle(group: Any, index: int, need: Mapping[str, float]) -> dict[str, An
     named = {"GPU": "num_gpus", "CPU": "num_cpus"}
     counts = {named[name]: count for name, count in need.items() if name in named}
     own = {name: count for name, count in need.items() if name not in named}
-    return {"num_cpus": 0} | counts | {
-        "resources": own,
-        "scheduling_strategy": PlacementGroupSchedulingStrategy(
-            placement_group=group, placement_group_bundle_index=index
-        ),
-    }
+    return (
+        {"num_cpus": 0}
+        | counts
+        | {
+            "resources": own,
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(
+                placement_group=group, placement_group_bundle_index=index
+            ),
+        }
+    )
 
 
 def _selector(unit: str, unit_label: str, without: Collection[str]) -> dict[str, str]:

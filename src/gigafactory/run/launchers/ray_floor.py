@@ -39,7 +39,7 @@ class RayFloor:
         """See ``Floor``; a seat whose actor died is taken again."""
         import ray
 
-        remote = ray.remote(Seat)
+        remote: Any = ray.remote(Seat)
         asked = []
         for host in hosts:
             self._leave(host)
@@ -68,12 +68,11 @@ class RayFloor:
     def close(self) -> None:
         """End all actors and give the hosts back."""
         import ray
-        from ray.util.placement_group import remove_placement_group
 
         for host in list(self._seats):
             self._leave(host)
         if ray.is_initialized():
-            remove_placement_group(self.group)
+            cluster.give_back(self.group)
 
     def _leave(self, host: str) -> None:
         import ray
@@ -104,13 +103,9 @@ def open_floor(
     names = [f"{node.hostname}-{node.node_id[:8]}" for node in nodes]
     if len(set(names)) < len(names):
         raise JobError("two nodes of the Ray cluster look the same")
-    doors = {
-        name: Door(node.address, node.port) for name, node in zip(names, nodes, strict=True)
-    }
+    doors = {name: Door(node.address, node.port) for name, node in zip(names, nodes, strict=True)}
     logs.mkdir(parents=True, exist_ok=True)
-    return RayFloor(
-        hosts=tuple(names), group=group, need=need, doors=doors, logs=logs, meet=meet
-    )
+    return RayFloor(hosts=tuple(names), group=group, need=need, doors=doors, logs=logs, meet=meet)
 
 
 def _path() -> dict[str, str]:

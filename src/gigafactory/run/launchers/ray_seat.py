@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _END_S = 5.0
 _LOG_LINES = 1000
+_LOOK_S = 1.0
 
 
 class Seat:
@@ -28,9 +31,17 @@ class Seat:
         log: str = "",
         files: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it; ``files`` are written into a folder of their own, which becomes its own."""
+        """Start it; ``files`` are written into a folder of their own, where it runs.
+
+        With files it is a job's, and ends when the raylet does, because Ray gives the job up then
+        and leaves the processes (seen with 2.60). Without it is a driver's agent: as long as it is
+        well and its driver hears it, a lost raylet is no reason to end it.
+        """
         folder = None
         if files is not None:
+            threading.Thread(
+                target=self._end_with_raylet, args=(os.getppid(),), daemon=True
+            ).start()
             folder = Path(tempfile.mkdtemp(prefix="giga-"))
             for name, text in files.items():
                 (folder / name).write_text(text, encoding="utf-8")
@@ -58,6 +69,12 @@ class Seat:
                 return
             except subprocess.TimeoutExpired:
                 continue
+
+    def _end_with_raylet(self, raylet: int) -> None:
+        while os.getppid() == raylet:
+            time.sleep(_LOOK_S)
+        self.end()
+        os._exit(1)
 
     def lines(self) -> list[str]:
         """The end of what it printed."""

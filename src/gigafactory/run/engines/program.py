@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gigafactory.describe.aim import EngineKind
-
 #: Set by the launcher on every host.
 HOST_RANK = "GIGA_HOST_RANK"
 MASTER = "GIGA_MASTER"
@@ -25,7 +23,7 @@ START = "start.sh"
 class Program:
     """The same for every host; what differs comes from the environment."""
 
-    engine: EngineKind
+    engine: str
     num_hosts: int
     gpus_per_host: int
     command: str

@@ -7,11 +7,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUNS := runs
+TITAN := .venv-torchtitan
 
 # the long run of the swarm (tests run a short one); SEEDS=first:end
 SEEDS ?= 0:100000
 
-.PHONY: demo test swarm pythons lint setup setup-test browser clean
+.PHONY: demo test torchtitan swarm pythons lint setup setup-test browser clean
 
 setup: $(VENV)/.done-demo
 setup-test: $(VENV)/.done-test
@@ -48,9 +49,23 @@ lint: setup-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# our plug-in in torchtitan itself, in an environment of its own: the same weights and batch give
+# the same loss (release 0.2.2, here on the processor with the torch of the tests; some minutes)
+torchtitan: $(TITAN)/.done
+	PYTHONPATH=src $(TITAN)/bin/python -m pytest -q tests/torchtitan
+
+$(TITAN)/.done: | $(BIN)/python
+	$(PYTHON) -m venv $(TITAN)
+	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torch -e . \
+	    safetensors tokenizers pytest pytest-timeout
+	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q --no-deps torchtitan==0.2.2
+	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q \
+	    triton tyro datasets torchdata tensorboard einops pillow
+	touch $@
+
 # the browser of the page tests (Debian packages)
 browser:
 	sh .ci/browser
 
 clean:
-	rm -rf $(VENV) $(RUNS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(TITAN) $(RUNS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

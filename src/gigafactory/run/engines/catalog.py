@@ -57,7 +57,7 @@ TRAINING: Mapping[EngineKind, Capability] = MappingProxyType({
     ),
     EngineKind.TORCHTITAN: Capability(
         axes=_MESH,
-        blocks=frozenset({Block.LLAMA, Block.QWEN3_MOE, Block.DEEPSEEK}),
+        blocks=frozenset({Block.LLAMA, Block.QWEN3_MOE, Block.DEEPSEEK, Block.GROK1}),
         precisions=frozenset({Precision.FP32, Precision.BF16, Precision.FP8}),
         recovers=False,
     ),

@@ -204,6 +204,22 @@ def test_agent_and_daemon_gone_is_evidence(
         launcher.seats(3)
 
 
+def test_a_daemon_that_answers_with_its_last_breath_deceives_for_a_second(
+    launcher: RemoteLauncher, floor: Here, tmp_path: Path
+) -> None:
+    launcher.meet(num_needed=3, timeout_s=30, grace_s=30)
+    launcher.start(commands(tmp_path, 0, 1), generation=1)
+    until(launcher, lambda seen: len(seen) == 2)
+    floor.unable = {"b"}
+    floor.agents["b"].kill()
+    assert until(launcher, bool) == [Ended(rank=1, status=-signal.SIGKILL)]
+    floor.daemons["b"].close()
+    [lost] = until(launcher, bool)
+    assert isinstance(lost, HostLost)
+    with pytest.raises(OSError, match="no agent on b"):
+        launcher.start(commands(tmp_path, 0, 1), generation=2)
+
+
 def test_silence_is_no_evidence_and_others_are_asked(
     launcher: RemoteLauncher, floor: Here, tmp_path: Path
 ) -> None:

@@ -12,11 +12,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+PROGRAMS = ("setpriv", "munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 _PATIENCE_S = 60.0
 
 #: Every node is this machine; nothing is asked of the kernel that a container would refuse.
@@ -88,13 +88,45 @@ class MiniSlurm:
         slurm._write(ctld_port, min_job_age_s=min_job_age_s, topology=topology)
         try:
             slurm._start_munge()
-            slurm._start("slurmctld", ["-D", "-c", "-f", str(slurm.conf)])
+            slurm._start_controller()
             for node in nodes:
                 slurm.start_node(node)
-            slurm._until_idle()
+            slurm.until_idle()
             yield slurm
         finally:
             slurm.stop()
+
+    @classmethod
+    @contextlib.contextmanager
+    def controller(cls, folder: Path, files: Mapping[str, str]) -> Iterator[MiniSlurm]:
+        """A slurmctld alone that reads ``files``; their slurm.conf names munge.socket in the folder
+        and port ``PORT``."""
+        (folder / "state").mkdir(parents=True)
+        port = _free_ports(1)[0]
+        for name, text in files.items():
+            (folder / name).write_text(text.replace("PORT", str(port)))
+        slurm = cls(folder, (), {})
+        try:
+            slurm._start_munge()
+            slurm._start_controller()
+            yield slurm
+        finally:
+            slurm.stop()
+
+    def until_answering(self) -> float:
+        """Seconds until the controller works; AssertionError with its words where it ends."""
+        begun_s = time.monotonic()
+
+        def is_answering() -> bool:
+            assert self._daemons["slurmctld"].poll() is None, self.log("slurmctld")
+            argv = ["scontrol", "ping"]
+            done = subprocess.run(
+                argv, env=os.environ | self.environment, capture_output=True, check=False
+            )
+            return done.returncode == 0
+
+        _until(is_answering, "slurmctld to answer")
+        return time.monotonic() - begun_s
 
     @property
     def conf(self) -> Path:
@@ -125,6 +157,14 @@ class MiniSlurm:
                 os.kill(pid, signal.SIGKILL)
         self._daemons.pop(node).wait()
         return at_s
+
+    def forget_jobs(self) -> None:
+        """The controller begins anew, without its state."""
+        daemon = self._daemons.pop("slurmctld")
+        daemon.terminate()
+        daemon.wait()
+        self._start_controller()
+        self.until_idle()
 
     def stop(self) -> None:
         """End every daemon and whatever runs below it."""
@@ -168,27 +208,39 @@ class MiniSlurm:
         self._start("munged", ["--foreground", "--force", f"--key-file={key}", *place.values()])
         _until((self.folder / "munge.socket").exists, "munged")
 
+    # the kernel ends a daemon whose test was killed, so that none is left
     def _start(self, program: str, arguments: Sequence[str], *, name: str = "") -> None:
         path = _program(program)
         assert path
         with (self.folder / f"{name or program}.out").open("ab") as out:
             self._daemons[name or program] = subprocess.Popen(
-                [path, *arguments],
+                ["setpriv", "--pdeathsig", "KILL", path, *arguments],
                 env=os.environ | self.environment, stdin=subprocess.DEVNULL,
                 stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
 
-    def _until_idle(self) -> None:
+    def _start_controller(self) -> None:
+        self._start("slurmctld", ["-D", "-c", "-f", str(self.conf)])
+
+    def until_idle(self, *, resume: str = "") -> None:
+        """All nodes are there and have nothing to do; ``resume`` is taken back first."""
+
         def is_idle() -> bool:
             for name, daemon in self._daemons.items():
                 assert daemon.poll() is None, f"{name} ended:\n{self.log(name)}"
-            done = subprocess.run(
-                ["sinfo", "-h", "-N", "-o", "%t"], env=os.environ | self.environment,
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            return done.stdout.split() == ["idle"] * len(self.nodes)
+            states = self._states()
+            if states.get(resume, "").strip("*") in ("drain", "down", "drng"):
+                self.run("scontrol", "update", f"NodeName={resume}", "State=RESUME")
+            return list(states.values()) == ["idle"] * len(self.nodes)
 
         _until(is_idle, "all nodes to be idle")
+
+    def _states(self) -> dict[str, str]:
+        done = subprocess.run(
+            ["sinfo", "-h", "-N", "-o", "%N %t"], env=os.environ | self.environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return dict(line.split() for line in done.stdout.splitlines())
 
 
 def _until(condition, what: str) -> None:

@@ -12,7 +12,7 @@ from gigafactory.api.campaigns import (
     ensemble,
     sweep,
 )
-from gigafactory.api.factory import describe, load
+from gigafactory.api.factory import configure, describe, load
 from gigafactory.api.files import (
     ANSWERS_FILE,
     DECISIONS_FILE,
@@ -46,6 +46,7 @@ __all__ = [
     "ask",
     "calibrate",
     "chat",
+    "configure",
     "describe",
     "emit",
     "ensemble",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from gigafactory.describe.spec import Spec
 from gigafactory.units import Seconds
@@ -17,6 +17,8 @@ class Slurm(Spec):
     constraint: str = Field(default="", pattern=r"^[\w.,&|()*\[\]-]*$")
     gres_per_host: str = Field(default="", pattern=r"^[\w:.,-]*$")
     """As in `--gres`, for example gpu:8."""
+    cpus_per_host: PositiveInt | None = None
+    """As `slurmd -C` prints; for the configuration of a described cluster."""
     time_limit_s: Seconds | None = Field(default=None, gt=0)
     options: tuple[str, ...] = ()
     """Further lines for `#SBATCH`, for example --reservation=acceptance."""

@@ -18,7 +18,10 @@ from gigafactory.describe.study import Study
 from gigafactory.units import show
 
 _OURS = ("checkpoints", "model", "model.tmp", "logs", "rendezvous", "corpus", "slurm")
-_OUR_FILES = ("ledger.jsonl", "task.json", "identity.json", "result.json")
+_OUR_FILES = (
+    "ledger.jsonl", "task.json", "identity.json", "result.json", "control.json", "members.json",
+    "corpus.lock",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from gigafactory.control.actions import Finish, Outcome
+from gigafactory.control.actions import Outcome
 from gigafactory.control.config import ControlConfig, config_from_json
 from gigafactory.control.controller import Controller
 from gigafactory.control.from_study import config_from_study
@@ -36,7 +36,9 @@ from gigafactory.run.directory import (
     clear,
     locked,
 )
+from gigafactory.run.drive import Common, Drive
 from gigafactory.run.engines import ours
+from gigafactory.run.group_run import drive_groups, has_groups, wait_for_room, with_copies
 from gigafactory.run.launchers.launcher import Launcher
 from gigafactory.run.launchers.local import LocalLauncher
 from gigafactory.run.opening import num_hosts_of, opening
@@ -61,7 +63,7 @@ def run(
     run_dir: Path,
     fresh: bool = False,
     observer: Observer | None = None,
-    open_launcher: OpenLauncher = LocalLauncher,
+    open_launcher: OpenLauncher | None = None,
 ) -> RunResult:
     """Train ``study`` by ``plan.best`` in ``run_dir``, or go on with what is begun there.
 
@@ -108,55 +110,81 @@ def _drive(
     *,
     past: list[Entry],
     observer: Observer | None,
-    open_launcher: OpenLauncher,
+    open_launcher: OpenLauncher | None,
 ) -> RunResult:
     committed_step = checkpoints.newest_complete(place.checkpoints)
-    config = _config(study, plan, past)
+    config = _config(study, plan, past, is_local=open_launcher is None)
     with (
         stop_signals() as (requests, wake_descriptor),
-        LedgerWriter(place.ledger, resume=bool(past)) as ledger,
+        LedgerWriter(place.ledger, resume=bool(past), on_full=wait_for_room) as ledger,
     ):
         if not past:
             ledger.write(opening(study, plan, config=config), at_s=0.0)
-        launcher = open_launcher(place.logs, wake_descriptor)
-        campaign = Campaign(
+        common = Common(
             study=study,
             plan=plan,
             place=place,
-            controller=Controller(config),
-            launcher=launcher,
             ledger=ledger,
             observer=observer,
             is_new=not _has_trained(past),
             is_drill_due=study.drill is not None and not _was_drilled(past),
             stop_requests=requests,
         )
-        try:
-            finish = campaign.drive(committed_step=committed_step)
-        finally:
-            launcher.stop()
-        _close(ledger, finish, campaign)
+        if has_groups(config):
+            campaign: Drive = drive_groups(
+                common, config=config, past=past, committed_step=committed_step,
+                wake_descriptor=wake_descriptor,
+            )  # fmt: skip
+        else:
+            launcher = (open_launcher or LocalLauncher)(place.logs, wake_descriptor)
+            campaign = _drive_gang(
+                common, config=config, committed_step=committed_step, launcher=launcher
+            )
+        _close(ledger, campaign)
         summary = ledger.summary()
     return _result(study, place, campaign, summary=summary, resumed_from_step=committed_step)
 
 
-def _config(study: Study, plan: Plan, past: list[Entry]) -> ControlConfig:
-    """The book's own, so that it can be replayed whole; a new book gets the study's."""
+def _drive_gang(
+    common: Common, *, config: ControlConfig, committed_step: int | None, launcher: Launcher
+) -> Campaign:
+    campaign = Campaign(common=common, controller=Controller(config), launcher=launcher)
+    try:
+        campaign.drive(committed_step=committed_step)
+    finally:
+        launcher.stop()
+    return campaign
+
+
+def _config(study: Study, plan: Plan, past: list[Entry], *, is_local: bool) -> ControlConfig:
+    """The book's own, so that it can be replayed whole; a new book gets the study's.
+
+    Replica groups are for one machine: elsewhere a failure starts the gang again.
+    """
     if past and isinstance(opened := past[0].content, Opened):
         if opened.schema != SCHEMA:
             raise InputError(
                 f"the ledger there is of schema {opened.schema!r}, written by a controller with "
                 "other rules: begin anew with --fresh, or choose another --dir"
             )
-        return config_from_json(opened.controller)
-    return config_from_study(
+        held = config_from_json(opened.controller)
+        if has_groups(held) and not is_local:
+            raise InputError(
+                "the run there was begun with replica groups on one machine, and can only go on "
+                "there: begin anew with --fresh, or choose another --dir"
+            )
+        return held
+    wants_groups = study.policy.recovery is Recovery.REPLICAS and is_local
+    config = config_from_study(
         study,
+        layout=plan.best.layout,
         num_hosts=num_hosts_of(study, plan),
         step_s=plan.best.step_s,
         report_s=TELL_STEPS_EVERY_S,
         max_hold_s=MAX_HOLD_S,
-        recovery=Recovery.RESTART,
+        recovery=Recovery.REPLICAS if wants_groups else Recovery.RESTART,
     )
+    return with_copies(config) if has_groups(config) else config
 
 
 def _has_trained(past: list[Entry]) -> bool:
@@ -168,9 +196,11 @@ def _was_drilled(past: list[Entry]) -> bool:
     return any(fault.cause.startswith(DRILL_CAUSE) for fault in faults)
 
 
-def _close(ledger: LedgerWriter, finish: Finish, campaign: Campaign) -> None:
+def _close(ledger: LedgerWriter, campaign: Drive) -> None:
     """The last entries: what was not committed is lost, and how it ended."""
     committed_step = campaign.controller.committed_step or 0
+    finish = campaign.finish
+    assert finish is not None
     if finish.outcome is not Outcome.DONE:
         ledger.write(Rollback(step=committed_step), at_s=campaign.now_s())
     closed = Closed(outcome=finish.outcome.value, reason=campaign.reason, step=committed_step)
@@ -180,7 +210,7 @@ def _close(ledger: LedgerWriter, finish: Finish, campaign: Campaign) -> None:
 def _result(
     study: Study,
     place: RunDirectory,
-    campaign: Campaign,
+    campaign: Drive,
     *,
     summary: Summary,
     resumed_from_step: int | None,

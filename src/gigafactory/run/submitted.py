@@ -21,7 +21,7 @@ from gigafactory.run.engines import ours
 from gigafactory.run.errand import Errand, Reading
 from gigafactory.run.launchers.scheduler import JobState, JobStatus, Rendered
 from gigafactory.run.launchers.slurm import SlurmScheduler, check_installed
-from gigafactory.run.launchers.slurm_text import render_job
+from gigafactory.run.launchers.slurm_text import HOPELESS, render_job
 from gigafactory.run.opening import num_hosts_of
 from gigafactory.run.progress import Observer, Progress, RunResult, Stage
 from gigafactory.run.signals import stop_signals
@@ -53,6 +53,7 @@ def run_on_slurm(
     place = RunDirectory(run_dir)
     errand = Errand(place.of_scheduler(NAME))
     scheduler = SlurmScheduler(errand.folder)
+    was_there = run_dir.exists()
     job_id = _running(errand, scheduler)
     if job_id is None:
         job_id = _ask(study, plan, place, errand, scheduler, fresh=fresh)
@@ -64,7 +65,11 @@ def run_on_slurm(
         )
     with stop_signals() as (requests, _):
         watch = _Watch(errand, scheduler, job_id, study.job.num_steps, observer, requests)
-        status = watch.until_over()
+        try:
+            status = watch.until_over()
+        except _RefusedError:
+            _leave_nothing(place, errand, was_there=was_there)
+            raise
     return _result(place, errand, scheduler, status)
 
 
@@ -98,7 +103,7 @@ def _ask(
     *,
     fresh: bool,
 ) -> str:
-    """Submit; where Slurm refuses, the folder is as it was."""
+    """Submit; where Slurm refuses, nothing is left."""
     was_there = place.root.exists()
     try:
         with locked(place.root):
@@ -111,10 +116,19 @@ def _ask(
             errand.give(study, plan)
         job_id = scheduler.submit(render(study, plan, run_dir=place.root))
     except (InputError, JobError):
-        shutil.rmtree(errand.folder if was_there else place.root, ignore_errors=True)
+        _leave_nothing(place, errand, was_there=was_there)
         raise
     errand.name_job(job_id)
     return job_id
+
+
+class _RefusedError(JobError):
+    """The scheduler took the job and will never start it."""
+
+
+def _leave_nothing(place: RunDirectory, errand: Errand, *, was_there: bool) -> None:
+    """Of a job that never ran; an earlier run in the same folder stays."""
+    shutil.rmtree(errand.folder if was_there else place.root, ignore_errors=True)
 
 
 @dataclass(slots=True)
@@ -151,6 +165,12 @@ class _Watch:
 
     def _show_waiting(self, status: JobStatus) -> None:
         if status.state is JobState.WAITING:
+            if status.reason in HOPELESS:
+                self.scheduler.cancel(self.job_id)
+                raise _RefusedError(
+                    f"job {self.job_id} would never start: {status.reason} (Slurm's word); it is "
+                    "cancelled. The partition's limits: scontrol show partition"
+                )
             why = f" ({status.reason})" if status.reason else ""
             self._say(f"job {self.job_id} waits for its hosts{why}")
         elif status.state is JobState.RUNNING:

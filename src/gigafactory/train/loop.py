@@ -59,21 +59,26 @@ def set_up(task: Task, text: Text, *, tell: Tell) -> tuple[Trainer, int]:
     if dist.get_rank() == 0:
         directory.mkdir(parents=True, exist_ok=True)
         remove_unfit(directory, restore_step=task.restore_step)
+    trainer = build(task, text, tell=tell)
+    dist.barrier()
+    if task.restore_step is not None:
+        restore(trainer, task.restore_step)
+    return trainer, task.restore_step or 0
+
+
+def build(task: Task, text: Text, *, tell: Tell) -> Trainer:
+    """Model and optimizer as at step 0, spread over the ranks of a joined gang."""
     net = Grok(task.model)
     initialise(net, seed=task.train.seed)
     model = spread(net, task.layout.sharding)
     optimiser = Optimiser(net, train=task.train, sharding=task.layout.sharding)
     checkpointer = Checkpointer(
-        directory,
+        Path(task.directory) / "checkpoints",
         num_kept=task.num_kept_checkpoints,
         timeout_s=task.collective_timeout_s,
         tell=tell,
     )
-    trainer = Trainer(task, text, net, model, optimiser, checkpointer, tell)
-    dist.barrier()
-    if task.restore_step is not None:
-        restore(trainer, task.restore_step)
-    return trainer, task.restore_step or 0
+    return Trainer(task, text, net, model, optimiser, checkpointer, tell)
 
 
 def state_of(trainer: Trainer) -> State:
@@ -140,8 +145,12 @@ def one_step(trainer: Trainer, step: int) -> bool:
 
 def gradients(trainer: Trainer, step: int) -> float:
     """Leave the global batch's mean gradient in the parameters; returns this rank's loss."""
+    return accumulate(trainer, _share_of(trainer.task, trainer.text, step))
+
+
+def accumulate(trainer: Trainer, share: Tensor) -> float:
+    """Add the mean gradient of ``share``, (sequences, seq_len + 1), to what is there; its loss."""
     task = trainer.task
-    share = _share_of(task, trainer.text, step)
     pieces = torch.split(share, task.layout.micro_batch)
     total = 0.0
     for index, ids in enumerate(pieces):

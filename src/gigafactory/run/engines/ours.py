@@ -11,7 +11,8 @@ from pathlib import Path
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.errors import InputError
-from gigafactory.describe.layout import Layout, Recompute
+from gigafactory.describe.group import GroupTask
+from gigafactory.describe.layout import Layout, Recompute, Sharding
 from gigafactory.describe.model import Block
 from gigafactory.describe.rank import Task
 from gigafactory.describe.study import Study
@@ -108,6 +109,40 @@ def render_commands(layout: Layout, *, task_file: Path, gpus_per_host: int) -> l
             environment=rank_environment(rank, num_ranks=layout.num_gpus),
         )
         for rank in range(layout.num_gpus)
+    ]
+
+
+def group_ranks(layout: Layout) -> int:
+    """Processes of one replica group."""
+    return layout.replica_gpus
+
+
+def render_group_task(
+    study: Study, layout: Layout, *, num_replicas: int, directory: Path
+) -> GroupTask:
+    """What every process of a run with replica groups is told, in all its lives."""
+    inner = layout.model_copy(update={"dp": layout.dp // num_replicas, "sharding": Sharding.NONE})
+    task = render_task(study, inner, generation=0, restore_step=None, directory=directory)
+    place = f"file://{directory / 'rendezvous' / 'group'}"
+    return GroupTask(
+        task=task.model_copy(update={"rendezvous": place}),
+        num_replicas=num_replicas,
+        orphan_s=study.policy.start_timeout_s,
+    )
+
+
+def render_group(layout: Layout, *, replica: int, host: int, task_file: Path) -> list[RankCommand]:
+    """One command line a process of one replica group."""
+    num_ranks = group_ranks(layout)
+    argv = (sys.executable, "-m", "gigafactory.train.group.worker", "--config", str(task_file))
+    return [
+        RankCommand(
+            rank=rank,
+            host=host,
+            argv=argv,
+            environment=rank_environment(rank, num_ranks=num_ranks),
+        )
+        for rank in range(num_ranks)
     ]
 
 

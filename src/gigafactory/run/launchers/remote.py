@@ -101,8 +101,8 @@ class RemoteLauncher:
     _silent: set[str] = field(default_factory=set)
     _seen: list[Seen] = field(default_factory=list)
     _questions: dict[str, _Question] = field(default_factory=dict)
-    _awaited: set[str] = field(default_factory=set)
-    """Their agents were started and did not come yet."""
+    _awaited: dict[str, float] = field(default_factory=dict)
+    """Their agents were started then, and did not come yet."""
     _knocks: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_MOST_KNOCKS, "knock")
     )
@@ -201,7 +201,7 @@ class RemoteLauncher:
         for command in commands:
             by_host[self.floor.hosts[command.host]].append(command)
         self._raise([host for host in by_host if host not in self.links])
-        self._until(lambda: all(map(self._is_usable, by_host)), _AGENT_S)
+        self._until(lambda: all(h in self.links or h in self._gone for h in by_host), _AGENT_S)
         absent = [host for host in by_host if not self._is_usable(host)]
         if absent:
             raise OSError(f"no agent on {', '.join(absent[:8])}")
@@ -288,6 +288,17 @@ class RemoteLauncher:
         for host, question in list(self._questions.items()):
             if now_s > question.until_s:
                 self._answer(host, alive=False)
+        for host, since_s in list(self._awaited.items()):
+            self._await(host, now_s - since_s)
+
+    def _await(self, host: str, waited_s: float) -> None:
+        """A daemon may have answered with its last breath: as long as its agent does not come, it
+        is asked again."""
+        if waited_s > _AGENT_S:
+            del self._awaited[host]
+            self._fall_silent(host)
+        elif waited_s >= BEAT_S:
+            self._lose(host)
 
     def _hear(self, heard: Heard) -> None:
         host, said = heard.host, heard.said
@@ -296,7 +307,7 @@ class RemoteLauncher:
             self._seen.append(HostHeard(host=self._number(host)))
         match said:
             case wire.Hello():
-                self._awaited.discard(host)
+                self._awaited.pop(host, None)
             case wire.Told(rank=rank, text=text):
                 if rank in self._ranks[host]:
                     self._seen.append(Line(rank=rank, text=text.encode()))
@@ -348,9 +359,12 @@ class RemoteLauncher:
             return
         if answers is False:
             self._gone.add(host)
+            self._awaited.pop(host, None)
             self._ranks.pop(host, None)
             cause = f"{host}: its agent's connection broke and no {self.floor.name} answers there"
             self._seen.append(HostLost(host=self._number(host), cause=cause))
+        elif host in self._awaited:
+            pass
         elif answers:
             self._end_ranks(host, status=-signal.SIGKILL)
             self._raise([host])
@@ -370,7 +384,7 @@ class RemoteLauncher:
         """Have agents started, once each until they come."""
         wanted = [host for host in hosts if host not in self._awaited and host not in self._gone]
         if wanted:
-            self._awaited.update(wanted)
+            self._awaited.update(dict.fromkeys(wanted, time.monotonic()))
             self.floor.raise_agents(wanted)
 
     def _number(self, host: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gigafactory.describe.errors import InputError, JobError
 from gigafactory.run.launchers.scheduler import Ability, JobState, JobStatus, Rendered
-from gigafactory.run.launchers.slurm_text import job_status, read_record
+from gigafactory.run.launchers.slurm_text import SCRIPT, job_status, read_record
 
 _COMMANDS = ("sbatch", "scontrol", "scancel")
 _COMMAND_S = 60.0
@@ -65,9 +65,7 @@ class SlurmScheduler:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, text in job.files.items():
             (self.folder / name).write_text(text, encoding="utf-8")
-        # variables of a job that this one is asked for from would be taken for its options
-        printed = command("sbatch", "--parsable", "--export=ALL", str(self.folder / job.main))
-        return printed.strip().split(";")[0]
+        return self._ask(self.folder / job.main)
 
     def watch(self, job_id: str) -> JobStatus:
         """See ``Scheduler``."""
@@ -101,11 +99,16 @@ class SlurmScheduler:
         command("scontrol", "update", f"NodeName={host}", "State=DRAIN", f"Reason={words}")
 
     def requeue(self, job_id: str) -> str:
-        """See ``Scheduler``."""
+        """See ``Scheduler``; its identity is new.
+
+        `scontrol requeue` would hold it back for as long as its credentials live, two minutes.
+        """
+        script = self.folder / SCRIPT
         if not self.watch(job_id).state.is_over:
             raise InputError(f"job {job_id} is not over, so it cannot be asked for again")
-        command("scontrol", "requeue", job_id)
-        return job_id
+        if not script.exists():
+            raise InputError(f"{script}: missing, so job {job_id} cannot be asked for again")
+        return self._ask(script)
 
     def logs(self, job_id: str) -> Iterator[str]:
         """See ``Scheduler``."""
@@ -113,6 +116,11 @@ class SlurmScheduler:
         if path.exists():
             with path.open(encoding="utf-8", errors="replace") as lines:
                 yield from (line.rstrip("\n") for line in lines)
+
+    @staticmethod
+    def _ask(script: Path) -> str:
+        printed = command("sbatch", "--parsable", "--export=ALL", str(script))
+        return printed.strip().split(";")[0]
 
     def _remembered(self, job_id: str) -> JobStatus:
         """From the accounts where Slurm keeps some, else from the list of completed jobs."""

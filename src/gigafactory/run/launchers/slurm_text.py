@@ -20,7 +20,22 @@ from gigafactory.run.launchers.hostlist import compress, expand, natural
 from gigafactory.run.launchers.scheduler import JobState, JobStatus, Rendered
 
 WARNING_S = 120
+SCRIPT = "job.sh"
 _KEY = re.compile(r"(?:^|\s)([A-Za-z][\w:/.]*)=")
+
+#: Reasons of a job that waits for what waiting does not bring.
+HOPELESS = frozenset(
+    {
+        "PartitionConfig",
+        "PartitionNodeLimit",
+        "PartitionTimeLimit",
+        "BadConstraints",
+        "InvalidAccount",
+        "InvalidQOS",
+        "AccountNotAllowed",
+        "QOSNotAllowed",
+    }
+)
 
 _STATES: Mapping[str, JobState] = {
     **dict.fromkeys(
@@ -76,7 +91,7 @@ def render_job(
         f"# {num_hosts} hosts train, {num_spares} stand by",
         f"exec {shlex.join(argv)}",
     ]
-    return Rendered(name=name, main="job.sh", files={"job.sh": "\n".join(lines) + "\n"})
+    return Rendered(name=name, main=SCRIPT, files={SCRIPT: "\n".join(lines) + "\n"})
 
 
 def _literal(path: str) -> str:

@@ -44,7 +44,8 @@ def pods(folder: Path, overrides: tuple[str, ...] = ()) -> tuple[list[Any], Path
     files.mkdir()
     for name, content in config["data"].items():
         (files / name).write_text(content)
-    given = {"GIGA_MASTER": "127.0.0.1", "GIGA_FILES": str(files), "GIGA_OUTPUT": str(folder / "out"),
+    given = {"GIGA_MASTER": "127.0.0.1", "GIGA_FILES": str(files),
+             "GIGA_OUTPUT": str(folder / "out"),
              "PYTHONPATH": str(SOURCE), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # noqa: E501  # fmt: skip
     count = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["completions"]
     made = []
@@ -87,9 +88,9 @@ def agents(run: Path, name: str) -> list[int]:
             line = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"gigafactory.run.launchers.agent" in line and name.encode() in line:
-            if any(str(run).encode() in part for part in line):
-                found.append(int(entry.name))
+        is_agent = b"gigafactory.run.launchers.agent" in line and name.encode() in line
+        if is_agent and any(str(run).encode() in part for part in line):
+            found.append(int(entry.name))
     return found
 
 

@@ -80,9 +80,14 @@ def test_full_units_come_first_and_spares_last() -> None:
         ray_cluster.units_for(have, num_hosts=6, num_spares=0, **asked)
 
 
-def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "1")
-    with pytest.raises(JobError, match="no Ray cluster at auto .*ray start --head"):
+def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(JobError, match=r"no Ray cluster at auto .*ray start --head"):
+        ray_cluster.connect(RayTarget())
+    # one that was killed leaves its address behind, and Ray would wait for it
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+    with pytest.raises(JobError, match=r"nobody answers at 127\.0\.0\.1:9"):
         ray_cluster.connect(RayTarget())
 
 
@@ -265,8 +270,8 @@ def test_barred_hosts_are_not_used(scheduler: Any, ordered: Any) -> None:
 
 MICRO = (
     "model.hidden=64", "model.num_layers=2", "model.head_dim=16", "model.moe_ffn=128",
-    "model.context=64", "train.vocab=400", "job.tokens=12288", "job.seq_len=64", "job.global_batch=8",
-    "layout.micro_batch=4", "train.checkpoint_steps=5", "drill=null",
+    "model.context=64", "train.vocab=400", "job.tokens=12288", "job.seq_len=64",
+    "job.global_batch=8", "layout.micro_batch=4", "train.checkpoint_steps=5", "drill=null",
     "cluster={extends: laptop, num_hosts: 3, num_spare_hosts: 1, host: {extends: laptop, "
     "num_gpus: 1}}", "ray.gpu_resource=GPU",
 )  # fmt: skip
@@ -279,9 +284,10 @@ def worker_of(place: Path, rank: int) -> int:
             if not entry.name.isdecimal():
                 continue
             line = (entry / "cmdline").read_bytes()
-            if b"gigafactory.train.worker" in line and str(place).encode() in line:
-                if f"RANK={rank}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    return int(entry.name)
+            is_worker = b"gigafactory.train.worker" in line and str(place).encode() in line
+            own = (entry / "environ").read_bytes().split(b"\0") if is_worker else []
+            if f"RANK={rank}".encode() in own:
+                return int(entry.name)
         except OSError:
             continue
     raise AssertionError(f"no rank {rank} in {place}")

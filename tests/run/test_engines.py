@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_start_scripts_run(name: str, rank: int, tmp_path: Path) -> None:
     if name.startswith("vllm") and program.num_hosts > 1:
         assert ("--headless" in told) == (rank > 0)
     if name == "megatron-grok-1":
-        assert ("--num-experts", "8") in zip(told, told[1:], strict=False)
+        assert ("--num-experts", "8") in pairwise(told)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +102,13 @@ def test_start_scripts_run(name: str, rank: int, tmp_path: Path) -> None:
         (GROK, "ours", {"tp": 4, "pp": 4, "vpp": 4, "dp": 32, "ep": 8},
          r"ours cannot run this plan:\n(.*\n)*.*megatron could run this plan: --engine megatron"),
         (GROK, "torchtitan", {"tp": 4, "pp": 4, "vpp": 4, "dp": 32, "ep": 8},
-         r"builds deepseek, llama, qwen3-moe, not grok-1\n.*megatron could"),
+         r"plan:\n  it builds llama.*, not grok-1; our plug-in adds.*\n.*megatron could"),
+        (GROK, "ours", {"dp": 512, "sharding": "fsdp", "precision": "bf16"},
+         r"train: missing.*\n.*torchtitan or megatron could run this plan: --engine torchtitan"),
         (LLAMA, "torchtitan", {"tp": 8, "dp": 128, "sharding": "zero1"},
          r"only under a pipeline(.*\n)+.*megatron could"),
-        (LLAMA, "megatron", {"tp": 8, "pp": 16, "dp": 16, "schedule": "dual"}, r"no engine can run this plan"),
+        (LLAMA, "megatron", {"tp": 8, "pp": 16, "dp": 16, "schedule": "dual"},
+         r"no engine can run this plan"),
         (LLAMA, "megatron", {"tp": 4, "pp": 3, "dp": 1}, r"12 GPUs, which are no whole hosts of 8"),
         (LLAMA, "research", {"dp": 8}, r"engine research: nothing starts it; write ours, "),
     ],

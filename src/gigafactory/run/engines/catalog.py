@@ -114,6 +114,20 @@ def check_training(study: Study, layout: Layout, *, kind: EngineKind) -> None:
     raise InputError(f"{kind} cannot run this plan:\n  " + "\n  ".join([*wrong, help_]))
 
 
+def check_block(study: Study, *, kind: EngineKind) -> None:
+    """InputError before any search where the engine does not build the study's model at all."""
+    block = study.model.block
+    wrong = unbuilt(TRAINING[kind], block, {}, study.job.precision)
+    if wrong:
+        able = [
+            str(other)
+            for other, capability in TRAINING.items()
+            if not unbuilt(capability, block, {}, study.job.precision)
+        ]
+        help_ = [f"{' or '.join(able)} could: --engine {able[0]}"] if able else []
+        raise InputError(f"{kind} cannot run this study:\n  " + "\n  ".join([*wrong, *help_]))
+
+
 def _reasons(study: Study, layout: Layout, *, kind: EngineKind) -> list[str]:
     wrong = unbuilt(TRAINING[kind], study.model.block, _axes_of(layout), layout.precision)
     try:
@@ -123,7 +137,8 @@ def _reasons(study: Study, layout: Layout, *, kind: EngineKind) -> list[str]:
         elif not wrong:
             emit(study, layout, kind=kind)
     except InputError as error:
-        wrong += [line.strip() for line in str(error).splitlines()]
+        said = str(error).removeprefix(f"{kind} cannot run this plan: ")
+        wrong += [line.strip() for line in said.splitlines()]
     return list(dict.fromkeys(wrong))
 
 

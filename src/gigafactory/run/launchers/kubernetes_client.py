@@ -123,12 +123,12 @@ class KubernetesScheduler:
             uid = self.wire.post(self._path(made), made)["metadata"]["uid"]
             for one in rest:
                 self.wire.post(self._path(one), _owned(one, made, uid))
-        except JobError as error:
+        except BaseException as error:  # Ctrl-C as well
             self._take_back(name, error)
             raise
         return str(name)
 
-    def _take_back(self, name: str, why: JobError) -> None:
+    def _take_back(self, name: str, why: BaseException) -> None:
         """Nothing may stay of a job that could not be asked for whole."""
         if isinstance(why, RefusedError) and why.status == 409:
             return  # it is another's: it came between the trial and the real thing

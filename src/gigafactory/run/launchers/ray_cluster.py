@@ -7,9 +7,12 @@ bundles are neighbours in the network. Source: Ray's documentation of placement 
 
 from __future__ import annotations
 
+import os
+import socket
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gigafactory.describe.errors import JobError
@@ -18,6 +21,7 @@ from gigafactory.describe.launch import RayTarget
 NAMESPACE = "gigafactory"
 _NODE_LABEL = "ray.io/node-id"
 _PLACE_S = 60.0
+_CONNECT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,9 @@ def connect(target: RayTarget) -> bool:
 
     if ray.is_initialized():
         return False
+    head = _head_of(target)
+    if head and not _answers(head):
+        raise _absent(target, f"nobody answers at {head}")
     try:
         ray.init(
             address=target.address, namespace=NAMESPACE, log_to_driver=False,
@@ -46,11 +53,40 @@ def connect(target: RayTarget) -> bool:
         )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise JobError(
-            f"no Ray cluster at {target.address} ({said}); start one with `ray start --head` here "
-            "and `ray start --address=HEAD:6379` on the other hosts"
-        ) from None
+        raise _absent(target, said) from None
     return True
+
+
+def _head_of(target: RayTarget) -> str:
+    """HOST:PORT of the head; empty where only Ray can tell.
+
+    Where a cluster that was killed left its address behind, Ray's own client waits for it without
+    end, so somebody must be seen to answer first.
+    """
+    address = target.address
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "")
+        note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+        if not address and note.is_file():
+            address = note.read_text().strip()
+    host, _, port = address.rpartition(":")
+    return address if host and port.isdecimal() and "/" not in host else ""
+
+
+def _answers(head: str) -> bool:
+    host, _, port = head.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _absent(target: RayTarget, why: str) -> JobError:
+    return JobError(
+        f"no Ray cluster at {target.address} ({why}); start one with `ray start --head` here and "
+        "`ray start --address=HEAD:6379` on the other hosts"
+    )
 
 
 def own_address() -> str:

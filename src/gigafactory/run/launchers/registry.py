@@ -61,6 +61,14 @@ FRONTS: Mapping[Place, Front] = MappingProxyType({
 })  # fmt: skip
 
 
+def place_of(name: str) -> Place:
+    """The place of that name; InputError where there is none."""
+    try:
+        return Place(name)
+    except ValueError:
+        raise InputError(f"--on {name}: write {', '.join(Place)}") from None
+
+
 def render(place: Place, order: Order) -> Rendered:
     """What ``place`` would be asked for; needs nothing installed."""
     rendered: Rendered = import_module(FRONTS[place].module).render(order)

@@ -12,8 +12,10 @@ import gigafactory.control
 from gigafactory.control import actions as act
 from gigafactory.control import events as ev
 from gigafactory.control.actions import HoldReason, Outcome
+from gigafactory.control.config import Prices
 from gigafactory.control.states import Phase
 from gigafactory.control.timeouts import ladder
+from gigafactory.describe.policy import Recovery
 
 # -- rule 1: time only in events, no dice ----------------------------------------------------
 
@@ -33,6 +35,41 @@ def test_rule_01_every_event_changes_the_hash(bench):
     before = bench.brain.state_hash()
     bench.tell(ev.StepsDone, step=101)
     assert bench.brain.state_hash() != before
+
+
+def test_rule_01_the_order_that_decides_who_leaves_first_is_in_the_hash(bench_with):
+    hashes = []
+    for order in ((1, 2), (2, 1)):
+        bench = bench_with()
+        bench.run()
+        for host in order:
+            bench.tell(ev.HostFailing, host=host, cause="memory", after_s=0)
+        hashes.append(bench.brain.state_hash())
+    assert hashes[0] != hashes[1]
+
+
+def test_rule_01_why_a_host_was_sent_away_is_in_the_hash(bench_with):
+    hashes = []
+    for cause in ("power", "xid 79"):
+        bench = bench_with()
+        bench.run()
+        bench.tell(ev.HostsDied, hosts=(1,), cause=cause)
+        hashes.append(bench.brain.state_hash())
+    assert hashes[0] != hashes[1]
+
+
+def test_rule_06_a_store_that_hardly_changes_is_no_news(bench_with):
+    """Else a store that flickers makes the gang's rhythm flicker."""
+    bench = bench_with(prices=Prices(recovery=Recovery.HOT, peer_stride=1, store_every_s=600.0))
+    bench.run()
+    bench.tell(ev.StorageSeen, slowdown=1.02)
+    assert bench.kinds() == []
+    bench.tell(ev.StorageSeen, slowdown=4.0)
+    assert bench.kinds() == ["SetCadence"]
+    bench.tell(ev.StorageSeen, slowdown=4.1)
+    assert bench.kinds() == []
+    bench.tell(ev.StorageSeen, slowdown=1.0)
+    assert bench.kinds() == ["SetCadence"]
 
 
 def test_rule_01_no_module_of_control_imports_a_clock_or_dice():

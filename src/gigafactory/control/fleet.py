@@ -401,7 +401,7 @@ class Fleet:
         return self._print
 
     def _known(self) -> tuple[object, ...]:
-        """Tables that are empty nearly always."""
+        """Tables that are empty nearly always; in their order where it decides who goes first."""
         return (
             self.num_seats,
             self.num_copied,
@@ -409,11 +409,11 @@ class Fleet:
             self.lost_seats and sorted(self.lost_seats),
             self.uncopied and sorted(self.uncopied),
             [(host, int(known)) for host, known in sorted(self.conditions.items())],
-            self.casualties and sorted(self.casualties.items()),
-            self.enquiries and sorted(self.enquiries.items(), key=_host_of),
-            self.departing and sorted(self.departing.items()),
-            self.failing and sorted(self.failing.items()),
-            self.slow and sorted(self.slow.items()),
+            self.casualties and list(self.casualties.items()),
+            self.enquiries and list(self.enquiries.items()),
+            self.departing and list(self.departing.items()),
+            self.failing and list(self.failing.items()),
+            self.slow and list(self.slow.items()),
             self.cuts and sorted(self.cuts.items()),
             self.accused and sorted(self.accused.items()),
             self.excused and sorted(self.excused),
@@ -433,7 +433,3 @@ class Fleet:
 
 #: The host of a seat that was just added.
 NOBODY = -1
-
-
-def _host_of(entry: tuple[int, object]) -> int:
-    return entry[0]

@@ -7,6 +7,8 @@ are asked again, so that a second failure in the middle of a recovery merely cha
 
 from __future__ import annotations
 
+import math
+
 from gigafactory.control.actions import (
     Finish,
     Hold,
@@ -114,8 +116,25 @@ def _tell_cadence(state: State) -> None:
     state.told_storage = state.storage
     if state.config.prices.store_every_s > 0:
         every_s = store_every_s(state)
+        if _is_about(every_s, _told_cadence_s(state)):
+            return
         action = SetCadence(token=state.token(), tier=Tier.STORE, every_s=every_s)
         state.ask(action, Slot.CADENCE)
+
+
+def _told_cadence_s(state: State) -> float | None:
+    known = state.open.get(Slot.CADENCE)
+    return known.every_s if isinstance(known, SetCadence) else state.config.prices.store_every_s
+
+
+def _is_about(every_s: float | None, other_s: float | None) -> bool:
+    if every_s is None or other_s is None:
+        return every_s is other_s
+    return math.isclose(every_s, other_s, rel_tol=_CADENCE_TOLERANCE)
+
+
+#: The cost of an interval is flat around its optimum ([Young74]): less is not worth a word.
+_CADENCE_TOLERANCE = 0.05
 
 
 def wants_drain(state: State) -> bool:

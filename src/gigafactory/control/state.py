@@ -291,7 +291,8 @@ class State:
             for asked in self.evictions.values():
                 found.append(-len(asked.hosts))
                 found.extend(asked.hosts)
-            self._evictions_print = found.tobytes()
+            reasons = repr([asked.reason for asked in self.evictions.values()])
+            self._evictions_print = found.tobytes() + reasons.encode()
         return self._evictions_print
 
     def _print_ignored(self) -> bytes:
@@ -329,7 +330,7 @@ class State:
         )
         if gang.replicas or gang.hurt or self.refused or self.replay:
             refused = [(token.attempt, at_s) for token, at_s in self.refused.items()]
-            found += f";{sorted(gang.replicas.items())}{sorted(gang.hurt.items())}"
+            found += f";{sorted(gang.replicas.items())}{list(gang.hurt.items())}"
             found += f"{refused}{self.replay}"
         return found
 

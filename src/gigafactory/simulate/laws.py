@@ -128,7 +128,8 @@ class Laws:
         self._replay: tuple[act.ReplaySteps, float] | None = None
         """The replay that is waited for, and until when."""
         self._hour = -1
-        self._num_heard = self._num_asked = 0
+        self._heard_by_hour: deque[int] = deque([0], maxlen=NEWS_LASTS_H)
+        self._num_asked = 0
 
     def _breach(self, law: Law, words: str) -> None:
         self.broken.append(Violation(law, self._now_s, words))
@@ -379,11 +380,12 @@ class Laws:
     def _bound_actions(self, event: ev.Event, actions: list[act.Action]) -> None:
         hour = int(self._now_s // HOUR_S)
         if hour != self._hour:
-            self._hour, self._num_heard, self._num_asked = hour, 0, 0
+            self._heard_by_hour.extend([0] * min(hour - self._hour, NEWS_LASTS_H))
+            self._hour, self._num_asked = hour, 0
         if not isinstance(event, (ev.Ticked, ev.StepsDone)):
-            self._num_heard += len(getattr(event, "hosts", ())) + 1
+            self._heard_by_hour[-1] += len(getattr(event, "hosts", ())) + 1
         self._num_asked += sum(not isinstance(a, _QUIET) for a in actions)
-        limit = MAX_ACTIONS_PER_H + MAX_ACTIONS_PER_EVENT * self._num_heard
+        limit = MAX_ACTIONS_PER_H + MAX_ACTIONS_PER_EVENT * sum(self._heard_by_hour)
         if self._num_asked > limit:
             self._breach(Law.ACTIONS_BOUNDED, f"{self._num_asked} within the hour, over {limit}")
             self._num_asked = 0
@@ -392,6 +394,8 @@ class Laws:
 #: What deadlines alone may lead to within an hour, and what one piece of news may.
 MAX_ACTIONS_PER_H = 240
 MAX_ACTIONS_PER_EVENT = 8
+#: A controller that was away acts on the news of before when it is back, on all of it at once.
+NEWS_LASTS_H = 24
 
 
 def _is_refused(known: act.Action | None) -> bool:

@@ -12,7 +12,7 @@ TITAN := .venv-torchtitan
 # the long run of the swarm (tests run a short one); SEEDS=first:end
 SEEDS ?= 0:100000
 
-.PHONY: demo test torchtitan swarm pythons lint setup setup-test browser clean
+.PHONY: demo test torchtitan swarm pythons lint setup setup-test browser slurm clean
 
 setup: $(VENV)/.done-demo
 setup-test: $(VENV)/.done-test
@@ -33,7 +33,7 @@ $(VENV)/.done-test: $(VENV)/.done-demo
 demo: setup
 	@$(BIN)/python -m gigafactory.cli.demo $(RUNS)
 
-test: setup-test browser
+test: setup-test browser slurm
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 swarm: setup-test
@@ -66,6 +66,10 @@ $(TITAN)/.done: | $(BIN)/python
 # the browser of the page tests (Debian packages)
 browser:
 	sh .ci/browser
+
+# a real Slurm for the tests on Slurm (Debian packages); no service is started
+slurm:
+	sh .ci/slurm
 
 clean:
 	rm -rf $(VENV) $(TITAN) $(RUNS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

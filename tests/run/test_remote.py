@@ -14,8 +14,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,8 +35,7 @@ from gigafactory.run.launchers.launcher import (
     Seen,
     Witnessed,
 )
-from gigafactory.run.launchers.links import Links
-from gigafactory.run.launchers.remote import PORTS, Door, RemoteLauncher
+from gigafactory.run.launchers.remote import PORTS, RemoteLauncher
 
 HOSTS = ("a", "b", "c")
 SECRET = b"not to be guessed"
@@ -45,64 +45,6 @@ TELLER = (
     "end_s = time.monotonic() + float(os.environ['LIVES_S'])\n"
     "while time.monotonic() < end_s and os.getppid() == parent: time.sleep(0.05)\n"
 )
-
-
-class Here:
-    """A floor of agents on this machine."""
-
-    name = "daemon"
-
-    def __init__(self, meet: Path) -> None:
-        self.hosts, self.meet = HOSTS, meet
-        self.agents: dict[str, subprocess.Popen[bytes]] = {}
-        self.daemons = {host: socket.create_server(("127.0.0.1", 0)) for host in HOSTS}
-        self.doors = {h: Door("127.0.0.1", d.getsockname()[1]) for h, d in self.daemons.items()}
-        self.aside: list[tuple[str, str]] = []
-        self.unable: set[str] = set()
-
-    def raise_agents(self, hosts: Sequence[str]) -> None:
-        for host in set(hosts) - self.unable:
-            module = "gigafactory.run.launchers.agent"
-            argv = [sys.executable, "-m", module, "--meet", str(self.meet), "--host", host]
-            if host in self.agents:
-                self.agents[host].wait(10)
-            self.agents[host] = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
-
-    def door(self, host: str) -> Door | None:
-        return self.doors[host]
-
-    def set_aside(self, host: str, *, reason: str) -> None:
-        self.aside.append((host, reason))
-
-    def close(self) -> None:
-        for agent in self.agents.values():
-            agent.wait(10)
-        for daemon in self.daemons.values():
-            daemon.close()
-
-
-@pytest.fixture
-def floor(tmp_path: Path) -> Here:
-    return Here(tmp_path / "meet.json")
-
-
-@pytest.fixture
-def launcher(tmp_path: Path, floor: Here) -> Iterator[RemoteLauncher]:
-    links = Links(SECRET, frozenset(HOSTS))
-    Meeting(links.port, SECRET, tmp_path / "logs", "127.0.0.1").write(floor.meet)
-    made = RemoteLauncher(
-        floor=floor, links=links, first_port=PORTS[5], heartbeat_timeout_s=2.0,
-        environment={"NCCL_CROSS_NIC": "0"},
-    )  # fmt: skip
-    yield made
-    for agent in floor.agents.values():
-        with contextlib.suppress(ProcessLookupError):
-            agent.send_signal(signal.SIGCONT)
-    made.close()
-    deadline_s = time.monotonic() + 10
-    while _tellers(tmp_path) and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-    assert not _tellers(tmp_path)
 
 
 def _tellers(place: Path) -> list[str]:
@@ -133,6 +75,16 @@ def until(launcher: RemoteLauncher, condition: Callable[[list[Seen]], bool]) -> 
         assert time.monotonic() < deadline_s, seen
         seen += launcher.poll(0.1)
     return seen
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives(tmp_path: Path, launcher: RemoteLauncher) -> Iterator[None]:
+    yield
+    launcher.close()
+    deadline_s = time.monotonic() + 10
+    while _tellers(tmp_path) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert not _tellers(tmp_path)
 
 
 def test_a_gang_tells_is_signalled_ends_and_starts_again(
@@ -172,7 +124,7 @@ def test_the_network_of_a_host_is_found_there(launcher: RemoteLauncher, tmp_path
 
 
 def test_an_agent_that_is_killed_is_replaced_and_its_ranks_are_ended(
-    launcher: RemoteLauncher, floor: Here, tmp_path: Path
+    launcher: RemoteLauncher, floor: Any, tmp_path: Path
 ) -> None:
     launcher.meet(num_needed=3, timeout_s=30, grace_s=30)
     launcher.start(commands(tmp_path, 0, 1), generation=1)
@@ -185,7 +137,7 @@ def test_an_agent_that_is_killed_is_replaced_and_its_ranks_are_ended(
 
 
 def test_agent_and_daemon_gone_is_evidence(
-    launcher: RemoteLauncher, floor: Here, tmp_path: Path
+    launcher: RemoteLauncher, floor: Any, tmp_path: Path
 ) -> None:
     launcher.meet(num_needed=3, timeout_s=30, grace_s=30)
     launcher.start(commands(tmp_path, 0, 1), generation=1)
@@ -205,7 +157,7 @@ def test_agent_and_daemon_gone_is_evidence(
 
 
 def test_a_daemon_that_answers_with_its_last_breath_deceives_for_a_second(
-    launcher: RemoteLauncher, floor: Here, tmp_path: Path
+    launcher: RemoteLauncher, floor: Any, tmp_path: Path
 ) -> None:
     launcher.meet(num_needed=3, timeout_s=30, grace_s=30)
     launcher.start(commands(tmp_path, 0, 1), generation=1)
@@ -221,7 +173,7 @@ def test_a_daemon_that_answers_with_its_last_breath_deceives_for_a_second(
 
 
 def test_silence_is_no_evidence_and_others_are_asked(
-    launcher: RemoteLauncher, floor: Here, tmp_path: Path
+    launcher: RemoteLauncher, floor: Any, tmp_path: Path
 ) -> None:
     launcher.meet(num_needed=3, timeout_s=30, grace_s=30)
     floor.agents["c"].send_signal(signal.SIGSTOP)
@@ -237,13 +189,13 @@ def test_silence_is_no_evidence_and_others_are_asked(
     assert until(launcher, bool) == [Witnessed(host=2, alive=True)]
 
 
-def test_hosts_whose_agent_does_not_come_are_named(launcher: RemoteLauncher, floor: Here) -> None:
+def test_hosts_whose_agent_does_not_come_are_named(launcher: RemoteLauncher, floor: Any) -> None:
     floor.unable = {"b"}
     assert launcher.meet(num_needed=2, timeout_s=30, grace_s=1) == ("b",)
     assert launcher.seats(2) == Seats((0, 2))
 
 
-def test_too_few_agents_are_an_error(launcher: RemoteLauncher, floor: Here) -> None:
+def test_too_few_agents_are_an_error(launcher: RemoteLauncher, floor: Any) -> None:
     floor.unable = set(HOSTS)
     with pytest.raises(JobError, match=r"3 of 3 hosts did not start their agent .*\(a, b, c\)"):
         launcher.meet(num_needed=2, timeout_s=0.5, grace_s=0.1)

@@ -222,15 +222,23 @@ class MiniSlurm:
     def _start_controller(self) -> None:
         self._start("slurmctld", ["-D", "-c", "-f", str(self.conf)])
 
-    def until_idle(self, *, resume: str = "") -> None:
-        """All nodes are there and have nothing to do; ``resume`` is taken back first."""
+    def mend(self) -> None:
+        """Nodes that were killed or set aside are back."""
+        for node in self.nodes:
+            if node not in self._daemons:
+                self.start_node(node)
+        self.until_idle()
+
+    def until_idle(self) -> None:
+        """All nodes are there and have nothing to do; those set aside are taken back first."""
 
         def is_idle() -> bool:
             for name, daemon in self._daemons.items():
                 assert daemon.poll() is None, f"{name} ended:\n{self.log(name)}"
             states = self._states()
-            if states.get(resume, "").strip("*") in ("drain", "down", "drng"):
-                self.run("scontrol", "update", f"NodeName={resume}", "State=RESUME")
+            for node, state in states.items():
+                if state.strip("*") in ("drain", "down", "drng"):
+                    self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
             return list(states.values()) == ["idle"] * len(self.nodes)
 
         _until(is_idle, "all nodes to be idle")

@@ -111,6 +111,7 @@ def ask(slurm: Any) -> Iterator[Callable[..., Giga]]:
     jobs = slurm.run("squeue", "-h", "-o", "%A").split()
     if jobs:
         slurm.run("scancel", *jobs)
+    slurm.mend()
     assert not jobs
 
 
@@ -200,13 +201,13 @@ def test_stopped_abandoned_watched_again_and_a_host_lost(
     stopped = json.loads(out)
     assert stopped["outcome"] == "stopped"
     assert stopped["steps"] < NUM_STEPS
+    assert "4 hosts are there and passed their examination; 3 of them train" in err
 
-    again = begin(place)
+    again = begin(place, "acceptance.enabled=false")
     seen = again.steps()
     again.until(lambda: again.steps() >= seen + 8)
     slurm.kill_node("n2")
     status, out, err = again.end()
-    slurm.start_node("n2")
     assert status == 0, err
     result = json.loads(out)
     assert (result["outcome"], result["steps"]) == ("done", NUM_STEPS)
@@ -217,7 +218,6 @@ def test_stopped_abandoned_watched_again_and_a_host_lost(
     assert lost_s < MOST_LOST_S
     _check_book(place)
     assert "no slurmd answers there" in slurm.run("scontrol", "show", "node", "n2")
-    slurm.until_idle(resume="n2")
 
 
 def _seconds_lost(place: Path, *, host: str) -> float:
@@ -245,6 +245,21 @@ def _check_book(place: Path) -> None:
     summary = fold(entries)
     assert summary.num_lost_steps > 0
     assert sum(summary.buckets_gpu_s.values()) == pytest.approx(summary.allocation_gpu_s)
+
+
+def test_a_lost_driver_costs_a_new_job_and_no_checkpoint(
+    begin: Callable[..., Giga], slurm: Any, tmp_path: Path
+) -> None:
+    giga = begin(tmp_path / "run", "acceptance.enabled=false")
+    giga.until(lambda: giga.steps() >= 12)
+    slurm.kill_node("n1")
+    status, out, err = giga.end()
+    assert status == 0, err
+    assert "n1, where the driver of job" in err
+    result = json.loads(out)
+    assert (result["outcome"], result["steps"]) == ("done", NUM_STEPS)
+    assert result["resumed_from_step"] >= 10
+    _check_book(tmp_path / "run")
 
 
 def test_a_job_that_waits_is_cancelled_by_ctrl_c(

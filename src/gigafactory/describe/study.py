@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from gigafactory.describe.acceptance import Acceptance
 from gigafactory.describe.aim import Aim
 from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.faults import Faults
@@ -45,6 +46,8 @@ class Study(Spec):
     train: Train | None = None
     """Present where the study can really be run by our training program."""
     drill: Drill | None = None
+    acceptance: Acceptance = Acceptance()
+    """What hosts of a cluster must be able to do before they join."""
     slurm: Slurm = Slurm()
     """What to tell Slurm, where the job is asked for there."""
     ray: RayTarget = RayTarget()

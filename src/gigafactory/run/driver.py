@@ -119,7 +119,9 @@ def _drive(
         LedgerWriter(place.ledger, resume=bool(past), on_full=wait_for_room) as ledger,
     ):
         if not past:
-            ledger.write(opening(study, plan, config=config), at_s=0.0)
+            spares = study.own_cluster.num_spare_hosts if open_launcher else 0
+            opened = opening(study, plan, config=config, num_spare_hosts=spares)
+            ledger.write(opened, at_s=0.0)
         common = Common(
             study=study,
             plan=plan,

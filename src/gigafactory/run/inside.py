@@ -17,6 +17,7 @@ from gigafactory.describe.study import Study
 from gigafactory.plan.chosen import Plan
 from gigafactory.run.driver import run
 from gigafactory.run.errand import Errand
+from gigafactory.run.examining import leave_out_unfit
 from gigafactory.run.launchers.agent import Meeting
 from gigafactory.run.launchers.launcher import Launcher
 from gigafactory.run.launchers.links import Links
@@ -51,6 +52,7 @@ def _drive(errand: Errand, study: Study, plan: Plan) -> int:
 
     def open_launcher(logs: Path, wake_descriptor: int) -> Launcher:
         opened.append(_opened(errand, study, plan, logs=logs, wake_descriptor=wake_descriptor))
+        _meet(opened[0], errand, study, plan)
         return opened[0]
 
     try:
@@ -67,7 +69,7 @@ def _drive(errand: Errand, study: Study, plan: Plan) -> int:
 def _opened(
     errand: Errand, study: Study, plan: Plan, *, logs: Path, wake_descriptor: int
 ) -> RemoteLauncher:
-    """Agents on every host that came."""
+    """Ready to be met by the agents of the hosts of this job."""
     num_needed = num_hosts_of(study, plan)
     floor = floor_of_this_job(num_needed=num_needed, logs=errand.folder, meet=errand.meet)
     secret, job = secrets.token_bytes(32), os.environ.get("SLURM_JOB_ID", "")
@@ -81,22 +83,34 @@ def _opened(
     )
     logs.mkdir(parents=True, exist_ok=True)
     Meeting(launcher.links.port, secret, logs.resolve()).write(errand.meet)
-    begun_s = time.monotonic()
-    missing = launcher.meet(num_needed=num_needed, timeout_s=_MEET_S, grace_s=_GRACE_S)
-    words = f"{len(floor.hosts) - len(missing)} hosts are there, {num_needed} of them train"
-    if missing:
-        words += f"; without an agent, and left out: {', '.join(missing)}"
-    errand.tell(
-        Progress(
-            at_s=time.monotonic() - begun_s,
-            stage=Stage.STARTING,
-            step=0,
-            num_steps=study.job.num_steps,
-            generation=0,
-            message=words,
-        )
-    )
     return launcher
+
+
+def _meet(launcher: RemoteLauncher, errand: Errand, study: Study, plan: Plan) -> None:
+    """Wait for the agents, examine their hosts, and tell who is there."""
+    num_needed, begun_s = num_hosts_of(study, plan), time.monotonic()
+
+    def tell(message: str) -> None:
+        errand.tell(
+            Progress(
+                at_s=time.monotonic() - begun_s,
+                stage=Stage.STARTING,
+                step=0,
+                num_steps=study.job.num_steps,
+                generation=0,
+                message=message,
+            )
+        )
+
+    missing = launcher.meet(num_needed=num_needed, timeout_s=_MEET_S, grace_s=_GRACE_S)
+    if missing:
+        tell(f"left out, their agent did not come: {', '.join(missing)}")
+    if study.acceptance.enabled:
+        unfit = leave_out_unfit(launcher, study, plan, folder=errand.folder, num_needed=num_needed)
+        for host, why in unfit.items():
+            tell(f"{host} is left out: {why}")
+    passed = " and passed their examination" if study.acceptance.enabled else ""
+    tell(f"{len(launcher.present())} hosts are there{passed}; {num_needed} of them train")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import shutil
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from gigafactory.describe.errors import InputError, JobError
@@ -19,6 +20,7 @@ from gigafactory.run.directory import RunDirectory, check_identity, check_space,
 from gigafactory.run.driver import NUM_KEPT_CHECKPOINTS, past_of
 from gigafactory.run.engines import ours
 from gigafactory.run.errand import Errand, Reading
+from gigafactory.run.launchers.agent import Meeting, answers_at
 from gigafactory.run.launchers.scheduler import JobState, JobStatus, Rendered
 from gigafactory.run.launchers.slurm import SlurmScheduler, check_installed
 from gigafactory.run.launchers.slurm_text import HOPELESS, render_job
@@ -29,6 +31,12 @@ from gigafactory.run.signals import stop_signals
 NAME = "slurm"
 _LOOK_S = 0.25
 _ASK_S = 2.0
+_KNOCK_S = 1.0
+_NUM_REFUSALS = 3
+_MOST_EXCHANGES = 3
+#: A scheduler that is silent for so long is gone.
+_PATIENCE_S = 1800.0
+_END_S = 3.0
 _END_LINES = 12
 
 
@@ -63,8 +71,18 @@ def run_on_slurm(
             f"{run_dir}: job {job_id} is still at work there, and this would be {what}; wait for "
             f"it, cancel it (scancel {job_id}), or choose another --dir"
         )
+
+    def ask_again() -> str:
+        # with one host less there may be no spare left, and training is worth more
+        job = render(study, plan, run_dir=run_dir, may_lack_spares=True)
+        errand.name_job(new := scheduler.submit(job))
+        return new
+
     with stop_signals() as (requests, _):
-        watch = _Watch(errand, scheduler, job_id, study.job.num_steps, observer, requests)
+        watch = _Watch(
+            errand=errand, scheduler=scheduler, job_id=job_id, num_steps=study.job.num_steps,
+            observer=observer, requests=requests, ask_again=ask_again,
+        )  # fmt: skip
         try:
             status = watch.until_over()
         except _RefusedError:
@@ -73,7 +91,7 @@ def run_on_slurm(
     return _result(place, errand, scheduler, status)
 
 
-def render(study: Study, plan: Plan, *, run_dir: Path) -> Rendered:
+def render(study: Study, plan: Plan, *, run_dir: Path, may_lack_spares: bool = False) -> Rendered:
     """The batch script; paths in it are absolute."""
     folder = RunDirectory(run_dir).of_scheduler(NAME)
     return render_job(
@@ -81,6 +99,7 @@ def render(study: Study, plan: Plan, *, run_dir: Path) -> Rendered:
         slurm=study.slurm,
         num_hosts=num_hosts_of(study, plan),
         num_spares=study.own_cluster.num_spare_hosts,
+        may_lack_spares=may_lack_spares,
         folder=str(folder),
         argv=(sys.executable, "-m", "gigafactory.run.inside", str(folder)),
     )
@@ -131,9 +150,9 @@ def _leave_nothing(place: RunDirectory, errand: Errand, *, was_there: bool) -> N
     shutil.rmtree(errand.folder if was_there else place.root, ignore_errors=True)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Watch:
-    """Shows what the job tells until it is over."""
+    """Shows what the job tells until it is over, and replaces a job whose driver is lost."""
 
     errand: Errand
     scheduler: SlurmScheduler
@@ -141,27 +160,74 @@ class _Watch:
     num_steps: int
     observer: Observer | None
     requests: deque[int]
+    ask_again: Callable[[], str]
     _num_requests: int = 0
+    _num_refused: int = 0
+    _num_exchanges: int = 0
+    _answered_s: float = field(default_factory=time.monotonic)
     _said: str = ""
 
     def until_over(self) -> JobStatus:
         """The job's last status; JobError where it was cancelled before it began."""
-        reading, asked_s = Reading(self.errand.progress), 0.0
+        reading, asked_s = Reading(self.errand.progress), time.monotonic()
         status = self.scheduler.watch(self.job_id)
         while True:
             is_ended = self.errand.end.exists()
             for seen in reading.more():
                 if self.observer is not None:
                     self.observer(seen)
-            if is_ended or status.state.is_over:
+            if is_ended or (status.state.is_over and self._is_silent_after_end()):
                 return status
             self._show_waiting(status)
             while self.requests:
-                self._stop(self.requests.popleft(), status)
+                self._stop(self.requests.popleft())
             time.sleep(_LOOK_S)
             if time.monotonic() - asked_s >= _ASK_S:
                 asked_s = time.monotonic()
-                status = self.scheduler.watch(self.job_id)
+                status = self._asked(status)
+                self._exchange_lost_driver(status)
+
+    def _asked(self, before: JobStatus) -> JobStatus:
+        """The job's status; a scheduler that does not answer says nothing about the job."""
+        try:
+            status = self.scheduler.watch(self.job_id)
+        except JobError as error:
+            if time.monotonic() - self._answered_s > _PATIENCE_S:
+                raise
+            self._say(f"Slurm does not answer, which says nothing about the job: {error}")
+            return before
+        self._answered_s = time.monotonic()
+        return status
+
+    def _is_silent_after_end(self) -> bool:
+        """A shared folder may show late what the job wrote last."""
+        until_s = time.monotonic() + _END_S
+        while not self.errand.end.exists():
+            if time.monotonic() > until_s:
+                return True
+            time.sleep(_LOOK_S)
+        return False
+
+    def _exchange_lost_driver(self, status: JobStatus) -> None:
+        """Neither slurmd nor the driver answers on the job's first host, again and again: it is
+        gone, and Slurm would requeue the job minutes later. A new one goes on at once."""
+        host = status.facts.get("BatchHost", "")
+        is_gone = status.state is JobState.RUNNING and host and self._is_gone(host)
+        self._num_refused = self._num_refused + 1 if is_gone else 0
+        if self._num_refused < _NUM_REFUSALS or self._num_exchanges >= _MOST_EXCHANGES:
+            return
+        self._num_refused, self._num_exchanges = 0, self._num_exchanges + 1
+        self._say(f"{host}, where the driver of job {self.job_id} ran, is gone; asking for another")
+        self.scheduler.give_up(self.job_id)
+        self.job_id = self.ask_again()
+
+    def _is_gone(self, host: str) -> bool:
+        try:
+            door = self.scheduler.door(host)
+            ports = (door.port, Meeting.read(self.errand.meet).port)
+        except (JobError, OSError, ValueError, KeyError):
+            return False
+        return all(answers_at(door.address, port, timeout_s=_KNOCK_S) is False for port in ports)
 
     def _show_waiting(self, status: JobStatus) -> None:
         if status.state is JobState.WAITING:
@@ -176,7 +242,7 @@ class _Watch:
         elif status.state is JobState.RUNNING:
             self._say(f"job {self.job_id} runs on {len(status.hosts)} hosts")
 
-    def _stop(self, number: int, status: JobStatus) -> None:
+    def _stop(self, number: int) -> None:
         self._num_requests += 1
         is_waiting = self.scheduler.watch(self.job_id).state is JobState.WAITING
         if is_waiting or self._num_requests > 2:
@@ -215,7 +281,7 @@ def _result(
     if failure is not None:
         raise failure
     document = json.loads(place.result.read_text(encoding="utf-8"))
-    known = {field.name: document[field.name] for field in fields(RunResult)}
+    known = {key.name: document[key.name] for key in fields(RunResult)}
     model_dir = document["model_dir"]
     return RunResult(
         **known

@@ -172,12 +172,13 @@ class Agent:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            self._say(wire.Examined(reason=str(error)))
+            self._say(wire.Examined(reason=str(error), clock_s=time.time()))
             return
         last = (done.stdout.strip().splitlines() or [""])[-1]
         why = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         is_good = done.returncode == 0 and last
-        self._say(wire.Examined(report=last) if is_good else wire.Examined(reason=why))
+        words = {"report": last} if is_good else {"reason": why}
+        self._say(wire.Examined(**words, clock_s=time.time()))
 
     def _say(self, said: wire.Said) -> None:
         # a driver that is gone is noticed by whoever listens

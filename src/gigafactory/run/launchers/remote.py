@@ -135,20 +135,39 @@ class RemoteLauncher:
         self._gone.update(missing)
         return missing
 
+    def present(self) -> list[str]:
+        """Hosts that may take ranks, by name."""
+        return [host for host in self.floor.hosts if self._is_usable(host)]
+
     def examine(
-        self, argv: Sequence[str], *, environment: Mapping[str, str], timeout_s: float
-    ) -> dict[str, wire.Examined]:
-        """Run a command on every host at once; what each reports, those that say nothing named."""
-        found: dict[str, wire.Examined] = {}
-        hosts = [host for host in self.floor.hosts if self._is_usable(host)]
-        order = wire.Examine(argv=tuple(argv), environment=dict(environment), timeout_s=timeout_s)
-        self._on_examined = found.__setitem__
-        for host in hosts:
+        self,
+        argvs: Mapping[str, Sequence[str]],
+        *,
+        environment: Mapping[str, str],
+        timeout_s: float,
+    ) -> dict[str, tuple[str, str, float]]:
+        """Run a command on every host at once: (report, reason why there is none, clock offset).
+
+        The offset is the host's clock minus this one's, the time on the way included.
+        """
+        found: dict[str, tuple[str, str, float]] = {}
+
+        def keep(host: str, said: wire.Examined) -> None:
+            found[host] = said.report, said.reason, said.clock_s - time.time()
+
+        self._on_examined = keep
+        for host, argv in argvs.items():
+            own = _without_interface(environment) | _interfaces(self.links.hello(host).interface)
+            order = wire.Examine(argv=tuple(argv), environment=own, timeout_s=timeout_s)
             self.links.say(host, order)
-        self._until(lambda: len(found) == len(hosts), timeout_s + 2 * BEAT_S)
+        self._until(lambda: len(found) == len(argvs), timeout_s + 2 * BEAT_S)
         self._on_examined = None
-        silent = wire.Examined(reason="it did not answer")
-        return {host: found.get(host, silent) for host in hosts}
+        return {host: found.get(host, ("", "it did not answer", 0.0)) for host in argvs}
+
+    def meeting_for_talk(self, host: str, number: int) -> tuple[str, int]:
+        """Address and port where two hosts can meet, far from those of generations."""
+        place = (self.first_port - PORTS.start + len(PORTS) // 2 + number) % len(PORTS)
+        return self.links.hello(host).address, PORTS[place]
 
     def leave_out(self, hosts: Sequence[str]) -> None:
         """Do not use these, which did not pass."""
@@ -402,9 +421,13 @@ def _interfaces(name: str) -> dict[str, str]:
     return {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name} if name else {}
 
 
+def _without_interface(environment: Mapping[str, str]) -> dict[str, str]:
+    """An engine's choice is right for one machine only."""
+    return {key: value for key, value in environment.items() if key != "GLOO_SOCKET_IFNAME"}
+
+
 def _rank(command: RankCommand, here: Mapping[str, str]) -> wire.Rank:
-    environment = dict(command.environment)
-    environment.pop("GLOO_SOCKET_IFNAME", None)  # right for one machine only
+    environment = _without_interface(command.environment)
     return wire.Rank(
         rank=command.rank,
         host=command.host,

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gigafactory.describe.errors import InputError, JobError
+from gigafactory.run.launchers.remote import Door
 from gigafactory.run.launchers.scheduler import Ability, JobState, JobStatus, Rendered
 from gigafactory.run.launchers.slurm_text import SCRIPT, job_status, read_record
 
 _COMMANDS = ("sbatch", "scontrol", "scancel")
 _COMMAND_S = 60.0
 _CANCEL_S = 60.0
+_SLURMD_PORT = "6818"
 _UNKNOWN = "Invalid job id"
 
 
@@ -89,6 +91,14 @@ class SlurmScheduler:
                 raise JobError(f"job {job_id} is {words} {_CANCEL_S:g} s after scancel")
             time.sleep(0.2)
 
+    def give_up(self, job_id: str) -> None:
+        """Cancel a job whose host is gone: Slurm waits for that host, we do not."""
+        command("scancel", job_id)
+
+    def door(self, host: str) -> Door:
+        """Where the slurmd of ``host`` answers."""
+        return doors_of(host)[host]
+
     def ask_to_stop(self, job_id: str, number: int) -> None:
         """A signal to the driver alone, which stops at the next checkpoint."""
         command("scancel", "--batch", f"--signal={number}", job_id)
@@ -137,6 +147,19 @@ class SlurmScheduler:
             state=JobState.FAILED,
             reason=f"Slurm forgot job {job_id} and keeps no record that can be read",
         )
+
+
+def doors_of(hosts: str) -> dict[str, Door]:
+    """Where the slurmd of each of these hosts answers; ``hosts`` as Slurm writes them."""
+    usual = read_config(command("scontrol", "show", "config")).get("SlurmdPort", _SLURMD_PORT)
+    nodes = command("scontrol", "--oneliner", "show", "node", hosts).splitlines()
+    records = [read_record(line) for line in nodes if line.startswith("NodeName=")]
+    return {
+        record["NodeName"]: Door(
+            record.get("NodeAddr", record["NodeName"]), int(record.get("Port", usual))
+        )
+        for record in records
+    }
 
 
 def read_config(text: str) -> dict[str, str]:

@@ -12,15 +12,13 @@ from pathlib import Path
 from gigafactory.describe.errors import JobError
 from gigafactory.run.launchers.hostlist import expand
 from gigafactory.run.launchers.remote import Door
-from gigafactory.run.launchers.slurm import SlurmScheduler, command, missing, read_config
+from gigafactory.run.launchers.slurm import SlurmScheduler, command, doors_of, missing
 from gigafactory.run.launchers.slurm_text import (
     rank_order,
-    read_record,
     read_topology,
     step_argv,
 )
 
-_SLURMD_PORT = "6818"
 _END_S = 10.0
 
 
@@ -83,16 +81,7 @@ def floor_of_this_job(*, num_needed: int, logs: Path, meet: Path) -> SlurmFloor:
     names = expand(listed)
     switches = read_topology(_quietly("scontrol", "show", "topology"))
     seats, spares = rank_order(names, switches=switches, num_spares=max(0, len(names) - num_needed))
-    usual = read_config(command("scontrol", "show", "config")).get("SlurmdPort", _SLURMD_PORT)
-    nodes = command("scontrol", "--oneliner", "show", "node", listed).splitlines()
-    records = [read_record(line) for line in nodes if line.startswith("NodeName=")]
-    doors = {
-        record["NodeName"]: Door(
-            record.get("NodeAddr", record["NodeName"]), int(record.get("Port", usual))
-        )
-        for record in records
-    }
-    return SlurmFloor(hosts=(*seats, *spares), logs=logs, meet=meet, doors=doors)
+    return SlurmFloor(hosts=(*seats, *spares), logs=logs, meet=meet, doors=doors_of(listed))
 
 
 def _quietly(*argv: str) -> str:

@@ -61,15 +61,18 @@ def render_job(
     num_spares: int,
     folder: str,
     argv: Sequence[str],
+    may_lack_spares: bool = False,
 ) -> Rendered:
     """The batch script of a job whose driver is ``argv``; ``folder`` takes its output.
 
-    Paths are absolute, because a batch script is copied away before it runs.
+    ``may_lack_spares``: begin without them, or with fewer, where the cluster has no more. Paths
+    are absolute, because a batch script is copied away before it runs.
     """
+    least = f"{num_hosts}-" if may_lack_spares else ""
     hours = _clock(slurm.time_limit_s) if slurm.time_limit_s else ""
     options = [
         f"--job-name={name}",
-        f"--nodes={num_hosts + num_spares}",
+        f"--nodes={least}{num_hosts + num_spares}",
         "--ntasks-per-node=1",
         "--exclusive",
         "--no-kill",

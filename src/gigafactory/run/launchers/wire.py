@@ -169,6 +169,8 @@ class Examined(Said):
     kind: Literal["examined"] = "examined"
     report: str = ""
     reason: str = ""
+    clock_s: float
+    """The host's clock when it said so, in seconds since 1970."""
 
 
 AnySaid = Annotated[

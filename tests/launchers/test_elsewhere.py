@@ -52,7 +52,8 @@ def oracle(oci_api: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
                             serialization.NoEncryption()).decode()  # fmt: skip
     with oci_api.serving(key) as service:
-        config = {"user": "ocid1.user.oc1..u", "tenancy": "ocid1.tenancy.oc1..root", "region": "us-chicago-1",
+        config = {"user": "ocid1.user.oc1..u", "tenancy": "ocid1.tenancy.oc1..root",
+                  "region": "us-chicago-1",
                   "fingerprint": "11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff:00",
                   "key_content": pem, ENDPOINT: service.url}  # fmt: skip
         scheduler = OciScheduler(config=config, compartment="ocid1.c", sleep=lambda _: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -300,3 +301,28 @@ def test_what_is_missing_is_named(ordered: Ordered, tmp_path: Path) -> None:
         read_config(tmp_path / "half", profile="DEFAULT")
     with pytest.raises(InputError, match="profile OTHER"):
         read_config(tmp_path / "half", profile="OTHER")
+
+
+def test_a_host_waits_for_its_rank_and_tells_how_it_ended(job: Rendered, tmp_path: Path) -> None:
+    """The script that hosts run, with the metadata service, the job and the switch played."""
+    from ruamel.yaml import YAML
+
+    read = YAML(typ="safe").load(job.files[oci.BOOT_FILE])
+    script = next(f["content"] for f in read["write_files"] if f["path"].endswith("host.sh"))
+    curl = (
+        f'echo asked >> {tmp_path}/asked; [ "$(wc -l < {tmp_path}/asked)" -gt 2 ] || exit 22\n'
+        'case "$*" in *giga_host_rank) echo 7;; *giga_master) echo first;; esac'
+    )
+    played = {"curl": curl, "sleep": "exit 0", "tee": "cat", "systemctl": 'echo "switch: $*"'}
+    for name, text in played.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "start.sh").write_text('echo "$GIGA_HOST_RANK $GIGA_MASTER $GIGA_OUTPUT"; exit 3\n')
+    script = script.replace("/opt/giga/start.sh", str(tmp_path / "start.sh"))
+    done = subprocess.run(
+        ["sh", "-c", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "7 first /giga/output", "giga: the job ended with status 3", "switch: poweroff",
+    ]  # fmt: skip

@@ -31,6 +31,8 @@ FLAGS = {
         "--engine",
         "--render",
         "--yes-rent",
+        "--chaos",
+        "--faults",
         "--json",
         "--dir",
     ],

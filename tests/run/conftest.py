@@ -8,13 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from gigafactory.catalog.studies import load_study
 from gigafactory.describe.study import Study
+from gigafactory.ledger.entries import Entry
+from gigafactory.ledger.writer import line_of
 from gigafactory.run.launchers.agent import Meeting
 from gigafactory.run.launchers.links import Links
 from gigafactory.run.launchers.remote import PORTS, Door, RemoteLauncher
@@ -38,6 +40,16 @@ MICRO = (
 def micro() -> Study:
     root = Path(__file__).resolve().parents[2]
     return load_study(root / "studies" / "first-light.yaml", overrides=MICRO)
+
+
+@pytest.fixture
+def write_book() -> Callable[[Path, list[Entry]], None]:
+    """Writes entries as a ledger."""
+
+    def write(file: Path, entries: list[Entry]) -> None:
+        file.write_text("".join(line_of(entry) + "\n" for entry in entries))
+
+    return write
 
 
 HOSTS = ("a", "b", "c")

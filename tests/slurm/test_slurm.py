@@ -108,7 +108,8 @@ def ask(slurm: Any) -> Iterator[Callable[..., Giga]]:
     yield start
     for giga in asked:
         giga.abandon()
-    jobs = slurm.run("squeue", "-h", "-o", "%A").split()
+    # one that still completes waits for a node that was killed
+    jobs = slurm.run("squeue", "-h", "-t", "PENDING,RUNNING", "-o", "%A").split()
     if jobs:
         slurm.run("scancel", *jobs)
     slurm.mend()

@@ -50,13 +50,13 @@ def test_torchtitan_builds_as_many_parameters_as_the_plan_counts(name: str, slac
 def test_same_weights_and_batch_give_the_same_loss() -> None:
     from torchtitan.components.loss import cross_entropy_loss
 
-    from gigafactory.net.grok import Grok, initialise
+    from gigafactory.net.network import Network, initialise
 
     spec = titan.spec_of(GROK.model)
     args = spec.model_args[GROK.model.name]
     theirs = spec.model_cls(args)
     theirs.init_weights()
-    ours = Grok(GROK.model)
+    ours = Network(GROK.model)
     initialise(ours, seed=3)
     theirs.load_state_dict(ours.state_dict())
     dice = torch.Generator().manual_seed(1)

@@ -30,7 +30,7 @@ from gigafactory.api.files import (
 )
 from gigafactory.api.judged import replay, report, validate
 from gigafactory.api.layouts import emit, plan
-from gigafactory.api.reality import ask, calibrate, chat, run
+from gigafactory.api.reality import ask, calibrate, chaos, chat, run
 
 __all__ = [
     "ANSWERS_CAMPAIGNS",
@@ -49,6 +49,7 @@ __all__ = [
     "answers",
     "ask",
     "calibrate",
+    "chaos",
     "chat",
     "configure",
     "describe",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -61,8 +61,22 @@ _ENGINES = ("ours", "torchtitan", "megatron")
     metavar="USD_PER_HOUR",
     help="Rent hosts (--on oci) up to this price; without it nothing is rented unasked.",
 )
+@click.option(
+    "--chaos",
+    "seed",
+    type=click.IntRange(min=0),
+    metavar="SEED",
+    help="Shoot at the run from outside, as the seed says, and hold it to its laws.",
+)
+@click.option(
+    "--faults",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="With --chaos: how often it is shot at.",
+)
 @json_option
-@dir_option("Where the run lives (default: runs/ and the study's name).")
+@dir_option("Where the run lives (default: runs/ and the study's name, or chaos-SEED).")
 def command(
     study: Path,
     *,
@@ -72,17 +86,35 @@ def command(
     engine: str,
     out: Path | None,
     yes_usd_per_h: float | None,
+    seed: int | None,
+    faults: int,
     as_json: bool,
     folder: Path | None,
 ) -> None:
     """Really train STUDY, through whatever happens on the way.
 
-    Killed workers are started again from the last committed checkpoint. Ctrl-C stops at the next
-    checkpoint, and the same command goes on from there.
+    Killed workers are started again from the last committed checkpoint; with policy.recovery
+    replicas the other groups go on meanwhile. Ctrl-C stops at the next checkpoint, and the same
+    command goes on from there.
 
     Example: giga run studies/first-light.yaml
     """
     from gigafactory import api
+
+    if seed is not None and place != "local":
+        raise InputError("--chaos shoots at a run on this machine; leave --on away")
+    if seed is not None:
+        soak = api.chaos(
+            study,
+            seed=seed,
+            num_faults=faults,
+            folder=folder,
+            fresh=fresh,
+            overrides=overrides,
+            watcher=lambda words: click.echo(words, err=True),
+        )
+        _show_soak(soak.to_json(), as_json=as_json)
+        return
     from gigafactory.cli.progress import Screen
     from gigafactory.cli.show import show_run
 
@@ -148,3 +180,16 @@ def _elsewhere(
 
 def _confirm(quote: Quote) -> bool:
     return click.confirm(f"{quote.sentence()}. Rent them?", err=True)
+
+
+def _show_soak(soak: dict[str, Any], *, as_json: bool) -> None:
+    """The figures of a soak; JobError where a law was broken."""
+    broken = soak["broken"]
+    if as_json:
+        print_json(soak)
+    else:
+        for name, value in soak.items():
+            if name != "broken":
+                click.echo(f"{name:20} {value}")
+    if broken:
+        raise JobError("laws were broken:\n  " + "\n  ".join(broken))

@@ -30,7 +30,8 @@ from gigafactory.units import Seconds
 CONTROL_FILE = "control.json"
 #: Environment variables that say which process of which group this is.
 REPLICA_VARIABLE, INCARNATION_VARIABLE = "GIGA_REPLICA", "GIGA_INCARNATION"
-#: Set where whoever started the job wants to know where weights and gradients lie in memory.
+#: Set where whoever started the job wants to know where weights and gradients lie in memory; each
+#: process then says so in the file that `memory_name` names.
 SHOW_MEMORY_VARIABLE = "GIGA_SHOW_MEMORY"
 
 
@@ -43,6 +44,18 @@ class GroupTask(Spec):
     """Groups at the launch; they fix how a batch is cut, whoever computes the pieces."""
     orphan_s: Seconds = Field(default=60.0, gt=0)
     """Without a driver for so long, a process ends itself."""
+
+
+class Memory(Spec):
+    """Where a process keeps what it computes with: address and bytes by name."""
+
+    pid: int
+    regions: dict[str, tuple[int, int]]
+
+
+def memory_name(replica: int) -> str:
+    """File of a `Memory`, in the run directory."""
+    return f"memory-{replica}.json"
 
 
 class Control(Spec):
@@ -90,8 +103,6 @@ class Here(Told):
     """Whose state it holds; -1: none."""
     address: str = ""
     """Where peers reach it; empty while it prepares."""
-    regions: dict[str, tuple[int, int]] = Field(default_factory=dict)
-    """Address and bytes of ``weights`` and ``gradients``; empty unless asked for."""
 
 
 class Alive(Told):

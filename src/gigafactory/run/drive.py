@@ -41,6 +41,8 @@ class Common:
     is_new: bool
     """No gang of this book ever trained."""
     is_drill_due: bool
+    away_s: float = 0.0
+    """Since the last line of the book, which an earlier driver wrote."""
     stop_requests: deque[int] = field(default_factory=deque)
     """Filled by the signal handlers, one entry a request."""
 

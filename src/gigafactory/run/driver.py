@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from gigafactory.run.directory import (
     check_space,
     clear,
     locked,
+    shelve_book,
 )
 from gigafactory.run.drive import Common, Drive
 from gigafactory.run.engines import ours
@@ -45,6 +47,7 @@ from gigafactory.run.opening import num_hosts_of, opening
 from gigafactory.run.progress import Observer, Progress, RunResult, Stage, tokens_per_s
 from gigafactory.run.sensors.gang import DRILL_CAUSE, TELL_STEPS_EVERY_S
 from gigafactory.run.signals import stop_signals
+from gigafactory.run.texts import check_texts
 
 __all__ = ["Observer", "Progress", "RunResult", "Stage", "run"]
 
@@ -67,23 +70,29 @@ def run(
 ) -> RunResult:
     """Train ``study`` by ``plan.best`` in ``run_dir``, or go on with what is begun there.
 
-    ``fresh`` removes an earlier run first. ``open_launcher`` says where ranks run. SIGINT and
-    SIGTERM stop at the next checkpoint, a second one at once. The outcome tells whether the job is
-    done, stopped or failed. InputError where study, layout or directory do not fit; JobError where
-    the machine does not let it begin.
+    ``fresh`` removes an earlier run first. ``open_launcher`` says where ranks run (default: here).
+    Where the layout has changed, the run goes on from its newest checkpoint in a new book, and the
+    old one is kept beside it. SIGINT and SIGTERM stop at the next checkpoint, a second one at once.
+    The outcome tells whether the job is done, stopped or failed. InputError where study, layout or
+    directory do not fit; JobError where the machine does not let it begin.
     """
     ours.check(study, plan.best.layout)
+    check_texts(study)
     with locked(run_dir) as place:
         if fresh:
             clear(place)
         past = past_of(place)
-        check_identity(place, study, plan.best.layout)
+        is_drill_due = study.drill is not None and not _was_drilled(past)
+        if check_identity(place, study, plan.best.layout):
+            shelve_book(place)
+            past = []
         needed = ours.disk_bytes(study, num_kept=NUM_KEPT_CHECKPOINTS)
         check_space(place, needed_bytes=needed)
         try:
             return _drive(
-                study, plan, place, past=past, observer=observer, open_launcher=open_launcher
-            )
+                study, plan, place, past=past, observer=observer, is_drill_due=is_drill_due,
+                open_launcher=open_launcher,
+            )  # fmt: skip
         except OSError as error:
             where = error.filename or run_dir
             raise JobError(f"{where}: {error.strerror or error}") from error
@@ -110,17 +119,21 @@ def _drive(
     *,
     past: list[Entry],
     observer: Observer | None,
+    is_drill_due: bool,
     open_launcher: OpenLauncher | None,
 ) -> RunResult:
-    committed_step = checkpoints.newest_complete(place.checkpoints)
     config = _config(study, plan, past, is_local=open_launcher is None)
+    committed_step = checkpoints.newest_complete(place.checkpoints)
+    away_s = max(0.0, time.time() - place.ledger.stat().st_mtime) if past else 0.0
     with (
         stop_signals() as (requests, wake_descriptor),
         LedgerWriter(place.ledger, resume=bool(past), on_full=wait_for_room) as ledger,
     ):
         if not past:
-            spares = study.own_cluster.num_spare_hosts if open_launcher else 0
-            opened = opening(study, plan, config=config, num_spare_hosts=spares)
+            opened = opening(
+                study, plan, config=config, first_step=committed_step or 0,
+                num_spare_hosts=study.own_cluster.num_spare_hosts if open_launcher else 0,
+            )  # fmt: skip
             ledger.write(opened, at_s=0.0)
         common = Common(
             study=study,
@@ -128,8 +141,9 @@ def _drive(
             place=place,
             ledger=ledger,
             observer=observer,
+            away_s=away_s,
             is_new=not _has_trained(past),
-            is_drill_due=study.drill is not None and not _was_drilled(past),
+            is_drill_due=is_drill_due,
             stop_requests=requests,
         )
         if has_groups(config):
@@ -176,17 +190,35 @@ def _config(study: Study, plan: Plan, past: list[Entry], *, is_local: bool) -> C
                 "there: begin anew with --fresh, or choose another --dir"
             )
         return held
-    wants_groups = study.policy.recovery is Recovery.REPLICAS and is_local
-    config = config_from_study(
+    if study.policy.recovery is Recovery.REPLICAS and is_local:
+        config = _new_config(study, plan, Recovery.REPLICAS)
+        if has_groups(config):
+            ours.check_groups(study, plan.best.layout)
+            return with_copies(config)
+    return _new_config(study, plan, Recovery.RESTART)
+
+
+def _new_config(study: Study, plan: Plan, recovery: Recovery) -> ControlConfig:
+    return config_from_study(
         study,
-        layout=plan.best.layout,
+        # a gang that starts as one is one replica
+        layout=plan.best.layout if recovery is Recovery.REPLICAS else None,
         num_hosts=num_hosts_of(study, plan),
         step_s=plan.best.step_s,
         report_s=TELL_STEPS_EVERY_S,
         max_hold_s=MAX_HOLD_S,
-        recovery=Recovery.REPLICAS if wants_groups else Recovery.RESTART,
+        recovery=recovery,
     )
-    return with_copies(config) if has_groups(config) else config
+
+
+def check_groups(study: Study, plan: Plan) -> None:
+    """InputError where the run would not have replica groups, with what is missing."""
+    ours.check(study, plan.best.layout)
+    if not has_groups(_config(study, plan, [], is_local=True)):
+        raise InputError(
+            f"study {study.study!r} trains as one gang; chaos needs policy.recovery: replicas, "
+            "layout.dp above 1, and hosts that each hold whole replicas (cluster.host.num_gpus)"
+        )
 
 
 def _has_trained(past: list[Entry]) -> bool:
@@ -228,6 +260,7 @@ def _result(
         final_loss=summary.losses[-1][1] if summary.losses else None,
         held_out_loss=finished.held_out_loss if finished else None,
         held_out_bits_per_byte=finished.held_out_bits_per_byte if finished else None,
+        bits_per_byte_by_source=finished.bits_per_byte_by_source if finished else {},
         tokens_per_s=tokens_per_s(summary, tokens_per_step=study.job.tokens_per_step),
         num_restarts=max(0, summary.num_starts - 1),
         resumed_from_step=resumed_from_step,

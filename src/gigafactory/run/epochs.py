@@ -92,9 +92,9 @@ class Epochs:
         """Whose state the members of the newest complete epoch hold."""
         return self._met_step
 
-    def part_from_peer(self, replica: int, at_s: float) -> None:
-        """A member lost a link; nobody died, as far as is known."""
-        if replica in self.members:
+    def part_from_peer(self, replica: int, epoch: int, at_s: float) -> None:
+        """A member lost a link of ``epoch``; nobody died, as far as is known."""
+        if replica in self.members and epoch == self.sight.epoch:
             self._parted_s.setdefault(replica, at_s)
 
     def look(self, at_s: float) -> None:

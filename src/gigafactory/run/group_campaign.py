@@ -58,6 +58,8 @@ class GroupCampaign(Drive):
         if not self.launcher.adopt():
             return False
         self._begin(step)
+        # they trained while nobody drove
+        self._origin_s -= self.common.away_s
         self.common.is_new = False
         self.sight.step = step
         for seat in self.launcher.seats:
@@ -143,7 +145,7 @@ class GroupCampaign(Drive):
                 if self.epochs.met(replica, report):
                     self._complete()
             case told.Discarded(why=told.Why.PEER_LOST):
-                self.epochs.part_from_peer(replica, self.now_s())
+                self.epochs.part_from_peer(replica, report.epoch, self.now_s())
             case told.Halted(token=attempt):
                 self._halted(item.seat, attempt)
             case told.Stepped():

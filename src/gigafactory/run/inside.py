@@ -27,6 +27,14 @@ from gigafactory.run.launchers.slurm_text import network_environment
 from gigafactory.run.opening import num_hosts_of
 from gigafactory.run.progress import Progress, Stage
 
+#: Most of a worker's start.
+_IMPORTS = (
+    "torch",
+    "gigafactory.train.loop",
+    "gigafactory.train.evaluate",
+    "gigafactory.train.tokens",
+    "gigafactory.net.export",
+)
 #: An agent is python and a connection; a busy file system makes that slow.
 _MEET_S = 120.0
 #: When enough hosts are there, those that are late are left out.
@@ -80,6 +88,7 @@ def _opened(
         first_port=PORTS[zlib.crc32(f"{job} {errand.folder}".encode()) % len(PORTS)],
         heartbeat_timeout_s=study.policy.heartbeat_timeout_s,
         environment=network_environment(study.cluster),
+        modules=_IMPORTS,
     )
     logs.mkdir(parents=True, exist_ok=True)
     Meeting(launcher.links.port, secret, logs.resolve()).write(errand.meet)

@@ -16,7 +16,7 @@ from gigafactory.describe.study import Study
 from gigafactory.ledger.fold import fold
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.plan.chosen import Plan
-from gigafactory.run.directory import RunDirectory, check_identity, check_space, clear, locked
+from gigafactory.run.directory import RunDirectory, check_space, clear, compare_identity, locked
 from gigafactory.run.driver import NUM_KEPT_CHECKPOINTS, past_of
 from gigafactory.run.engines import ours
 from gigafactory.run.errand import Errand, Reading
@@ -129,7 +129,7 @@ def _ask(
             if fresh:
                 clear(place)
             past_of(place)
-            check_identity(place, study, plan.best.layout)
+            compare_identity(place, study, plan.best.layout)
             needed = ours.disk_bytes(study, num_kept=NUM_KEPT_CHECKPOINTS)
             check_space(place, needed_bytes=needed)
             errand.give(study, plan)
@@ -185,7 +185,8 @@ class _Watch:
             if time.monotonic() - asked_s >= _ASK_S:
                 asked_s = time.monotonic()
                 status = self._asked(status)
-                self._exchange_lost_driver(status)
+                if self._has_exchanged_lost_driver(status):
+                    status = self._asked(status)
 
     def _asked(self, before: JobStatus) -> JobStatus:
         """The job's status; a scheduler that does not answer says nothing about the job."""
@@ -208,18 +209,19 @@ class _Watch:
             time.sleep(_LOOK_S)
         return False
 
-    def _exchange_lost_driver(self, status: JobStatus) -> None:
+    def _has_exchanged_lost_driver(self, status: JobStatus) -> bool:
         """Neither slurmd nor the driver answers on the job's first host, again and again: it is
         gone, and Slurm would requeue the job minutes later. A new one goes on at once."""
         host = status.facts.get("BatchHost", "")
         is_gone = status.state is JobState.RUNNING and host and self._is_gone(host)
         self._num_refused = self._num_refused + 1 if is_gone else 0
         if self._num_refused < _NUM_REFUSALS or self._num_exchanges >= _MOST_EXCHANGES:
-            return
+            return False
         self._num_refused, self._num_exchanges = 0, self._num_exchanges + 1
         self._say(f"{host}, where the driver of job {self.job_id} ran, is gone; asking for another")
         self.scheduler.give_up(self.job_id)
         self.job_id = self.ask_again()
+        return True
 
     def _is_gone(self, host: str) -> bool:
         try:

@@ -1,8 +1,9 @@
 """What each engine can do, as data, and who else could run a plan that one of them cannot.
 
 Finer rules (schedules, shardings, what falls evenly) are in plan/abilities.py; these here say what
-is built at all. Sources: run/engines/ours.py; torchtitan 0.2 (models/, ParallelDims); Megatron-Core
-(arguments.py); models and parallelism of vLLM (Grok was dropped after 0.24) and of SGLang.
+is built at all. Sources: run/engines/possible.py, net/recipe.py; torchtitan 0.2 (models/,
+ParallelDims); Megatron-Core (arguments.py); models and parallelism of vLLM (Grok was dropped after
+0.24) and of SGLang.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ _OPEN = frozenset({Block.LLAMA, Block.QWEN3_MOE, Block.DEEPSEEK, Block.MIXTRAL})
 
 TRAINING: Mapping[EngineKind, Capability] = MappingProxyType({
     EngineKind.OURS: Capability(
-        axes=frozenset({"dp"}),
-        blocks=frozenset({Block.GROK1}),
+        axes=frozenset({"tp", "dp", "ep"}),
+        blocks=frozenset({Block.GROK1, Block.GROK2, Block.QWEN3_MOE}),
         precisions=frozenset({Precision.FP32, Precision.BF16}),
         recovers=True,
     ),

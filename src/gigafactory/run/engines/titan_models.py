@@ -22,7 +22,7 @@ from torchtitan.protocols.model import BaseModelArgs
 from torchtitan.protocols.train_spec import TrainSpec, get_train_spec, register_train_spec
 
 from gigafactory.describe.model import Block, Model
-from gigafactory.net.grok import Grok, initialise
+from gigafactory.net.network import Network, initialise
 from gigafactory.plan.emit.torchtitan import NAMES
 from gigafactory.run.engines.torchtitan import MODEL_VARIABLE
 
@@ -47,7 +47,7 @@ class GrokArgs(BaseModelArgs):  # type: ignore[misc]
         return total, 6 * (total - inactive)
 
 
-class TitanGrok(Grok):
+class TitanGrok(Network):
     """Our network with what torchtitan calls (its ModelProtocol, which nothing checks)."""
 
     def __init__(self, args: GrokArgs) -> None:

@@ -28,7 +28,7 @@ from gigafactory.describe.errors import JobError
 from gigafactory.run.launchers import wire
 from gigafactory.run.launchers.interfaces import interface_of
 from gigafactory.run.launchers.launcher import Ended, Line, RankCommand
-from gigafactory.run.launchers.local import LocalLauncher
+from gigafactory.run.launchers.warm_local import WarmLauncher, Wish
 
 BEAT_S = 1.0
 #: Without a word from the driver for so long, it has given this agent up.
@@ -76,7 +76,7 @@ class Agent:
     """One connection to the driver and the ranks of this host."""
 
     link: socket.socket
-    launcher: LocalLauncher
+    launcher: WarmLauncher
     waker: int
     _orders: queue.SimpleQueue[wire.AnySaid | None] = field(default_factory=queue.SimpleQueue)
     _heard_s: float = field(default_factory=time.monotonic)
@@ -135,6 +135,9 @@ class Agent:
                 self._say(wire.Stopped(turn=turn))
             case wire.Signal(rank=rank, number=number):
                 self.launcher.signal(rank, number)
+            case wire.Prepare():
+                wish = Wish(order.count, order.modules, order.environment)
+                self.launcher.prepare(wish, after_s=order.after_s)
             case wire.Knock():
                 self._aside(self._knock, order)
             case wire.Examine():
@@ -247,7 +250,7 @@ def main() -> None:
     address = meeting.address or os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1")
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
-    launcher = LocalLauncher(meeting.logs, wake)
+    launcher = WarmLauncher(meeting.logs, wake)
     try:
         with socket.create_connection((address, meeting.port), timeout=_CONNECT_S) as link:
             rest = greet(link, host=host, secret=meeting.secret)
@@ -258,6 +261,7 @@ def main() -> None:
         sys.exit(f"agent on {host}: driver at {address}:{meeting.port}: {error}")
     finally:
         launcher.stop()
+        launcher.close()
     # threads that measure or knock may still run: whatever they find, nobody waits for it
     os._exit(0)
 

@@ -243,7 +243,7 @@ class GroupLauncher:
         for key in list(self._selector.get_map().values()):
             if isinstance(key.data, _Caller) and key.data.link is process.line:
                 yield from self._hear(key.data)
-        status = process.child.wait() if process.child is not None else None
+        status = process.child.poll() if process.child is not None else None
         _kill(process.pid)  # children of its own, if it had any
         self._forget(process)
         self._note_members()
@@ -253,7 +253,7 @@ class GroupLauncher:
         self._processes.pop(process.seat, None)
         self._out.pop(process.seat, None)
         if process.child is not None:
-            process.child.wait()
+            process.child.poll()
         if process.descriptor is not None:
             self._selector.unregister(process.descriptor)
             os.close(process.descriptor)
@@ -341,8 +341,9 @@ class GroupLauncher:
 
 
 def _lives(process: _Process) -> bool:
-    if process.child is not None:
-        return process.child.poll() is None
+    if process.child is not None and process.child.poll() is not None:
+        return False
+    # a zombie is dead, though somebody who traces it may keep its status to himself
     return _since(process.pid) == process.since
 
 
@@ -352,7 +353,16 @@ def _since(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return _without_proc(pid)
-    return None if fields[0] in "ZX" else fields[19]
+    # the first thread of a process that ends is a zombie while others still run
+    is_over = fields[0] == "X" or (fields[0] == "Z" and _num_threads(pid) <= 1)
+    return None if is_over else fields[19]
+
+
+def _num_threads(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
 
 
 def _without_proc(pid: int) -> str | None:

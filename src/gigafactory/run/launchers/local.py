@@ -38,7 +38,9 @@ _STOP_TIMEOUT_S = 20.0
 
 
 @dataclass(slots=True)
-class _Rank:
+class Started:
+    """A rank that runs, or did until a moment ago."""
+
     command: RankCommand
     process: subprocess.Popen[bytes]
     pipe: int
@@ -53,7 +55,7 @@ class LocalLauncher:
     logs: Path
     wake_descriptor: int | None = None
     """Readable when ``poll`` must return early (a signal arrived)."""
-    _ranks: dict[int, _Rank] = field(default_factory=dict)
+    _ranks: dict[int, Started] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _answers: list[OfHost] = field(default_factory=list)
 
@@ -124,7 +126,7 @@ class LocalLauncher:
             self._close(rank)
         self._ranks.clear()
 
-    def _spawn(self, command: RankCommand, generation: int) -> _Rank:
+    def _spawn(self, command: RankCommand, generation: int) -> Started:
         pipe, child_end = os.pipe()
         try:
             with self._log(command.rank, generation) as log:
@@ -142,9 +144,14 @@ class LocalLauncher:
             raise
         finally:
             os.close(child_end)
+        return self._watched(command, process, pipe)
+
+    def _watched(
+        self, command: RankCommand, process: subprocess.Popen[bytes], pipe: int
+    ) -> Started:
         os.set_blocking(pipe, False)
         self._selector.register(pipe, selectors.EVENT_READ, command.rank)
-        return _Rank(command, process, pipe)
+        return Started(command, process, pipe)
 
     def _log(self, rank: int, generation: int) -> IO[bytes]:
         log = (self.logs / f"rank-{rank}.log").open("ab")
@@ -152,7 +159,7 @@ class LocalLauncher:
         log.flush()
         return log
 
-    def _read(self, rank: _Rank) -> list[Line | Ended]:
+    def _read(self, rank: Started) -> list[Line | Ended]:
         """Whole lines at hand; the pipe is closed at its end."""
         found: list[Line | Ended] = []
         while True:
@@ -166,7 +173,7 @@ class LocalLauncher:
             *lines, rank.partial = (rank.partial + chunk).split(b"\n")
             found += [Line(rank=rank.command.rank, text=line) for line in lines]
 
-    def _reap(self, rank: _Rank) -> list[Line | Ended]:
+    def _reap(self, rank: Started) -> list[Line | Ended]:
         """The end of a process, after the last of its lines."""
         try:  # a closed pipe means that the process is on its way out
             status = rank.process.wait(0.0 if rank.is_open else _REAP_EVERY_S)
@@ -178,7 +185,7 @@ class LocalLauncher:
         del self._ranks[rank.command.rank]
         return [*last, Ended(rank=rank.command.rank, status=status)]
 
-    def _close(self, rank: _Rank) -> None:
+    def _close(self, rank: Started) -> None:
         if rank.is_open:
             self._selector.unregister(rank.pipe)
             os.close(rank.pipe)

@@ -42,6 +42,8 @@ _WITNESS_S = 2.0
 _NUM_WITNESSES = 3
 _STOP_S = 10.0
 _AGENT_S = 30.0
+#: A start is given the processors of its hosts for itself first.
+_PREPARE_AFTER_S = 6.0
 _POLL_S = 0.1
 
 
@@ -94,6 +96,8 @@ class RemoteLauncher:
     heartbeat_timeout_s: float
     environment: Mapping[str, str] = field(default_factory=dict)
     """For every rank, what the network asks for."""
+    modules: tuple[str, ...] = ()
+    """What a rank spends most of its start with importing; processes that did are kept ready."""
     _ranks: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Running ones, by host."""
     _gone: set[str] = field(default_factory=set)
@@ -231,6 +235,19 @@ class RemoteLauncher:
             ranks = tuple(_rank(command, here) for command in own)
             self._ranks[host] = {command.rank for command in own}
             self.links.say(host, wire.Start(generation=generation, ranks=ranks))
+        if self.modules:
+            self._prepare(commands[0], num_each=max(map(len, by_host.values())))
+
+    def _prepare(self, command: RankCommand, *, num_each: int) -> None:
+        """On every host, spares first of all: which one the next start needs, nobody knows."""
+        order = wire.Prepare(
+            count=num_each,
+            modules=self.modules,
+            environment=_without_interface(command.environment),
+            after_s=_PREPARE_AFTER_S,
+        )
+        for host in self.present():
+            self.links.say(host, order)
 
     def poll(self, timeout_s: float) -> list[Seen]:
         """See ``Launcher``."""

@@ -102,6 +102,16 @@ class Knock(Said):
     port: int
 
 
+class Prepare(Said):
+    """Driver: keep processes warm for a start that may come."""
+
+    kind: Literal["prepare"] = "prepare"
+    count: int
+    modules: tuple[str, ...]
+    environment: dict[str, str]
+    after_s: float
+
+
 class Examine(Said):
     """Driver: measure your host with this command line, which prints one JSON object."""
 
@@ -174,8 +184,8 @@ class Examined(Said):
 
 
 AnySaid = Annotated[
-    Challenge | Hello | Welcome | Start | Signal | Stop | Knock | Examine | Leave | Beat | Told
-    | Over | Stopped | NotStarted | Knocked | Examined,
+    Challenge | Hello | Welcome | Start | Prepare | Signal | Stop | Knock | Examine | Leave | Beat
+    | Told | Over | Stopped | NotStarted | Knocked | Examined,
     Field(discriminator="kind"),
 ]  # fmt: skip
 _SAID: TypeAdapter[AnySaid] = TypeAdapter(AnySaid)

@@ -32,10 +32,9 @@ from gigafactory.run.sensors.gang import Note, Seen
 #: StepsDone is told no more often than this while all is well.
 TELL_STEPS_EVERY_S = 0.5
 #: Importing torch may keep a process from its heartbeat, so a start is given more time.
-_START_PATIENCE = 3.0
+_START_PATIENCE = 10.0
 #: What may take as long as a start does.
 _SLOW_WORK = frozenset({Doing.PREPARING, Doing.SAVING, Doing.ENDING})
-_NEVER_STUCK = frozenset({Doing.IDLE, Doing.WAITING})
 #: Below the rung of the controller itself, which would end the whole gang.
 _BELOW_THE_RUNG = 0.8
 
@@ -232,7 +231,7 @@ class GroupSight:
             return "silent"
         for rank, doing in group.doing.items():
             limit_s = self.ladder.join_s if doing in _SLOW_WORK else self.hang_s
-            if doing not in _NEVER_STUCK and at_s - group.changed_s[rank] > limit_s:
+            if at_s - group.changed_s[rank] > limit_s:
                 return f"stuck while {doing.value}"
         return None
 
@@ -287,6 +286,8 @@ class GroupSight:
             else:  # whoever said so is gone, with the words
                 entry = book.Steps(step=self.step, step_s=self.usual_step_s or 0.0)
             seen.append(Note(at_s, entry))
+            if reports:
+                seen.append(Note(at_s, book.StateAt(step=self.step, checksum=reports[0].checksum)))
             self.stepped_s = at_s
         if seen and self._is_detecting:
             self._is_detecting = False

@@ -25,14 +25,18 @@ Floats = NDArray[np.float32]
 
 
 def add_up(
-    own: Mapping[int, Tensor], *, owned: Mapping[int, tuple[int, ...]], me: int, links: Links
+    own: Mapping[int, Tensor],
+    *,
+    owned: Mapping[int, tuple[int, ...]],
+    num: int,
+    me: int,
+    links: Links,
 ) -> Tensor:
-    """The sum of all shards' gradients, (N,), the same bits at every member.
+    """The sum of all shards' gradients, (num,), the same bits at every member.
 
-    ``own``: this member's shards, (N,) float32 each; ``owned``: shards by member. Each member
+    ``own``: this member's shards, (num,) float32 each; ``owned``: shards by member. Each member
     works out one slice of the sum and sends it to all.
     """
-    num = next(iter(own.values())).numel() if own else _num_elements(links)
     cut = slices(num, members=owned)
     flat = {shard: own[shard].numpy() for shard in owned[me]}
     got = links.swap(
@@ -40,17 +44,14 @@ def add_up(
     )
     parts = {shard: flat[shard][cut[me]] for shard in owned[me]}
     for peer, raw in got.items():
-        rows = np.frombuffer(raw, dtype=np.float32).reshape(len(owned[peer]), -1)
+        width = cut[me].stop - cut[me].start
+        rows = np.frombuffer(raw, dtype=np.float32).reshape(len(owned[peer]), width)
         parts.update(zip(owned[peer], rows, strict=True))
     total = np.empty(num, dtype=np.float32)
     total[cut[me]] = _in_order(parts)
     for peer, raw in links.tell(total[cut[me]].data).items():
         total[cut[peer]] = np.frombuffer(raw, dtype=np.float32)
     return torch.from_numpy(total)
-
-
-def _num_elements(links: Links) -> int:
-    raise ValueError(f"a member without a shard of its own, beside {links.peers}")
 
 
 def _in_order(parts: Mapping[int, Floats]) -> Floats:

@@ -12,7 +12,12 @@ class Gradients:
     def __init__(self, net: nn.Module, *, num_shards: int) -> None:
         self._weights = list(net.parameters())
         self._sizes = [_local(weight).numel() for weight in self._weights]
-        self._buffers = [torch.zeros(sum(self._sizes)) for _ in range(num_shards)]
+        self._buffers = torch.zeros(num_shards, sum(self._sizes))
+
+    @property
+    def num_elements(self) -> int:
+        """N, of all parameters."""
+        return sum(self._sizes)
 
     def clear(self) -> None:
         """No gradients in the parameters."""
@@ -37,9 +42,9 @@ class Gradients:
             weight.grad = part.view_as(weight)
 
     def regions(self) -> dict[str, tuple[int, int]]:
-        """Address and bytes of the largest parameter and of the first buffer."""
+        """Address and bytes of the largest parameter, and of all buffers."""
         largest = max((_local(weight) for weight in self._weights), key=torch.numel)
-        found = {"weights": largest, "gradients": self._buffers[0]}
+        found = {"weights": largest, "gradients": self._buffers}
         return {
             name: (tensor.data_ptr(), tensor.numel() * tensor.element_size())
             for name, tensor in found.items()

@@ -143,7 +143,8 @@ class Links:
         waits: Callable[[tuple[int, ...]], None],
     ) -> None:
         self._links = dict(links)
-        self._interrupted = interrupted
+        self.interrupted = interrupted
+        """Whether whatever goes on here is to be given up."""
         self._waits = waits
         self._tag = 0
         for link in self._links.values():
@@ -166,7 +167,7 @@ class Links:
             for way in ways:
                 selector.register(way.link, _wanted(way), way)
             while selector.get_map():
-                if self._interrupted():
+                if self.interrupted():
                     raise Interrupted
                 self._waits(tuple(way.replica for way in ways if not way.is_received))
                 for key, mask in selector.select(_LOOK_EVERY_S):

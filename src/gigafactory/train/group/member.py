@@ -10,11 +10,11 @@ again.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,9 +31,10 @@ from gigafactory.describe.group import (
     Why,
 )
 from gigafactory.describe.rank import COMMIT_MARK, Finished, checkpoint_name
-from gigafactory.train import evaluate, loop, parallel
-from gigafactory.train.batches import global_batch
+from gigafactory.train import evaluate, loop, tokens
+from gigafactory.train.batches import Batch
 from gigafactory.train.checkpoint import NotSavedError
+from gigafactory.train.copies import clip
 from gigafactory.train.group import exchange
 from gigafactory.train.group.checksum import checksum, is_finite
 from gigafactory.train.group.exchange import Standing
@@ -42,7 +43,7 @@ from gigafactory.train.group.gradients import Gradients
 from gigafactory.train.group.line import Line, Pulse
 from gigafactory.train.group.links import Interrupted, Links, Listener, PeerGone, meet
 from gigafactory.train.group.shards import num_shards, share_out
-from gigafactory.train.optimise import clip, learning_rate
+from gigafactory.train.schedule import learning_rate
 
 _SAVE_AGAIN_S = 1.0
 
@@ -93,6 +94,8 @@ class Member:
                 self._go_back(order.restore_step)
             links = self._meet(order)
             held = self._agree_on_state(links)
+            # from here on a planned change waits for the end of a step
+            links.interrupted = lambda: self.line.is_interrupted
             self.members = tuple(sorted(order.addresses))
             self.line.tell(Regrouped(epoch=order.epoch, step=self.step))
             if self._train(order, links, held):
@@ -124,8 +127,7 @@ class Member:
     def _state(self) -> Iterator[Tensor]:
         """All that the next step depends on."""
         state = loop.state_of(self.trainer)
-        kept = {key: value for key, value in state.items() if not key.startswith("dice")}
-        return exchange.leaves(kept)
+        return exchange.leaves(state)
 
     def _meet(self, order: Regroup) -> Links:
         rank = self._rank
@@ -200,7 +202,9 @@ class Member:
         decision, is_repeated = Decision(ruling=Ruling.AGAIN), False
         while True:
             own = {shard: self._held[shard][0] for shard in owned[self.me]}
-            total = exchange.add_up(own, owned=owned, me=self.me, links=links)
+            total = exchange.add_up(
+                own, owned=owned, num=self.gradients.num_elements, me=self.me, links=links
+            )
             mine = Verdict(
                 step=self.step + 1,
                 state=self.state_sum,
@@ -240,23 +244,22 @@ class Member:
         if self.line.is_interrupted:
             raise Interrupted
         self.pulse.beat(Doing.COMPUTING)
-        ids = self._sequences(shard)
         self.gradients.clear()
-        loss = loop.accumulate(self.trainer, ids)
+        gang = self.trainer.gang
+        loss = loop.accumulate(
+            self.trainer,
+            self._batch(),
+            rank=shard * gang.num_data_ranks + gang.data_rank,
+            of=self._num_shards * gang.num_data_ranks,
+        )
         grad = self.gradients.take(shard)
         return grad, loss, checksum([grad])
 
-    def _sequences(self, shard: int) -> Tensor:
-        job, train = self.task.job, self.task.train
-        batch = global_batch(
-            self.trainer.text.train,
-            seed=train.seed,
-            step=self.step + 1,
-            num_sequences=job.global_batch,
-            seq_len=job.seq_len,
+    def _batch(self) -> Batch:
+        """Of the step in flight, whole."""
+        return self.trainer.mixture.batch(
+            step=self.step + 1, num_sequences=self.task.job.global_batch
         )
-        each = len(batch) // self._num_shards
-        return torch.from_numpy(np.ascontiguousarray(batch[shard * each : (shard + 1) * each]))
 
     def _is_intact(self) -> bool:
         """Nothing in memory changed since it was written down."""
@@ -285,7 +288,7 @@ class Member:
         step, train = self.step + 1, self.task.train
         self.pulse.beat(Doing.COMPUTING)
         self.gradients.put(total)
-        grad_norm = clip(self.trainer.net, max_norm=train.clip_norm)
+        grad_norm = clip(self.trainer.net.parameters(), max_norm=train.clip_norm)
         rate = learning_rate(train, step=step, num_steps=self.task.num_steps)
         self.trainer.optimiser.step(rate)
         self._stand_at(step)
@@ -293,7 +296,7 @@ class Member:
             Stepped(
                 epoch=order.epoch,
                 step=step,
-                loss=math.fsum(losses.values()) / self._num_shards,
+                loss=math.fsum(losses.values()),
                 grad_norm=grad_norm,
                 learning_rate=rate,
                 step_s=time.perf_counter() - began_s,
@@ -340,26 +343,28 @@ class Member:
         from gigafactory.net.export import save_exported
 
         trainer, task = self.trainer, self.task
-        loss, bits_per_byte = evaluate.evaluate(
-            trainer.model,
-            trainer.text,
-            seq_len=task.job.seq_len,
-            precision=parallel.autocast(task.layout.precision),
+        text = tokens.load(task.train, directory=Path(task.directory) / "corpus")
+        score = evaluate.evaluate(
+            trainer.net, text, train=task.train, seq_len=task.job.seq_len, gang=trainer.gang
         )
         save_exported(
             Path(task.directory) / "model",
             model=task.model,
             state=loop.whole_state(trainer),
-            tokenizer=trainer.text.tokenizer,
+            tokenizer=text.tokenizer,
         )
-        self.line.tell(Finished(held_out_loss=loss, held_out_bits_per_byte=bits_per_byte))
+        self.line.tell(
+            Finished(
+                held_out_loss=score.nats_per_token,
+                held_out_bits_per_byte=score.bits_per_byte,
+                bits_per_byte_by_source=score.bits_per_byte_by_source,
+            )
+        )
 
     # -- who it is
 
-    def here(self, incarnation: int, *, shows_memory: bool) -> Here:
+    def here(self, incarnation: int) -> Here:
         """For the driver."""
-        import os
-
         return Here(
             secret=self._secret,
             replica=self.me,
@@ -370,7 +375,6 @@ class Member:
             members=self.members,
             step=self.step,
             address=self.listener.address,
-            regions=self.gradients.regions() if shows_memory else {},
         )
 
 

@@ -20,6 +20,8 @@ from gigafactory.describe.group import (
     Control,
     GroupTask,
     Here,
+    Memory,
+    memory_name,
 )
 from gigafactory.train.group.line import Line, Pulse
 
@@ -75,8 +77,7 @@ class _Speaker:
             from gigafactory.train.group.member import Member
 
             assert isinstance(self.member, Member)
-            shows = SHOW_MEMORY_VARIABLE in os.environ
-            return self.member.here(self.incarnation, shows_memory=shows)
+            return self.member.here(self.incarnation)
         return Here(
             secret=self.secret,
             replica=self.replica,
@@ -110,6 +111,10 @@ def work(task: GroupTask, *, line: Line, pulse: Pulse, speaker: _Speaker) -> Non
         listener=Listener(secret=speaker.secret), secret=speaker.secret,
     )  # fmt: skip
     speaker.member = member
+    if SHOW_MEMORY_VARIABLE in os.environ:
+        shown = Memory(pid=os.getpid(), regions=member.gradients.regions())
+        file = Path(task.task.directory) / memory_name(speaker.replica)
+        file.write_text(shown.model_dump_json())
     line.tell(speaker.here())
     member.live()
 
@@ -128,8 +133,8 @@ def _text(task: GroupTask):  # type: ignore[no-untyped-def]
     corpus.mkdir(parents=True, exist_ok=True)
     with (corpus.parent / "corpus.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        tokens.prepare(task.task.train.corpus, vocab=task.task.train.vocab, directory=corpus)
-    return tokens.load(corpus)
+        tokens.prepare(task.task.train, directory=corpus)
+    return tokens.load(task.task.train, directory=corpus)
 
 
 if __name__ == "__main__":

@@ -66,17 +66,12 @@ def oci_api() -> Any:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared text that is small, so that a run need not make one."""
-    import numpy as np
-
-    from gigafactory.train.tokens import encode, train_tokenizer
+    from gigafactory.train.tokens import keep, train_tokenizer
 
     folder = tmp_path_factory.mktemp("text") / "corpus"
-    folder.mkdir()
     dice = random.Random(2)
     words = ["good", "morning", "how", "do", "you", "feel", "well", "thanks", "and", "tea"]
     talk = [[" ".join(dice.choices(words, k=6)) for _ in range(6)] for _ in range(300)]
     tokenizer = train_tokenizer((turn for turns in talk for turn in turns), vocab=400)
-    np.save(folder / "train.npy", encode(tokenizer, talk))
-    np.save(folder / "held_out.npy", encode(tokenizer, talk[:10]))
-    tokenizer.save(str(folder / "tokenizer.json"))
+    keep(folder, tokenizer=tokenizer, documents={"chitchat": (talk, talk[:10])})
     return folder

@@ -12,6 +12,7 @@ from gigafactory.api.campaigns import (
     ensemble,
     sweep,
 )
+from gigafactory.api.elsewhere import ordered, rendered, send
 from gigafactory.api.factory import configure, describe, load
 from gigafactory.api.files import (
     ANSWERS_FILE,
@@ -57,11 +58,14 @@ __all__ = [
     "figures",
     "follow",
     "load",
+    "ordered",
     "plainly",
     "plan",
+    "rendered",
     "replay",
     "report",
     "run",
+    "send",
     "simulate",
     "sweep",
     "sweep_file",

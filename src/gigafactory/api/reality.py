@@ -31,12 +31,18 @@ def run(
 ) -> RunResult:
     """Really train the study; resumes what ``folder`` already holds.
 
-    ``on``: "local", on this machine; "slurm", as a job of the Slurm cluster at hand.
+    ``on``: "local", on this machine; "slurm", as a job of the Slurm cluster at hand; "ray", on the
+    hosts of a Ray cluster. Other places carry out the whole job by themselves: see ``send``.
     """
     from gigafactory.run.driver import run as drive
+    from gigafactory.run.on_ray import run_on_ray
     from gigafactory.run.submitted import run_on_slurm
 
-    places: dict[str, Callable[..., RunResult]] = {"local": drive, "slurm": run_on_slurm}
+    places: dict[str, Callable[..., RunResult]] = {
+        "local": drive,
+        "slurm": run_on_slurm,
+        "ray": run_on_ray,
+    }
     if on not in places:
         raise InputError(f"--on {on}: write {' or '.join(places)}")
     study = load(study, overrides=overrides)

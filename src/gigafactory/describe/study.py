@@ -9,6 +9,7 @@ from gigafactory.describe.aim import Aim
 from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.faults import Faults
 from gigafactory.describe.job import Drill, Job, Train
+from gigafactory.describe.launch import KubernetesTarget, OciTarget, RayTarget
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.measured import DeviceKind, Measured
 from gigafactory.describe.model import Model
@@ -49,6 +50,12 @@ class Study(Spec):
     """What hosts of a cluster must be able to do before they join."""
     slurm: Slurm = Slurm()
     """What to tell Slurm, where the job is asked for there."""
+    ray: RayTarget = RayTarget()
+    """Where the Ray cluster is, for a job asked for there."""
+    kubernetes: KubernetesTarget | None = None
+    """The Kubernetes cluster that jobs may be sent to."""
+    oci: OciTarget | None = None
+    """Where hosts may be rented from Oracle."""
     calibration: Measured | None = None
     """Constants measured on the machine itself by `giga calibrate`; in a file, its path."""
 

@@ -12,7 +12,8 @@ from gigafactory.api.campaigns import (
     ensemble,
     sweep,
 )
-from gigafactory.api.factory import describe, load
+from gigafactory.api.elsewhere import ordered, rendered, send
+from gigafactory.api.factory import configure, describe, load
 from gigafactory.api.files import (
     ANSWERS_FILE,
     DECISIONS_FILE,
@@ -50,17 +51,21 @@ __all__ = [
     "calibrate",
     "chaos",
     "chat",
+    "configure",
     "describe",
     "emit",
     "ensemble",
     "figures",
     "follow",
     "load",
+    "ordered",
     "plainly",
     "plan",
+    "rendered",
     "replay",
     "report",
     "run",
+    "send",
     "simulate",
     "sweep",
     "sweep_file",

@@ -153,8 +153,10 @@ def rank_environment(rank: int, *, num_ranks: int) -> dict[str, str]:
         "GLOO_SOCKET_IFNAME": "lo",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "PYTHONUNBUFFERED": "1",
-        # without it cuBLAS refuses to be deterministic
+        # without it cuBLAS may sum in another order the next time
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        # each rank would start a pool of as many compilers as there are cores
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
         # glibc gives large blocks back as soon as they are free, and every step would pay again
         # for the same pages, a tenth of its time
         "MALLOC_MMAP_THRESHOLD_": _NEVER_BYTES,

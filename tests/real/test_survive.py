@@ -112,3 +112,19 @@ def test_a_whole_job_ends_with_a_model(folder: Path) -> None:
     assert load_exported(place / "model").model.model.hidden == 64
     assert not (place / "control.json").exists()
     assert not _workers(place)
+
+
+@pytest.mark.timeout(600)
+def test_groups_of_two_processes(folder: Path) -> None:
+    """What one process of a group cannot do, its group does not do; the weights stay the same."""
+    place = folder / "pairs"
+    place.mkdir()
+    (place / "corpus").symlink_to(folder / "corpus")
+    sets = (
+        "cluster.num_hosts=2", "cluster.host.num_gpus=2",
+        "layout={dp: 2, tp: 2, micro_batch: 2, sharding: none}",
+    )  # fmt: skip
+    soak = shoot(place, Kind.KILL_FIRST, Kind.HANG, num_steps=100_000, sets=sets)
+    assert soak.broken == []
+    assert soak.findings.num_starts == 1
+    assert not _workers(place)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from gigafactory.ledger.entries import BucketFrom, FaultStruck, Steps
@@ -23,7 +22,7 @@ from gigafactory.ledger.fold import fold
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.run.launchers.scheduler import JobState, Rendered
 from gigafactory.run.launchers.slurm import SlurmScheduler
-from gigafactory.train.tokens import encode, train_tokenizer
+from gigafactory.train.tokens import keep, train_tokenizer
 
 pytestmark = pytest.mark.real
 
@@ -45,14 +44,11 @@ MOST_LOST_S = 60.0
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("text") / "corpus"
-    directory.mkdir()
     dice = random.Random(1)
     words = ["hello", "there", "how", "are", "you", "fine", "thanks", "and", "yours", "music"]
     talk = [[" ".join(dice.choices(words, k=6)) for _ in range(6)] for _ in range(300)]
     tokenizer = train_tokenizer((turn for turns in talk for turn in turns), vocab=400)
-    np.save(directory / "train.npy", encode(tokenizer, talk))
-    np.save(directory / "held_out.npy", encode(tokenizer, talk[:10]))
-    tokenizer.save(str(directory / "tokenizer.json"))
+    keep(directory, tokenizer=tokenizer, documents={"chitchat": (talk, talk[:10])})
     return directory
 
 
@@ -108,8 +104,12 @@ def ask(slurm: Any) -> Iterator[Callable[..., Giga]]:
     yield start
     for giga in asked:
         giga.abandon()
+    deadline_s = time.monotonic() + 30
     # one that still completes waits for a node that was killed
-    jobs = slurm.run("squeue", "-h", "-t", "PENDING,RUNNING", "-o", "%A").split()
+    while jobs := slurm.run("squeue", "-h", "-t", "PENDING,RUNNING", "-o", "%A").split():
+        if time.monotonic() > deadline_s:
+            break
+        time.sleep(0.2)
     if jobs:
         slurm.run("scancel", *jobs)
     slurm.mend()

@@ -180,7 +180,9 @@ def _has_fused_kernel(rows: Tensor, weights: Tensor) -> bool:
     if not hasattr(nn.functional, "grouped_mm") or rows.shape[0] == 0:
         return False
     on_gpu = rows.is_cuda and rows.dtype is torch.bfloat16
-    on_cpu = rows.device.type == "cpu" and rows.dtype in (torch.float32, torch.bfloat16)
+    # the compiler believes that the kernel takes bf16 alone
+    known = (torch.bfloat16,) if torch.compiler.is_compiling() else (torch.float32, torch.bfloat16)
+    on_cpu = rows.device.type == "cpu" and rows.dtype in known
     sizes = weights.shape[1:]
     aligned = all(size * rows.element_size() % _ALIGNMENT_BYTES == 0 for size in sizes)
     return aligned and (on_cpu or on_gpu)

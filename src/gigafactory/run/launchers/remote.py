@@ -113,6 +113,7 @@ class RemoteLauncher:
     _knocked: queue.SimpleQueue[tuple[str, bool | None]] = field(default_factory=queue.SimpleQueue)
     _stopped: set[str] = field(default_factory=set)
     _turn: int = 0
+    _is_closed: bool = False
     _beaten_s: float = 0.0
     _place: dict[str, int] = field(init=False)
     _on_examined: Callable[[str, wire.Examined], None] | None = None
@@ -280,7 +281,10 @@ class RemoteLauncher:
         self._seen = [seen for seen in self._seen if not isinstance(seen, Line | Ended)]
 
     def close(self) -> None:
-        """Send the agents home and give their job steps back."""
+        """Send the agents home and give their job steps back; no effect the second time."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         for host in self.floor.hosts:
             self.links.say(host, wire.Leave())
         self.links.listen(0.0)

@@ -19,7 +19,7 @@ from gigafactory.run.launchers.slurm_text import (
     step_argv,
 )
 
-_END_S = 10.0
+_END_S = 3.0
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from gigafactory.api.campaigns import (
     ensemble,
     sweep,
 )
+from gigafactory.api.chatbot import add_key, ask, chat, list_keys, load_chat, revoke_key
 from gigafactory.api.factory import describe, load
 from gigafactory.api.files import (
     ANSWERS_FILE,
@@ -27,7 +28,7 @@ from gigafactory.api.files import (
 )
 from gigafactory.api.judged import replay, report, validate
 from gigafactory.api.layouts import emit, plan
-from gigafactory.api.reality import ask, calibrate, chat, run
+from gigafactory.api.reality import calibrate, run
 
 __all__ = [
     "ANSWERS_CAMPAIGNS",
@@ -42,6 +43,7 @@ __all__ = [
     "SWEEP_CAMPAIGNS",
     "TWIN_FILE",
     "Followed",
+    "add_key",
     "answers",
     "ask",
     "calibrate",
@@ -51,11 +53,14 @@ __all__ = [
     "ensemble",
     "figures",
     "follow",
+    "list_keys",
     "load",
+    "load_chat",
     "plainly",
     "plan",
     "replay",
     "report",
+    "revoke_key",
     "run",
     "simulate",
     "sweep",

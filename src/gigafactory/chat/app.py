@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 
@@ -199,8 +199,8 @@ async def _read(request: Request, *, most_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _told(service: Service) -> Callable[[Request, Exception], Response]:
-    def told(request: Request, error: Exception) -> Response:
+def _told(service: Service) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def told(request: Request, error: Exception) -> Response:
         headers: dict[str, str] = {}
         if isinstance(error, HTTPException):
             headers.update(error.headers or {})

@@ -127,7 +127,7 @@ class Flight:
             self._key, prompt_tokens=job.prompt_tokens, max_tokens=wanted, at_s=time.time()
         )
         self._ticket = ticket
-        if ticket.max_tokens == wanted:
+        if self._key.allowance.budget_tokens is None:
             return job
         return replace(job, sampling=replace(job.sampling, max_tokens=ticket.max_tokens))
 

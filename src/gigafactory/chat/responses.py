@@ -17,7 +17,7 @@ from gigafactory.chat.engine import Finish, Piece, Usage
 from gigafactory.chat.errors import ApiError, bad_request
 from gigafactory.chat.reading import Wire, check, read_fields
 from gigafactory.chat.request import ChatRequest, as_request
-from gigafactory.chat.wire import event, whole_calls
+from gigafactory.chat.wire import event, finish_of, whole_calls
 
 
 class _TextItem(Wire):
@@ -127,7 +127,7 @@ class Response:
 
     def whole(self, pieces: Sequence[Piece], usage: Usage) -> dict[str, object]:
         """The answer in one document."""
-        is_cut = pieces[-1].finish is Finish.LENGTH
+        is_cut = finish_of(pieces) is Finish.LENGTH
         return self._document(
             status="incomplete" if is_cut else "completed",
             output=self._output(pieces),

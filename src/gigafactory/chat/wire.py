@@ -63,7 +63,7 @@ class Reply:
             "index": 0,
             "message": message,
             "logprobs": _all_logprobs(pieces),
-            "finish_reason": pieces[-1].finish or Finish.STOP,
+            "finish_reason": finish_of(pieces),
         }
         return {**self._document("chat.completion", [choice]), "usage": usage.body}
 
@@ -115,6 +115,11 @@ class Reply:
     ) -> dict[str, object]:
         choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return self._document("chat.completion.chunk", [choice])
+
+
+def finish_of(pieces: Sequence[Piece]) -> Finish:
+    """Why an answer ended; a count may come behind the piece that says so."""
+    return next((p.finish for p in reversed(pieces) if p.finish), Finish.STOP)
 
 
 _quoted = json.encoder.encode_basestring

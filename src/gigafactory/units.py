@@ -173,3 +173,8 @@ def show_time(value_s: float) -> str:
 def _three_digits(value: float) -> str:
     magnitude = 0 if value == 0 else math.floor(math.log10(abs(value)))
     return f"{value:,.{max(0, 2 - magnitude)}f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 campaign``, ``1,000 campaigns``, ``0 recalls``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

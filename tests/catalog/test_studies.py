@@ -191,7 +191,12 @@ CASES = {
     "unclosed": ("study: {a: b\n", "x.yaml:2: not valid YAML"),
     "tab": ("study:\tx\n\tb: 3\n", "not valid YAML"),
     "code": ("study: !!python/object:os.system x\n", "x.yaml:1: not valid YAML"),
-    "deep": ("a: " + "[" * 500 + "]" * 500, "x.yaml"),
+    "deep": ("a: " + "[" * 50_000, "x.yaml:1: is nested more than 30 levels deep"),
+    "deep blocks": (
+        "".join(" " * i + "a:\n" for i in range(500)),
+        "x.yaml:31: is nested more than 30 levels deep",
+    ),
+    "too many": ("a: [" + "1," * 50_000 + "1]", "x.yaml:1: holds more than 20,000 values"),
     "empty": ("", "x.yaml: the file is empty; a study begins with the line 'study: NAME'"),
     "only a comment": ("# nothing\n", "x.yaml: the file is empty"),
     "a list": ("- a\n", "x.yaml: holds a list, not a mapping"),
@@ -200,7 +205,7 @@ CASES = {
     "not UTF-8": (b"study: \xff\xfe\n", "x.yaml: is not UTF-8 text (byte 7)"),
     "binary": (b"\x89PNG\r\n\x1a\n\x00\x00", "x.yaml: is not UTF-8 text (byte 0)"),
     "endless digits": (BASE.replace("8192", "9" * 5000), "x.yaml: not valid YAML"),
-    "much too large": (BASE + "#" * 2_000_000, "x.yaml: is larger than 1000000 bytes"),
+    "much too large": (BASE + "#" * 2_000_000, "x.yaml: is larger than 200000 bytes"),
     "extends a number": ("extends: 3\n" + BASE, "x.yaml: extends: must be the path"),
     "extends nothing": ("extends: no.yaml\n", "x.yaml: extends: no.yaml: no such file"),
     "extends itself": (

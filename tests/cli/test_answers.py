@@ -7,8 +7,11 @@ import json
 import pytest
 
 from gigafactory import api
+from gigafactory.cli.answers import _verdict
 from gigafactory.cli.main import status
 from gigafactory.describe.errors import InputError
+from gigafactory.describe.policy import Recovery
+from gigafactory.simulate.workload import workload_of
 
 LLAMA = "studies/llama-405b-16k.yaml"
 SHORT = ("campaign.duration=1 d",)
@@ -89,8 +92,10 @@ def test_a_sweep_shares_its_dice_and_tells_the_best(capsys, tmp_path):
         (["--sweep", "cluster.num_spare_hosts"], "write PATH=VALUE,VALUE"),
         (["--sweep", "cluster.num_spare_hosts=1,,2"], "write PATH=VALUE,VALUE"),
         (["--sweep", "cluster.num_spare_hosts=4,4"], "a value stands there twice"),
-        (["--sweep", "policy.recovery=restart,magic"], "policy.recovery"),
-        (["--sweep", "cluster.num_spare_hosts=10,5000"], "--sweep cluster.num_spare_hosts=5000: "),
+        (["--sweep", "policy.recovery=magic,luck"], "policy.recovery=magic: --set policy.recov"),
+        (["--sweep", "cluster.num_spare_hosts=6000,5000"], "--sweep cluster.num_spare_hosts=5000"),
+        (["--set", "campaign.duration=3 s"], "campaign.duration: 3.00 s is over before the first"),
+        (["--answers", "--set", "campaign.duration=3 s"], "a step takes 5.21 s; follow it for"),
         (["--sweep", f"job.seq_len={','.join(map(str, range(1, 70)))}"], "69 points are too many"),
     ],
 )
@@ -118,17 +123,55 @@ def test_a_comparison_that_never_ends_stops_no_answer(capsys):
     assert status([*ARGS, *never, "--json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["plain"] is None
-    assert "stands not beside it" in said.err
+    assert "does not stand beside it" in said.err
     assert "never ends" in said.err
 
 
-def test_a_variant_that_cannot_be_is_left_out():
-    overrides = (
-        *SHORT,
-        "cluster.num_hosts=2056",
-        "cluster.num_spare_hosts=8",
-        "policy.shrink=false",
+def test_an_impossible_point_says_why_and_stops_no_other(capsys):
+    swept = ("--sweep", "cluster.num_spare_hosts=80,5000", "--campaigns", "1")
+    possible, impossible = document(capsys, *swept)["points"]
+    assert possible["impossible"] is None
+    assert possible["quantiles"]["goodput"]["p50"] > 0
+    assert "5000 spare hosts of 2128 leave none to train" in impossible["impossible"]
+    assert impossible["quantiles"] is impossible["num_spare_hosts"] is None
+    assert status([*ARGS, *swept]) == 0
+    told = capsys.readouterr().out
+    assert "impossible" in next(line for line in told.splitlines() if line.startswith("5000"))
+    assert "Impossible: cluster.num_spare_hosts=5000 (--set cluster: 5000 spare hosts" in told
+    assert "Cheapest for the whole job: cluster.num_spare_hosts=80." in told
+    assert "1 campaign a point" in told
+
+
+def test_a_variant_that_cannot_be_is_left_out_by_name(capsys, tmp_path):
+    args = (
+        *("--set", "cluster.num_hosts=2056", "--set", "cluster.num_spare_hosts=8"),
+        *("--set", "policy.shrink=false", "--answers", "--campaigns", "1"),
     )
-    told = api.answers(LLAMA, num_campaigns=1, overrides=overrides, num_processes=1)
-    assert told.effects
-    assert told.base.campaigns[0].goodput > 0
+    assert status([*ARGS, *args, "--dir", str(tmp_path)]) == 0
+    told = json.loads((tmp_path / api.DECISIONS_FILE).read_text())
+    assert told["effects"]
+    assert told["base"]["quantiles"]["goodput"]["p50"] > 0
+    left_out = {variant["name"]: variant["reason"] for variant in told["left_out"]}
+    assert "the campaign never ends: of 2,052 hosts" in left_out["4 spare hosts instead of 8"]
+    shown = capsys.readouterr().out
+    assert "Left out, 4 spare hosts instead of 8: " in shown
+    assert "Recovery (now hot): " in shown
+    assert "Spares (now 8 hosts): " in shown
+    assert "The bad case: the worst of 1 campaign, --seed 0, kept" in shown
+
+
+@pytest.mark.parametrize(("usd", "told"), [(-5e5, "hardly matters (best, a: "), (-2e6, "a is b")])
+def test_a_gain_of_less_than_one_in_a_thousand_is_no_advice(usd, told):
+    effect = {"name": "a", "job_usd_change": usd, "job_days_change": -0.01, "job_usd_error": 1.0}
+    assert _verdict([effect], whole_usd=1e9).startswith(told)
+
+
+def test_a_variant_that_is_wrong_in_another_way_is_not_passed_over(plan, monkeypatch):
+    def wrong(study, *, plan):
+        if study.policy.recovery is Recovery.RESTART:
+            raise InputError("a fault of ours")
+        return workload_of(study, plan=plan)
+
+    monkeypatch.setattr("gigafactory.simulate.workload.workload_of", wrong)
+    with pytest.raises(InputError, match="plain checkpoint and restart: a fault of ours"):
+        api.answers(LLAMA, num_campaigns=1, plan=plan, overrides=SHORT, num_processes=1)

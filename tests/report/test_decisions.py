@@ -38,7 +38,7 @@ def test_a_folder_of_answers_alone_makes_a_page(tmp_path):
     assert "91.00 %" in page
     assert "The worst one has seed 3." in page
     assert "&lt;b&gt;fewer&lt;/b&gt; spares" in page
-    assert "never ends" in page
+    assert "no step kept" in page
     assert "+2.00 M$" in page
     assert "Goodput by cluster.num_spare_hosts" in page
 
@@ -46,6 +46,21 @@ def test_a_folder_of_answers_alone_makes_a_page(tmp_path):
 def test_a_sweep_alone_is_something_to_report_on(tmp_path):
     keep(tmp_path, "sweep-x.json", SWEEP)
     assert "Goodput by" in write_report([tmp_path], tmp_path / "report.html").read_text()
+
+
+def test_what_is_impossible_has_its_reason_and_no_figures(tmp_path):
+    point = {"settings": {"cluster.num_spare_hosts": "9"}, "impossible": "9 of 8 hosts"}
+    keep(tmp_path, "sweep-x.json", SWEEP | {"points": [POINT, point], "num_campaigns": 1})
+    left_out = [{"name": "no spares", "reason": "it never ends"}]
+    found = {"base": ENSEMBLE, "effects": [EFFECT], "left_out": left_out}
+    keep(tmp_path, "decisions.json", found)
+    page = write_report([tmp_path], tmp_path / "report.html").read_text()
+    assert "1 campaign a point" in page
+    assert "9 is impossible: 9 of 8 hosts." in page
+    assert "Left out, no spares: it never ends." in page
+    keep(tmp_path, "sweep-x.json", SWEEP | {"points": [POINT | {"quantiles": None}]})
+    with pytest.raises(InputError, match="a point has figures, or says why it is impossible"):
+        write_report([tmp_path], tmp_path / "report.html")
 
 
 @pytest.mark.parametrize("name", ["ensemble.json", "decisions.json", "sweep-x.json"])

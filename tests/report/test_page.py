@@ -66,6 +66,17 @@ def test_every_chapter_is_there_and_the_markup_is_well_formed(folder):
     assert len(set(reader.ids)) == len(reader.ids)
 
 
+def test_what_a_layout_leaves_off_is_not_shown(folder):
+    path = folder / "plan.json"
+    plan = json.loads(path.read_text())
+    plan["best"]["layout"] |= {"offload": False, "recompute_layers": 0, "vpp": 3}
+    path.write_text(json.dumps(plan))
+    text = page_of(folder)
+    assert "recompute layers" not in text
+    assert "offload" not in text
+    assert ">vpp<" in text
+
+
 def test_nothing_is_loaded_from_elsewhere(folder):
     text = page_of(folder)
     reader = Reader(text)
@@ -149,6 +160,8 @@ def test_a_folder_that_is_not_there_and_none_at_all(tmp_path):
         ("description.json", '[\n{"key": 3,}]', r"description\.json:2: not JSON"),
         ("description.json", '[{"key": "a"}]', r"description\.json: 0\.value: "),
         ("answers.json", '[{"model": "m", "question": "q"}]', r"answers\.json: 0\.answer: "),
+        ("result.json", "garbage", r"result\.json:1: not JSON"),
+        ("result.json", "[1]", r"result\.json: document: "),
         ("twin.jsonl", "", r"twin\.jsonl: the ledger is empty"),
         ("ledger.jsonl", '{"at_s": 0', r"ledger\.jsonl:1: "),
     ],
@@ -160,6 +173,13 @@ def test_corrupt_files_are_named_and_nothing_is_written(folder, name, content, t
         write_report([folder], out)
     assert not out.exists()
     assert not list(folder.parent.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere/report.html", "file/report.html"])
+def test_a_page_that_cannot_be_written_names_its_place(folder, tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"report\.html: cannot be written: .*; name a place"):
+        write_report([folder], tmp_path / place)
 
 
 def test_a_line_in_the_middle_of_a_ledger_is_named_by_number(folder):

@@ -39,7 +39,7 @@ def seconds_by_bucket(trace: Trace) -> dict[str, float]:
 def test_faults_actions_losses_and_checkpoints_of_a_killed_run(folder):
     trace = trace_of(read_ledger(folder / "ledger.jsonl"))
     assert trace.end_s == 40.0
-    assert [(m.at_s, m.text) for m in trace.faults] == [(21.0, "process-killed on host 1")]
+    assert [(m.at_s, m.text) for m in trace.faults] == [(21.0, "process killed on host 1")]
     assert [m.text for m in trace.actions] == ["start gang", "start gang (step 5)"]
     assert [loss.step for loss in trace.losses if loss.redone] == [6, 7]
     assert [loss.step for loss in trace.losses if not loss.redone] == list(range(1, 13))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import replace
 
@@ -59,7 +60,7 @@ POOL = {
     "num_hosts": 40, "requests_per_s_per_host": 2.5, "peak_requests_per_s": 88.0,
     "num_requests": 3456789.0, "slo_kept_share": 0.9999, "slo_kept_time_share": 0.99,
     "short_while_lent_s": 120.0, "lent_host_s": 36000.0, "num_loans": 3, "num_recalls": 2,
-    "num_hosts_recalled": 11, "num_recalls_that_hurt": 1,
+    "num_hosts_recalled": 11, "num_recalls_that_hurt": 1, "mean_serving_hosts": 35.0,
     "hours": [
         {"requests_per_s": 30.0, "kept_per_s": 30.0, "serving_hosts": 20.0, "lent_hosts": 20.0},
         {"requests_per_s": 80.0, "kept_per_s": 79.0, "serving_hosts": 40.0, "lent_hosts": 0.0},
@@ -81,6 +82,13 @@ def site(tmp_path):
         return folder
 
     return write
+
+
+def keep_result(folder, **told):
+    """What the twin says besides its book."""
+    found = hashlib.sha256((folder / "twin.jsonl").read_bytes()).hexdigest()
+    document = {"wall_s": 7200.0, "gpus_per_host": 8, "ledger_hash": found}
+    keep(folder / "twin.json", document | told)
 
 
 def chapter(folder, key):
@@ -143,7 +151,7 @@ def test_every_bucket_has_its_own_colour():
 def test_a_pool_tells_what_was_asked_lent_and_late(site):
     lent = (1.0, PoolFrom(num_hosts=40, num_lent=20, requests_per_s=30.0))
     folder = site(lines=(*LINES[:2], lent, *LINES[2:]))
-    keep(folder / "twin.json", {"wall_s": 7200.0, "gpus_per_host": 8, "pool": POOL})
+    keep_result(folder, pool=POOL)
     _, text = chapter(folder, "pool")
     assert "|requests beyond the limits|0.01 %|" in text
     assert "|lent to training|80 GPU-h|" in text
@@ -156,8 +164,28 @@ def test_a_pool_tells_what_was_asked_lent_and_late(site):
 
 def test_without_a_pool_there_is_no_chapter_and_a_wrong_document_is_named(site):
     folder = site()
-    keep(folder / "twin.json", {"wall_s": 7200.0, "gpus_per_host": 8, "pool": None})
+    keep_result(folder, pool=None)
     assert chapter(folder, "pool")[1] is None
-    keep(folder / "twin.json", {"wall_s": 0.0, "gpus_per_host": 8})
+    keep_result(folder, wall_s=0.0)
     with pytest.raises(InputError, match=r"twin\.json: wall_s"):
         chapter(folder, "pool")
+
+
+def test_a_document_of_another_campaign_is_not_shown_beside_the_ledger(site):
+    folder = site()
+    keep_result(folder, ledger_hash="0" * 64)
+    with pytest.raises(InputError, match=r"twin\.json: ledger_hash is 000000000000\.\.\., that of"):
+        chapter(folder, "pool")
+
+
+def test_a_twin_whose_steps_are_all_alike_has_no_chapter_on_the_pace(site):
+    assert chapter(site(), "pace")[1] is None
+
+
+def test_the_rarest_causes_are_counted_together(site):
+    causes = [f"cause-{number:02}" for number in range(14) for _ in range(14 - number)]
+    faults = [(5.0, FaultStruck(cause=one, fault="host", hosts=(1,))) for one in causes]
+    _, text = chapter(site(lines=(*LINES[:-1], *faults, LINES[-1])), "events")
+    assert "|cause 11|3|" in text
+    assert "|cause 12|" not in text
+    assert "|3 other causes together: 4.|" in text  # 2 + 1, and the one of LINES

@@ -155,6 +155,10 @@ def test_prices_of_local_copies_follow_the_described_disks(lab):
     [
         (["policy.local_interval=1 min"], "local_copies must be true"),
         (
+            ["policy.recovery=restart", "policy.local_copies=true", "policy.peer_copies=true"],
+            "peer_copies and local_copies would do nothing; write recovery hot or replicas",
+        ),
+        (
             ["policy.local_copies=true", "cluster.host.nvme_write_bandwidth=0 GB/s"],
             "cluster.host.nvme_write_bandwidth must be above 0",
         ),

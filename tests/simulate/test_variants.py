@@ -7,6 +7,7 @@ import pytest
 
 from gigafactory.catalog.studies import load_study
 from gigafactory.describe.faults import Repair
+from gigafactory.describe.policy import Policy
 from gigafactory.simulate.lifetimes import durations_s
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.variants import Question, variants
@@ -38,6 +39,17 @@ def test_a_day_more_is_a_day_more_for_every_law_of_repair(lab):
         # the added day is in the stays themselves
         stays_s = durations_s(after, dice=stream("stays", seed=0), num=20_000)
         assert np.quantile(stays_s, 0.5) > DAY_S
+
+
+def test_plain_restart_asks_for_no_copies(lab):
+    over = ("policy.local_copies=true", "policy.peer_copies=true", "policy.shrink=false")
+    base = load_study(lab.studies / "colossus.yaml", overrides=over)
+    names = [variant.name for variant in changed(base, Question.RECOVERY)]
+    plain = next(v for v in changed(base, Question.RECOVERY) if "plain" in v.name).study.policy
+    assert len(names) == 2
+    assert (plain.recovery, plain.peer_copies, plain.local_copies) == ("restart", False, False)
+    assert not plain.shrink
+    assert Policy.model_validate(plain.model_dump()) == plain
 
 
 def test_the_tiers_beside_the_one_that_is_used(lab):

@@ -24,7 +24,9 @@ from gigafactory.api.files import (
     REPORT_FILE,
     RESULT_FILE,
     TWIN_FILE,
+    Drafts,
     sweep_file,
+    together,
 )
 from gigafactory.api.judged import replay, report, validate
 from gigafactory.api.layouts import emit, plan
@@ -42,6 +44,7 @@ __all__ = [
     "RESULT_FILE",
     "SWEEP_CAMPAIGNS",
     "TWIN_FILE",
+    "Drafts",
     "Followed",
     "add_key",
     "answers",
@@ -65,5 +68,6 @@ __all__ = [
     "simulate",
     "sweep",
     "sweep_file",
+    "together",
     "validate",
 ]

@@ -95,6 +95,5 @@ def plainly(
     study = load(study, overrides=overrides)
     if study.policy.recovery is Recovery.RESTART:
         return None
-    policy = study.policy.model_copy(update={"recovery": Recovery.RESTART})
-    plain = study.model_copy(update={"policy": policy})
+    plain = study.model_copy(update={"policy": study.policy.plain()})
     return one_campaign(seed, study=plain, workload=workload_of(plain, plan=plan or search(study)))

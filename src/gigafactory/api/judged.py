@@ -32,8 +32,14 @@ def validate(table: str | Path) -> dict[str, Any]:
 
 
 def replay(ledger: str | Path) -> ReplayResult:
-    """Feed a recorded campaign, real or simulated, back to the controller."""
+    """Feed a recorded campaign, real or simulated, back to the controller; InputError names the
+    file where it holds none."""
+    from gigafactory.describe.errors import InputError
     from gigafactory.ledger.reader import read_ledger
     from gigafactory.ledger.replay import replay as again
 
-    return again(read_ledger(Path(ledger)))
+    entries = read_ledger(Path(ledger))
+    try:
+        return again(entries)
+    except InputError as error:
+        raise InputError(f"{ledger}: {error}") from None

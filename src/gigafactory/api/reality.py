@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gigafactory.api.factory import load
 from gigafactory.api.files import whole
 from gigafactory.api.layouts import legal_for
-from gigafactory.describe.errors import InputError
+from gigafactory.describe.errors import InputError, unwritable
 from gigafactory.describe.study import Study
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ def calibrate(
     wish = Wish(duration_s=QUICK_S if quick else THOROUGH_S, num_ranks=num_ranks, device=device)
     with whole(out) as draft:
         assert draft
-        draft.touch()  # where it cannot be written, say so before measuring
+        try:
+            draft.touch()  # where it cannot be written, say so before measuring
+        except OSError as error:
+            raise unwritable(out, error) from None
         measured = measure(wish, date=datetime.date.today().isoformat(), watch=watch)
         draft.write_text(write_calibration(measured), encoding="utf-8")
     return measured

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gigafactory.cli.show import put, table
+from gigafactory.cli.show import put, say, table
 from gigafactory.cli.written import (
     FIGURES,
     Writer,
@@ -20,18 +20,29 @@ from gigafactory.cli.written import (
     signed_dollars,
     words,
 )
+from gigafactory.report.buckets import words as bucket_words
+from gigafactory.units import plural, show_time
 
 Spread = dict[str, float]
 _COLUMNS = {"p10": "P10", "p50": "P50", "p90": "P90", "low": "lowest", "high": "highest"}
-_ENDS = {"done": "reached the last token", "horizon": "were followed to campaign.duration"}
+_ENDS = {"done": "reached the last token", "horizon": "followed to campaign.duration"}
+#: Fewer have no tenth.
+_MANY = 10
+#: Of the rent of the whole job: less is not worth a change.
+_LITTLE = 1e-3
 WHOLE_JOB = '"Whole job": all its tokens at the pace of the campaign.'
+
+
+#: In place of days and dollars of a job of which nothing was kept.
+NO_STEP = "no step kept"
 
 
 def show_ensemble(document: dict[str, Any]) -> None:
     """A line a figure with its quantiles, where the time goes, and which campaign is the worst."""
     quantiles: dict[str, Spread] = document["quantiles"]
     count, first = document["num_campaigns"], document["first_seed"]
-    title = f"{count:,} campaigns of {document['study']} (seeds {first} to {first + count - 1})"
+    seeds = f"seed {first}" if count == 1 else f"seeds {first} to {first + count - 1}"
+    title = f"{plural(count, 'campaign')} of {document['study']} ({seeds})"
     rows = (
         (name, *(write(quantiles[key][column]) for column in _COLUMNS))
         for key, (name, write) in FIGURES.items()
@@ -39,14 +50,17 @@ def show_ensemble(document: dict[str, Any]) -> None:
     )
     put(table(title, ("", *_COLUMNS.values()), rows))
     put(table("Where the time goes, in the mean", ("", ""), _lost(document["lost_shares"])))
-    click.echo(_ends(document["outcomes"], count))
-    good = quantiles["goodput"]
-    click.echo(
-        f"The bad case: one campaign in ten keeps less than {good['p10']:.1%}; the worst one, "
-        f"--seed {document['worst_seed']}, kept {good['low']:.1%}."
-    )
-    click.echo(WHOLE_JOB)
-    click.echo(f"Convention: {document['convention']}.")
+    say(_ends(document["outcomes"], count))
+    say(_bad_case(document))
+    say(WHOLE_JOB)
+    say(f"Convention: {document['convention']}.")
+
+
+def _bad_case(document: dict[str, Any]) -> str:
+    good, count = document["quantiles"]["goodput"], document["num_campaigns"]
+    tenth = f"one campaign in ten keeps less than {good['p10']:.1%}; " if count >= _MANY else ""
+    worst = f"the worst of {plural(count, 'campaign')}, --seed {document['worst_seed']},"
+    return f"The bad case: {tenth}{worst} kept {good['low']:.1%}."
 
 
 def _lost(shares: dict[str, float]) -> Iterable[tuple[str, str]]:
@@ -54,12 +68,12 @@ def _lost(shares: dict[str, float]) -> Iterable[tuple[str, str]]:
     yield "productive", f"{1 - sum(shares.values()):.2%}"
     for name, part in ranked:
         if part >= 5e-5:
-            yield words(name), f"{part:.2%}"
+            yield bucket_words(name), f"{part:.2%}"
 
 
 def _ends(outcomes: dict[str, int], count: int) -> str:
-    told = (f"{n:,} of {count:,} {_ENDS.get(end, end)}" for end, n in outcomes.items())
-    return f"{', '.join(told)}."
+    told = (f"{_ENDS.get(end, end)}: {n:,} of {count:,}" for end, n in outcomes.items())
+    return f"{'; '.join(told).capitalize()}."
 
 
 def show_sweep(document: dict[str, Any]) -> None:
@@ -69,10 +83,18 @@ def show_sweep(document: dict[str, Any]) -> None:
     best = next(p for p in points if _overrides(p) == document["best"])
     rows = (_point(point, axes, best) for point in points)
     heads = (*(_head(path) for path in axes), "GPUs", "spares", "goodput", "P10", "whole job")
-    title = f"{document['study']}: {document['num_campaigns']} campaigns a point, the same dice"
+    title = _on_every_line(document["study"], document["num_campaigns"], "a point")
     put(table(title, (*heads, "rent", "above best"), rows))
-    click.echo(f"Cheapest for the whole job: {', '.join(document['best'])}.")
-    click.echo(WHOLE_JOB)
+    for point in points:
+        if point["impossible"]:
+            reason = " ".join(point["impossible"].splitlines())
+            say(f"Impossible: {', '.join(_overrides(point))} ({reason}).")
+    say(f"Cheapest for the whole job: {', '.join(document['best'])}.")
+    say(WHOLE_JOB)
+
+
+def _on_every_line(what: str, num_campaigns: int, of_what: str) -> str:
+    return f"{what}: {plural(num_campaigns, 'campaign')} {of_what}, the same dice"
 
 
 def _head(path: str) -> str:
@@ -84,6 +106,8 @@ def _overrides(point: dict[str, Any]) -> list[str]:
 
 
 def _point(point: dict[str, Any], axes: list[str], best: dict[str, Any]) -> tuple[str, ...]:
+    if point["impossible"]:
+        return (*(point["settings"][path] for path in axes), "", "", "impossible", *4 * ("",))
     quantiles: dict[str, Spread] = point["quantiles"]
     goodput, usd = quantiles["goodput"], quantiles.get("job_usd")
     least = best["quantiles"].get("job_usd")
@@ -93,8 +117,8 @@ def _point(point: dict[str, Any], axes: list[str], best: dict[str, Any]) -> tupl
         number(point["num_spare_hosts"]),
         share(goodput["p50"]),
         share(goodput["p10"]),
-        days(quantiles["job_days"]["p50"]) if usd else "never",
-        dollars(usd["p50"]) if usd else "never",
+        days(quantiles["job_days"]["p50"]) if usd else NO_STEP,
+        dollars(usd["p50"]) if usd else "",
         _more(usd["p50"] - least["p50"]) if usd and least else "",
     )
 
@@ -109,25 +133,27 @@ def show_decisions(document: dict[str, Any]) -> None:
     quantiles: dict[str, Spread] = base["quantiles"]
     count = base["num_campaigns"]
     good, job = quantiles["goodput"], quantiles.get("job_days")
-    click.echo(f"{base['study']} as it is: goodput {good['p50']:.1%}{_job(quantiles)}.")
-    click.echo(f"The bad case: --seed {base['worst_seed']} of {count} kept {good['low']:.1%}.")
+    say(f"{base['study']} as it is: goodput {good['p50']:.1%}{_job(quantiles)}.")
+    say(_bad_case(base))
     click.echo()
     effects = document["effects"]
     paid = any(effect["job_usd_change"] for effect in effects)
     rows = (_effect(effect)[: None if paid else -1] for effect in effects)
-    title = f"What to change ({count} campaigns each, the same dice)"
+    title = _on_every_line("What to change", count, "each")
     heads = ("", "goodput", "points", "whole job", *(("rent",) if paid else ()))
     put(table(title, heads, rows))
     for sentence in _sentences(document):
-        click.echo(sentence)
+        say(sentence)
+    for variant in document["left_out"]:
+        say(f"Left out, {variant['name']}: {variant['reason']}.")
     if job:
-        click.echo(WHOLE_JOB)
-    click.echo(f"Convention: {base['convention']}.")
+        say(WHOLE_JOB)
+    say(f"Convention: {base['convention']}.")
 
 
 def _job(quantiles: dict[str, Spread]) -> str:
     if "job_days" not in quantiles:
-        return ", and the job never ends"
+        return ", and no step was kept"
     usd = quantiles["job_usd"]["p50"]
     paid = f" and {dollars(usd)}" if usd else ""
     return f", {days(quantiles['job_days']['p50'])}{paid} for the whole job"
@@ -145,7 +171,7 @@ def _effect(effect: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _changed(value: float | None, write: Writer) -> str:
-    return "never ends" if value is None else write(value)
+    return NO_STEP if value is None else write(value)
 
 
 def _sentences(document: dict[str, Any]) -> Iterable[str]:
@@ -154,27 +180,38 @@ def _sentences(document: dict[str, Any]) -> Iterable[str]:
     for effect in effects:
         if effect["question"] == "repair":
             yield f"A day more in every repair: {_price(effect)}."
-    for question, asked in _ASKED.items():
+    whole_usd = document["base"]["quantiles"].get("job_usd", {}).get("p50", 0.0)
+    for question, asked in _asked(document).items():
         concerned = [effect for effect in effects if effect["question"] == question]
         if concerned:
-            yield f"{asked}: {_verdict(concerned)}"
+            yield f"{asked}: {_verdict(concerned, whole_usd=whole_usd)}"
 
 
-_ASKED = {"recovery": "Recovery", "spares": "Spares", "cadence": "Cadence", "tier": "Tiers"}
+def _asked(document: dict[str, Any]) -> dict[str, str]:
+    """Question -> what is asked, and how it is now."""
+    every = show_time(document["checkpoint_interval_s"])
+    return {
+        "recovery": f"Recovery (now {document['recovery']})",
+        "spares": f"Spares (now {plural(document['num_spare_hosts'], 'host')})",
+        "cadence": f"Checkpoints in the store (now every {every} of work)",
+        "tier": "Copies near the hosts",
+    }
 
 
-def _verdict(effects: list[dict[str, Any]]) -> str:
+def _verdict(effects: list[dict[str, Any]], *, whole_usd: float) -> str:
     """The best of the alternatives that is better beyond chance, or that none is."""
     better = [effect for effect in effects if _saves(effect)]
     if not better:
         told = "; ".join(f"{e['name']}: {_price(e)}" for e in effects)
         return f"nothing better among these ({told})."
     best = min(better, key=_cost)
+    if -(best["job_usd_change"] or 0.0) < _LITTLE * whole_usd:
+        return f"hardly matters (best, {best['name']}: {_price(best)})."
     return f"{best['name']} is better: {_price(best)}."
 
 
 def _cost(effect: dict[str, Any]) -> float:
-    """Dollars, or days where nothing is paid; infinite where the job never ends."""
+    """Dollars, or days where nothing is paid; infinite where no step was kept."""
     if effect["job_usd_change"] is None:
         return math.inf
     return float(effect["job_usd_change"] or effect["job_days_change"])
@@ -187,7 +224,7 @@ def _saves(effect: dict[str, Any]) -> bool:
 
 def _price(effect: dict[str, Any]) -> str:
     if effect["job_days_change"] is None:
-        return "the job never ends"
+        return NO_STEP
     if not effect["job_days_change"] and not effect["job_usd_change"]:
         return "no change"
     told = f"{signed_days(effect['job_days_change'])} for the whole job"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gigafactory.cli.show import put, table
+from gigafactory.cli.show import put, say, table
 from gigafactory.cli.written import (
     FIGURES,
     days,
@@ -18,7 +18,8 @@ from gigafactory.cli.written import (
     watt_hours,
     words,
 )
-from gigafactory.units import HOUR_S, show, show_time
+from gigafactory.report.buckets import words as bucket_words
+from gigafactory.units import HOUR_S, plural, show, show_time
 
 _MOST_CAUSES = 12
 #: Fewer have no P99, and no grid minds them.
@@ -26,6 +27,12 @@ _FEW_HOURS = 6
 _SHOWN = (
     *("goodput", "ettr", "tokens", "job_days", "job_usd", "cost_usd", "energy_j", "carbon_kg"),
     *("num_interruptions", "mtbf_s", "mttr_s", "num_evicted_hosts"),
+)
+
+
+TERMS = (
+    "Goodput: kept work over wall time; ETTR: the same without planned stops. MTBF: from one "
+    "interruption to the next; MTTR: until it trains again."
 )
 
 
@@ -39,7 +46,7 @@ def show_twin(document: dict[str, Any]) -> None:
         heads = ("", "faults", "stops", "each", "GPU-hours lost", "share")
         put(table("What cost it", heads, causes))
     for sentence in _sentences(document):
-        click.echo(sentence)
+        say(sentence)
 
 
 def _title(document: dict[str, Any]) -> str:
@@ -74,7 +81,7 @@ def _buckets(document: dict[str, Any]) -> tuple[tuple[str, ...], Iterable[tuple[
     def row(name: str, value: float) -> tuple[str, ...]:
         paid = (dollars(value * usd_per_gpu_s),) if usd_per_gpu_s else ()
         beside = (_plain_share(plain, name),) if plain else ()
-        label = "beside it: idle spares" if name == "idle_spare" else words(name)
+        label = "beside it: idle spares" if name == "idle_spare" else bucket_words(name)
         return (label, gpu_hours(value), share(value / training_gpu_s), *paid, *beside)
 
     heads = ("", "GPU-hours", "share", *(("rent",) if usd_per_gpu_s else ()))
@@ -95,7 +102,7 @@ def _causes(document: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     for cause in causes[:_MOST_CAUSES]:
         yield _cause(words(cause["cause"]), [cause], whole_gpu_s)
     if rest := causes[_MOST_CAUSES:]:
-        yield _cause(f"{len(rest)} other causes", rest, whole_gpu_s)
+        yield _cause(plural(len(rest), "other cause"), rest, whole_gpu_s)
 
 
 def _cause(name: str, causes: list[dict[str, Any]], whole_gpu_s: float) -> tuple[str, ...]:
@@ -122,6 +129,7 @@ def _sentences(document: dict[str, Any]) -> Iterable[str]:
         yield _tier(tier)
     if document["power"]:
         yield from _power(document)
+    yield TERMS
     yield f"Convention: {document['convention']}."
     yield (
         "Next: --campaigns 100 tells how sure this is, --answers what to change, "
@@ -131,8 +139,8 @@ def _sentences(document: dict[str, Any]) -> Iterable[str]:
 
 def _spares(spares: dict[str, Any]) -> str:
     return (
-        f"Spares: {spares['num_spares']:,} hosts; {spares['away_p50']:,} away in repair half of "
-        f"the time, {spares['away_p99']:,} at P99, {spares['away_most']:,} at most; "
+        f"Spares: {plural(spares['num_spares'], 'host')}; {spares['away_p50']:,} away in repair "
+        f"half of the time, {spares['away_p99']:,} at P99, {spares['away_most']:,} at most; "
         f"{spares['empty_s'] / HOUR_S:,.1f} h without a spare, "
         f"{spares['short_s'] / HOUR_S:,.1f} h with empty seats."
     )
@@ -140,17 +148,18 @@ def _spares(spares: dict[str, Any]) -> str:
 
 def _pool(pool: dict[str, Any], *, wall_s: float) -> Iterable[str]:
     yield (
-        f"Serving pool: {pool['num_hosts']:,} hosts of {pool['requests_per_s_per_host']:.2f} "
-        f"requests a second; {pool['peak_requests_per_s']:,.0f} at the busiest moment. Within the "
+        f"Serving pool: {plural(pool['num_hosts'], 'host')} of "
+        f"{pool['requests_per_s_per_host']:.2f} requests a second; "
+        f"{pool['peak_requests_per_s']:,.0f} at the busiest moment. Within the "
         f"limits: {pool['slo_kept_share']:.3%} of {pool['num_requests']:,.0f} requests, "
         f"{pool['slo_kept_time_share']:.3%} of the time; "
         f"{pool['short_while_lent_s'] / HOUR_S:,.1f} h too few hosts while some were lent."
     )
     yield (
         f"Loans to training: {pool['lent_host_s'] / wall_s:,.0f} hosts in the mean, "
-        f"{pool['num_loans']:,} loans, {pool['num_recalls']:,} recalls of "
-        f"{pool['num_hosts_recalled']:,} hosts, {pool['num_recalls_that_hurt']:,} of them out of a "
-        "gang that computed."
+        f"{plural(pool['num_loans'], 'loan')}, {plural(pool['num_recalls'], 'recall')} of "
+        f"{plural(pool['num_hosts_recalled'], 'host')}, {pool['num_recalls_that_hurt']:,} of them "
+        "out of a gang that computed."
     )
 
 
@@ -159,9 +168,8 @@ def _tier(tier: dict[str, Any]) -> str:
     # copies near the hosts replace each other
     done = "kept" if tier["tier"] == "store" else "made"
     kept = f"{tier['num_kept']:,} {done}, " if tier["num_kept"] else ""
-    return (
-        f"Checkpoints, {tier['tier']}: {every}{kept}restored from {tier['num_restores']:,} times."
-    )
+    restored = plural(tier["num_restores"], "time")
+    return f"Checkpoints, {tier['tier']}: {every}{kept}restored from {restored}."
 
 
 def _power(document: dict[str, Any]) -> Iterable[str]:
@@ -191,7 +199,7 @@ def _cap(hours: dict[str, Any]) -> str:
     held, num_hours = hours["num_hours_at_capacity"], len(hours["mean_w"])
     return (
         f"it may draw {show(hours['capacity_w'], 'W')}, which held training back in {held:,} of "
-        f"{num_hours:,} hours"
+        f"{plural(num_hours, 'hour')}"
     )
 
 

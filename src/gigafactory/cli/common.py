@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 
 import click
 
-from gigafactory.describe.errors import JobError
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 study_argument = click.argument("study", type=click.Path(path_type=Path))
@@ -49,15 +47,10 @@ def print_json(document: Any) -> None:
 
 def keep_json(path: Path, document: Any) -> None:
     """Write the document beside the ledgers, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise JobError(f"{path}: cannot be written: {error.strerror}") from None
+    from gigafactory.api.files import together
+
+    with together(path.parent) as drafts:
+        drafts.document(path.name, document)
 
 
 @contextmanager

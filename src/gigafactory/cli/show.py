@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from gigafactory.units import show, show_time
+from gigafactory.units import plural, show, show_time
 
 if TYPE_CHECKING:
     from gigafactory.describe.figures import Description, Figure
@@ -111,7 +111,7 @@ def show_plan(document: dict[str, Any]) -> None:
     _show_frontier(document.get("frontier", []))
     _show_placement(document.get("placement", {}))
     for sentence in (*document["explanation"], *document["limits"]):
-        click.echo(f"- {sentence}")
+        say(f"- {sentence}")
 
 
 def _noun(document: dict[str, Any]) -> str:
@@ -152,8 +152,8 @@ def _show_placement(placement: dict[str, Any]) -> None:
         for group in placement["groups"]
     )
     header = ("axis", "groups", "leave NVLink", "leave pod", "NVLink", "leaf", "spine")
-    title = f"Placement on {placement['num_hosts']:,} hosts, {placement['num_pods']:,} pods; "
-    put(table(title + "bytes a step", header, rows))
+    where = f"{plural(placement['num_hosts'], 'host')}, {plural(placement['num_pods'], 'pod')}"
+    put(table(f"Placement on {where}; bytes a step", header, rows))
 
 
 #: figure of a campaign that was really run -> what it is called
@@ -203,12 +203,13 @@ def show_score(document: dict[str, Any]) -> None:
         from gigafactory.cli.outcomes import outcomes
 
         for made in outcomes(document):
-            put(made) if isinstance(made, Table) else click.echo(made)
+            put(made) if isinstance(made, Table) else say(made)
         return
     header = ("", "rows", "skipped", "median |error|", "p90 |error|", "bias")
     put(table("Predicted against measured time", header, [_score("all", document)]))
     for name, groups in document["by"].items():
-        rows = (_score(key, {"summary": group}) for key, group in sorted(groups.items()))
+        ranked = sorted(groups.items(), key=lambda group: _by_number(group[0]))
+        rows = (_score(key, {"summary": group}) for key, group in ranked)
         put(table(f"by {name}", header, rows))
     if "sweeps" in document:
         _show_order(document["summary"], document["sweeps"])
@@ -216,13 +217,19 @@ def show_score(document: dict[str, Any]) -> None:
         _show_memory(document["memory"], document["fits"], header)
 
 
+def _by_number(key: str) -> tuple[int, str]:
+    """``64 to 255 GPUs`` before ``1024 to 4095 GPUs``."""
+    first = key.split(" ", maxsplit=1)[0]
+    return (int(first) if first.isdigit() else 0, key)
+
+
 def _show_order(summary: dict[str, Any], sweeps: dict[str, Any]) -> None:
     """How many lie in their interval, and whether layouts of one job are ranked as measured."""
     if summary["interval_coverage"] is not None:
-        click.echo(f"{summary['interval_coverage']:.0%} lie in their 80 % interval.")
+        say(f"{summary['interval_coverage']:.0%} lie in their 80 % interval.")
     if sweeps["num_sweeps"]:
-        click.echo(
-            f"{sweeps['num_sweeps']} sweeps: Spearman {sweeps['median_spearman']:.2f} in "
+        say(
+            f"{plural(sweeps['num_sweeps'], 'sweep')}: Spearman {sweeps['median_spearman']:.2f} in "
             f"the median; the layout predicted fastest is {sweeps['median_loss']:.1%} slower than "
             f"the fastest (at most {sweeps['max_loss']:.1%})."
         )
@@ -235,7 +242,7 @@ def _show_memory(scored: dict[str, Any], fits: dict[str, Any], header: tuple[str
     rows += [_score(key, {"summary": group}) for key, group in sources]
     put(table("Predicted against measured memory", header, rows))
     over, usual = fits["num_called_out_of_memory"], fits["num_over_as_usual"]
-    click.echo(
+    say(
         f"{over} of {fits['num_rows']:,} runs that happened are called out of memory "
         f"({usual} if what they leave open is read as usual)"
     )
@@ -311,23 +318,39 @@ def _nested(value: Any) -> bool:
 
 def put(made: Table) -> None:
     """A table on stdout, and an empty line."""
-    Console(highlight=False).print(made)
+    console = _stdout()
+    if made.title:
+        # within the table it would wrap at the table's width
+        console.print(made.title, style="bold", soft_wrap=True)
+        made.title = None
+    console.print(made)
     click.echo()
 
 
-def table(title: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    """First column left, the others right; no header row where all names are empty."""
+def say(sentence: str) -> None:
+    """A sentence on stdout; on a terminal it wraps between words."""
+    console = _stdout()
+    console.print(sentence, soft_wrap=not console.is_terminal)
+
+
+def _stdout() -> Console:
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def table(
+    title: str, header: Iterable[str], rows: Iterable[Iterable[str]], *, num_texts: int = 1
+) -> Table:
+    """First ``num_texts`` columns left, the others right; no header row where all names are empty.
+
+    Numbers stay whole: where the page is too narrow, the texts wrap.
+    """
     names = tuple(header)
-    made = Table(
-        title=title or None,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        show_header=any(names),
-    )
+    made = Table(title=title or None, box=None, pad_edge=False, show_header=any(names))
     for index, name in enumerate(names):
-        made.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+        if index < num_texts:
+            made.add_column(name, justify="left", overflow="fold")
+        else:
+            made.add_column(name, justify="right", no_wrap=num_texts > 1, overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from gigafactory.cli.common import (
     dir_option,
     json_option,
-    keep_json,
     print_json,
     set_option,
     study_argument,
     working,
 )
-from gigafactory.describe.errors import InputError
+from gigafactory.describe.errors import ImpossibleError, InputError
 
 if TYPE_CHECKING:
+    from gigafactory.api import Drafts
     from gigafactory.describe.study import Study
     from gigafactory.plan.chosen import Plan
     from gigafactory.simulate.ensemble import CampaignFigures
+
+
+Found = TypeVar("Found")
+#: A document, and how a person is shown it.
+Told = tuple[dict[str, Any], Callable[[dict[str, Any]], None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +39,8 @@ class _Asked:
     study: Path
     overrides: tuple[str, ...]
     seed: int
-    as_json: bool
-    folder: Path | None
+    drafts: Drafts | None
+    """Of the folder that keeps what is found."""
 
     def plan(self) -> Plan:
         """The plan, kept where a folder is named."""
@@ -46,16 +52,13 @@ class _Asked:
         return found
 
     def keep(self, name: str, document: dict[str, Any]) -> None:
-        """Write a document into the folder, if one is named."""
-        if self.folder:
-            keep_json(self.folder / name, document)
+        """A document for the folder, if one is named."""
+        if self.drafts:
+            self.drafts.document(name, document)
 
-    def tell(self, document: dict[str, Any], show: Callable[[dict[str, Any]], None]) -> None:
-        """The result on stdout, for a program or for a person."""
-        if self.as_json:
-            print_json(document)
-        else:
-            show(document)
+    def place(self, name: str) -> Path | None:
+        """Where to write a file of the folder, if one is named."""
+        return self.drafts.place(name) if self.drafts else None
 
 
 @click.command("simulate")
@@ -103,27 +106,41 @@ def command(
 
     Example: giga simulate studies/colossus.yaml --seed 1
     """
-    asked = _Asked(study=study, overrides=overrides, seed=seed, as_json=as_json, folder=folder)
     if axes and answers:
         raise InputError("--answers varies by itself what --sweep would; leave one of them out")
-    if axes:
-        _sweep(asked, axes, campaigns)
-    elif answers:
-        _decisions(asked, campaigns)
-    elif campaigns:
-        _ensemble(asked, campaigns)
+    with _keeping(folder) as drafts:
+        asked = _Asked(study=study, overrides=overrides, seed=seed, drafts=drafts)
+        told, show = _answer(asked, campaigns=campaigns, axes=axes, answers=answers)
+    if as_json:
+        print_json(told)
     else:
-        _one(asked)
+        show(told)
 
 
-def _one(asked: _Asked) -> None:
+def _keeping(folder: Path | None) -> AbstractContextManager[Drafts | None]:
+    """The folder's files appear when all is done, and together."""
+    from gigafactory import api
+
+    return api.together(folder) if folder else nullcontext()
+
+
+def _answer(asked: _Asked, *, campaigns: int | None, axes: tuple[str, ...], answers: bool) -> Told:
+    if axes:
+        return _sweep(asked, axes, campaigns)
+    if answers:
+        return _decisions(asked, campaigns)
+    if campaigns:
+        return _ensemble(asked, campaigns)
+    return _one(asked)
+
+
+def _one(asked: _Asked) -> Told:
     from gigafactory import api
     from gigafactory.cli.campaign import show_twin
 
     plan, study = asked.plan(), api.load(asked.study, overrides=asked.overrides)
-    path = asked.folder / api.TWIN_FILE if asked.folder else None
     with working("following the campaign"):
-        told = api.follow(study, plan=plan, seed=asked.seed, ledger_path=path)
+        told = api.follow(study, plan=plan, seed=asked.seed, ledger_path=asked.place(api.TWIN_FILE))
         plain, why_not = _plainly(study, plan=plan, seed=asked.seed)
     document = told.result.to_json() | told.course.to_json()
     figures = api.figures(study, told.result)
@@ -132,9 +149,9 @@ def _one(asked: _Asked) -> None:
     document |= {"gpus_per_host": study.cluster.host.num_gpus}
     document |= {"power_hours": told.power.to_json()}
     asked.keep(api.RESULT_FILE, document)
-    asked.tell(document, show_twin)
     if why_not:
-        click.echo(f"Plain checkpoint and restart stands not beside it: {why_not}", err=True)
+        click.echo(f"Plain checkpoint and restart does not stand beside it: {why_not}", err=True)
+    return document, show_twin
 
 
 def _plainly(study: Study, *, plan: Plan, seed: int) -> tuple[CampaignFigures | None, str]:
@@ -143,64 +160,46 @@ def _plainly(study: Study, *, plan: Plan, seed: int) -> tuple[CampaignFigures | 
 
     try:
         return api.plainly(study, plan=plan, seed=seed), ""
-    except InputError as error:
+    except ImpossibleError as error:
         return None, str(error)
 
 
-def _ensemble(asked: _Asked, num_campaigns: int) -> None:
+def _many(asked: _Asked, verb: Callable[..., Found], **own: Any) -> Found:
+    """What ``verb`` finds by following campaigns of the study, with a bar that shows how far."""
+    from gigafactory.cli.progress import Counting
+
+    with Counting("following campaigns") as counting:
+        return verb(
+            asked.study, seed=asked.seed, overrides=asked.overrides, watch=counting.show, **own
+        )
+
+
+def _ensemble(asked: _Asked, num_campaigns: int) -> Told:
     from gigafactory import api
     from gigafactory.cli.answers import show_ensemble
-    from gigafactory.cli.progress import Counting
 
-    plan = asked.plan()
-    with Counting("following campaigns") as counting:
-        found = api.ensemble(
-            asked.study,
-            num_campaigns=num_campaigns,
-            plan=plan,
-            seed=asked.seed,
-            overrides=asked.overrides,
-            watch=counting.show,
-        )
+    found = _many(asked, api.ensemble, num_campaigns=num_campaigns, plan=asked.plan())
     document = found.to_json()
     asked.keep(api.ENSEMBLE_FILE, document)
-    asked.tell(document, show_ensemble)
+    return document, show_ensemble
 
 
-def _sweep(asked: _Asked, axes: tuple[str, ...], num_campaigns: int | None) -> None:
+def _sweep(asked: _Asked, axes: tuple[str, ...], num_campaigns: int | None) -> Told:
     from gigafactory import api
     from gigafactory.cli.answers import show_sweep
-    from gigafactory.cli.progress import Counting
 
-    with Counting("following campaigns") as counting:
-        found = api.sweep(
-            asked.study,
-            axes=axes,
-            num_campaigns=num_campaigns or api.SWEEP_CAMPAIGNS,
-            seed=asked.seed,
-            overrides=asked.overrides,
-            watch=counting.show,
-        )
+    found = _many(asked, api.sweep, axes=axes, num_campaigns=num_campaigns or api.SWEEP_CAMPAIGNS)
     document = found.to_json()
     asked.keep(api.sweep_file(axis.path for axis in found.axes), document)
-    asked.tell(document, show_sweep)
+    return document, show_sweep
 
 
-def _decisions(asked: _Asked, num_campaigns: int | None) -> None:
+def _decisions(asked: _Asked, num_campaigns: int | None) -> Told:
     from gigafactory import api
     from gigafactory.cli.answers import show_decisions
-    from gigafactory.cli.progress import Counting
 
-    plan = asked.plan()
-    with Counting("following campaigns") as counting:
-        found = api.answers(
-            asked.study,
-            num_campaigns=num_campaigns or api.ANSWERS_CAMPAIGNS,
-            plan=plan,
-            seed=asked.seed,
-            overrides=asked.overrides,
-            watch=counting.show,
-        )
+    num_campaigns = num_campaigns or api.ANSWERS_CAMPAIGNS
+    found = _many(asked, api.answers, num_campaigns=num_campaigns, plan=asked.plan())
     document = found.to_json()
     asked.keep(api.DECISIONS_FILE, document)
-    asked.tell(document, show_decisions)
+    return document, show_decisions

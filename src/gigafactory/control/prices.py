@@ -18,7 +18,7 @@ from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.cost.reliability import daly_interval_s
 from gigafactory.cost.tiers import tier_intervals_s
-from gigafactory.describe.errors import InputError
+from gigafactory.describe.errors import ImpossibleError
 from gigafactory.describe.exposure import (
     hosts_together,
     interruptions_per_s,
@@ -128,7 +128,7 @@ def _local_prices(study: Study, *, num_gpus: int, has_peers: bool) -> dict[str, 
     num_hosts = -(-num_gpus // host.num_gpus)
     each_bytes = _state_bytes(study) / num_hosts
     if 2.0 * each_bytes > host.nvme_bytes:
-        raise InputError(
+        raise ImpossibleError(
             f"policy.local_copies: two copies of {each_bytes / 1e12:.3g} TB, the newest and the "
             f"one being written, do not fit on the {host.nvme_bytes / 1e12:.3g} TB of "
             "cluster.host.nvme; use more hosts, or set policy.local_copies=false"

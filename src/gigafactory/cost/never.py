@@ -26,6 +26,16 @@ LEAST_GOODPUT = 1e-3
 _SURE = 5.0
 
 
+def too_short(duration_s: float, *, start_s: float, step_s: float) -> str | None:
+    """The campaign is over before its first step can be: duration < start + step."""
+    if duration_s >= start_s + step_s:
+        return None
+    return (
+        f"{show_time(duration_s)} is over before the first step is: the job starts for "
+        f"{show_time(start_s)}, and a step takes {show_time(step_s)}; follow it for longer"
+    )
+
+
 def no_progress(
     mtbf_s: float,
     *,

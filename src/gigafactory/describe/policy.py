@@ -31,7 +31,7 @@ class Policy(Spec):
     """After each step every host keeps a copy of another host's state in its memory."""
     local_copies: bool = False
     """Every host keeps copies of its own state on its own disk: they outlive a process, and go
-    with a host that is lost; not with recovery restart."""
+    with a host that is lost."""
     local_interval_s: Seconds | None = Field(default=None, gt=0)
     """Work between copies on the hosts' disks; default: Young/Daly from their blocking part and
     the failures that they mend."""
@@ -54,3 +54,23 @@ class Policy(Spec):
         if self.local_interval_s is not None and not self.local_copies:
             raise ValueError("local_interval says how often; local_copies must be true with it")
         return self
+
+    @model_validator(mode="after")
+    def _copies_have_a_use(self) -> Policy:
+        kept = [name for name in _COPIES if name in self.model_fields_set and getattr(self, name)]
+        if self.recovery is Recovery.RESTART and kept:
+            raise ValueError(
+                f"with recovery restart all is read from the store, and {' and '.join(kept)} would "
+                "do nothing; write recovery hot or replicas, or "
+                f"{' and '.join(f'{name}: false' for name in kept)}"
+            )
+        return self
+
+    def plain(self) -> Policy:
+        """Checkpoint and restart: the same bounds, and no copies near the hosts."""
+        without = {"peer_copies": False, "local_copies": False, "local_interval_s": None}
+        return self.model_copy(update={"recovery": Recovery.RESTART} | without)
+
+
+#: Near the hosts, by the field that asks for them.
+_COPIES = ("peer_copies", "local_copies")

@@ -40,7 +40,7 @@ METHODS: tuple[tuple[str, Method], ...] = (
 )
 _REASONS = {
     "C": "a claim of its vendor, with inputs missing",
-    "R": "a recording of another program, held by the scenarios of the controller; no equation",
+    "R": "what another program did: no equation, but a scenario that the controller must stand",
     "input": "an input of the fault model, not an outcome",
 }
 

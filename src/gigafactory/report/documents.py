@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.figures import Figure
+from gigafactory.ledger.pool import PoolResult
 
 DESCRIPTION_FILE = "description.json"
 PLAN_FILE = "plan.json"
@@ -18,6 +19,7 @@ ENSEMBLE_FILE = "ensemble.json"
 DECISIONS_FILE = "decisions.json"
 RESULT_FILE = "twin.json"
 SWEEP_FILES = "sweep-*.json"
+END_FILE = "result.json"
 
 Document = TypeVar("Document")
 
@@ -82,12 +84,20 @@ class EnsembleDocument(_Part):
 
 
 class Setting(_Part):
-    """One point of a sweep."""
+    """One point of a sweep; of one that is impossible only the reason is known."""
 
     settings: dict[str, str]
-    num_training_gpus: int
-    num_spare_hosts: int
-    quantiles: dict[str, Spread]
+    num_training_gpus: int | None = None
+    num_spare_hosts: int | None = None
+    quantiles: dict[str, Spread] | None = None
+    impossible: str | None = None
+
+    @model_validator(mode="after")
+    def _known_or_impossible(self) -> Self:
+        known = (self.num_training_gpus, self.num_spare_hosts, self.quantiles)
+        if self.impossible is None and None in known:
+            raise ValueError("a point has figures, or says why it is impossible")
+        return self
 
 
 class SweepAxis(_Part):
@@ -116,37 +126,19 @@ class EffectDocument(_Part):
     job_usd_change: float | None
 
 
+class LeftOutDocument(_Part):
+    """A decision with which no campaign could end."""
+
+    name: str
+    reason: str
+
+
 class DecisionsDocument(_Part):
     """The study as it is, and the effects."""
 
     base: EnsembleDocument
     effects: tuple[EffectDocument, ...]
-
-
-class PoolHourDocument(_Part):
-    """Means of an hour of the serving pool."""
-
-    requests_per_s: float
-    serving_hosts: float
-    lent_hosts: float
-
-
-class PoolDocument(_Part):
-    """What the serving pool came to."""
-
-    num_hosts: int
-    requests_per_s_per_host: float
-    peak_requests_per_s: float
-    num_requests: float
-    slo_kept_share: float
-    slo_kept_time_share: float
-    short_while_lent_s: float
-    lent_host_s: float
-    num_loans: int
-    num_recalls: int
-    num_hosts_recalled: int
-    num_recalls_that_hurt: int
-    hours: tuple[PoolHourDocument, ...] = ()
+    left_out: tuple[LeftOutDocument, ...] = ()
 
 
 class ResultDocument(_Part):
@@ -154,7 +146,9 @@ class ResultDocument(_Part):
 
     wall_s: float = Field(gt=0)
     gpus_per_host: int
-    pool: PoolDocument | None = None
+    ledger_hash: str
+    """sha256 of the twin.jsonl that it is about."""
+    pool: PoolResult | None = None
 
 
 def read_result(folder: Path) -> ResultDocument | None:
@@ -177,6 +171,12 @@ def read_sweeps(folder: Path) -> tuple[SweepDocument, ...]:
     shape = TypeAdapter(SweepDocument)
     found = (_read(path, shape) for path in sorted(folder.glob(SWEEP_FILES)))
     return tuple(document for document in found if document)
+
+
+def check_end(folder: Path) -> None:
+    """InputError where result.json, of which the page tells nothing that the ledger does not, is
+    no document: then the folder is not what a run has left."""
+    _read(folder / END_FILE, TypeAdapter(dict[str, Any]))
 
 
 def read_description(folder: Path) -> tuple[Figure, ...] | None:

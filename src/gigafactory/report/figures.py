@@ -21,7 +21,7 @@ from gigafactory.report.trace import (
     buckets_binned,
     counted,
 )
-from gigafactory.units import DAY_S, HOUR_S, show_time
+from gigafactory.units import DAY_S, HOUR_S, plural, show_time
 
 #: More changes of state than this cannot be told apart on a page.
 _MOST_SPANS = 400
@@ -212,8 +212,8 @@ def losses(trace: Trace) -> Chart:
     layers += [_checkpoint_dot(frame, at_s, step) for at_s, step in trace.checkpoints[:_MOST_MARKS]]
     last = kept[-1]
     legend = [("blue", f"kept steps, at the end {last.loss:.3f} nats")]
-    legend += [("red", f"{len(again)} steps lost and done again")] if again else []
-    legend += [("green", f"{len(trace.checkpoints)} checkpoints")] if trace.checkpoints else []
+    legend += [("red", f"{plural(len(again), 'step')} lost and done again")] if again else []
+    legend += [("green", plural(len(trace.checkpoints), "checkpoint"))] if trace.checkpoints else []
     return Chart(
         title="Loss",
         subtitle="reality, nats a token, by step",

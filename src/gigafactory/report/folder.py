@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from gigafactory.report.documents import (
     PlanDocument,
     ResultDocument,
     SweepDocument,
+    check_end,
     read_answers,
     read_decisions,
     read_description,
@@ -86,6 +88,9 @@ def read_folder(path: Path) -> Folder:
             f"{path}: nothing to report on; a run folder holds one or more of "
             f"{', '.join(_EXPECTED)}"
         )
+    check_end(path)
+    result = read_result(path)
+    _check_they_belong_together(path, result)
     return Folder(
         name=path.resolve().name,
         description=read_description(path),
@@ -93,11 +98,25 @@ def read_folder(path: Path) -> Folder:
         twin=_campaign(path, World.TWIN),
         reality=_campaign(path, World.REAL),
         answers=read_answers(path),
-        result=read_result(path),
+        result=result,
         ensemble=read_ensemble(path),
         decisions=read_decisions(path),
         sweeps=read_sweeps(path),
     )
+
+
+def _check_they_belong_together(folder: Path, result: ResultDocument | None) -> None:
+    """InputError where twin.json tells of another campaign than the ledger beside it."""
+    path = folder / _LEDGERS[World.TWIN]
+    if result is None or not path.exists():
+        return
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != result.ledger_hash:
+        raise InputError(
+            f"{folder / RESULT_FILE}: ledger_hash is {result.ledger_hash[:12]}..., that of "
+            f"{path.name} is {found[:12]}...: they are of two campaigns, or one was changed; run "
+            "giga simulate with --dir again"
+        )
 
 
 def _campaign(folder: Path, world: World) -> Campaign | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from gigafactory import __version__
-from gigafactory.describe.errors import InputError, JobError
+from gigafactory.describe.errors import InputError, unwritable
 from gigafactory.report.blocks import StudyPage
 from gigafactory.report.folder import read_folder
 from gigafactory.report.story import tell
@@ -27,14 +28,15 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     if not folders:
         raise InputError("no folder to report on; name one or more, for example runs/first-light")
     page = render([tell(read_folder(folder)) for folder in folders])
-    out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(out.name + ".tmp")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text(page, encoding="utf-8")
         draft.replace(out)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise JobError(f"{out}: cannot be written: {error.strerror}") from None
+        with suppress(OSError):
+            draft.unlink()
+        raise unwritable(out, error) from None
     return out
 
 

@@ -161,8 +161,8 @@ def _action_mark(at_s: float, action: Action) -> Mark:
 
 
 def words(name: str) -> str:
-    """``gpu_hbm3`` -> ``gpu hbm3``."""
-    return name.replace("_", " ")
+    """``gpu-hbm3_memory`` -> ``gpu hbm3 memory``."""
+    return name.replace("_", " ").replace("-", " ")
 
 
 def _spaced(name: str) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gigafactory.ledger.pool import PoolHour
 from gigafactory.ledger.power_hours import PowerHours
 from gigafactory.report.axes import plain, prefixed, time_axis, value_axis
 from gigafactory.report.blocks import Chart
-from gigafactory.report.documents import PoolHourDocument
 from gigafactory.report.numbers import Quantity, write
 from gigafactory.report.svg import Frame, bars, chart, line, step_line
 from gigafactory.report.trace import Trace
@@ -70,7 +70,7 @@ def power_by_hour(who: str, hours: PowerHours, *, end_s: float) -> Chart:
     )
 
 
-def demand(hours: Sequence[PoolHourDocument], *, per_host: float, end_s: float) -> Chart:
+def demand(hours: Sequence[PoolHour], *, per_host: float, end_s: float) -> Chart:
     """What people ask for, and what the hosts that serve keep within the limits."""
     stride = _stride(len(hours))
     asked = _means(np.array([hour.requests_per_s for hour in hours]), stride)
@@ -95,7 +95,7 @@ def demand(hours: Sequence[PoolHourDocument], *, per_host: float, end_s: float) 
     )
 
 
-def lent(hours: Sequence[PoolHourDocument], *, num_hosts: int, end_s: float) -> Chart:
+def lent(hours: Sequence[PoolHour], *, num_hosts: int, end_s: float) -> Chart:
     """Hosts of the pool that train, along time."""
     stride = _stride(len(hours))
     found = _means(np.array([hour.lent_hosts for hour in hours]), stride)

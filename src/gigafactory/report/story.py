@@ -15,6 +15,7 @@ from gigafactory.report.chapters.pool import pool
 from gigafactory.report.chapters.power import power
 from gigafactory.report.folder import Campaign, Folder
 from gigafactory.report.numbers import Quantity, percent, with_unit, write
+from gigafactory.units import plural
 
 #: Figures of the description that tell a stranger what this is about.
 _LEAD_KEYS = ("num_hosts", "num_gpus", "num_parameters", "num_active_parameters", "num_steps")
@@ -82,13 +83,11 @@ def _campaign_tiles(who: str, run: Campaign) -> Iterable[Tile]:
     yield _tile(
         who, percent(run.summary.goodput), f"goodput over {write(run.trace.end_s, Quantity.TIME)}"
     )
-    interruptions = run.summary.num_interruptions
-    yield _tile(
-        who, f"{interruptions:,}", "interruption" if interruptions == 1 else "interruptions"
-    )
+    number, noun = plural(run.summary.num_interruptions, "interruption").split()
+    yield _tile(who, number, noun)
     kept = [loss for loss in run.trace.losses if not loss.redone]
     if kept:
-        yield _tile(who, f"{kept[-1].loss:.2f} nats", f"loss after {kept[-1].step:,} steps")
+        yield _tile(who, f"{kept[-1].loss:.2f} nats", f"loss after {plural(kept[-1].step, 'step')}")
 
 
 _TONES = {"plan": "orange", "twin": "blue", "reality": "green"}

@@ -16,6 +16,7 @@ from gigafactory.cost.energy import carbon_kg
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.study import Study
 from gigafactory.ledger import entries as book
+from gigafactory.ledger.pool import PoolResult
 from gigafactory.ledger.power_hours import power_limits
 from gigafactory.ledger.sink import Sink
 from gigafactory.ledger.summary import Summary
@@ -26,7 +27,7 @@ from gigafactory.simulate.fleet import Fleet
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import Stays
 from gigafactory.simulate.loans import Loans
-from gigafactory.simulate.pool import PoolResult, SharedPool, shared_pool
+from gigafactory.simulate.pool import SharedPool, shared_pool
 from gigafactory.simulate.power import draw_of
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.workload import Workload, workload_of

@@ -47,24 +47,36 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Impossible:
+    """Values that make no study, fit no layout, or let no campaign end; and why."""
+
+    settings: tuple[tuple[str, str], ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """The points in the order of the axes, the last axis fastest."""
+    """The points in the order of the axes, the last axis fastest; one at least is possible."""
 
     study: str
     axes: tuple[Axis, ...]
-    points: tuple[Point, ...]
+    points: tuple[Point | Impossible, ...]
+
+    def possible(self) -> list[Point]:
+        """The points that were followed."""
+        return [point for point in self.points if isinstance(point, Point)]
 
     def best(self) -> Point:
         """The point whose median campaign buys the whole job for the least rent."""
-        return min(self.points, key=_median_job_usd)
+        return min(self.possible(), key=_median_job_usd)
 
     def to_json(self) -> dict[str, Any]:
         """One document; a point's quantiles, not its single campaigns."""
         return {
             "study": self.study,
             "axes": [{"path": axis.path, "values": list(axis.values)} for axis in self.axes],
-            "num_campaigns": len(self.points[0].ensemble.campaigns),
-            "first_seed": self.points[0].ensemble.first_seed,
+            "num_campaigns": len(self.best().ensemble.campaigns),
+            "first_seed": self.best().ensemble.first_seed,
             "points": [_point_json(point) for point in self.points],
             "best": list(self.best().overrides),
         }
@@ -75,9 +87,21 @@ def _median_job_usd(point: Point) -> float:
     return spread["p50"] if spread else math.inf
 
 
-def _point_json(point: Point) -> dict[str, Any]:
+#: What is null of a point that is impossible.
+_FIGURES = (
+    "num_training_gpus", "num_spare_hosts", "step_s", "quantiles", "lost_shares", "outcomes",
+)  # fmt: skip
+
+
+def _point_json(point: Point | Impossible) -> dict[str, Any]:
+    settings = {"settings": dict(point.settings)}
+    if isinstance(point, Impossible):
+        return settings | dict.fromkeys(_FIGURES) | {"impossible": point.reason}
+    return settings | _figures_json(point) | {"impossible": None}
+
+
+def _figures_json(point: Point) -> dict[str, Any]:
     return {
-        "settings": dict(point.settings),
         "num_training_gpus": point.num_training_gpus,
         "num_spare_hosts": point.num_spare_hosts,
         "step_s": point.step_s,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -18,7 +18,7 @@ from gigafactory.describe.faults import Mode, Repair
 from gigafactory.describe.policy import Policy, Recovery
 from gigafactory.describe.study import Study
 from gigafactory.simulate.ensemble import CampaignFigures, Ensemble
-from gigafactory.units import DAY_S
+from gigafactory.units import DAY_S, plural
 
 
 class Question(StrEnum):
@@ -42,7 +42,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """A variant less the study as it is, over the same seeds; None where a job never ends."""
+    """A variant less the study as it is, seed by seed; None where a campaign kept no step."""
 
     question: Question
     name: str
@@ -57,22 +57,35 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A variant that cannot be, or could never end: there is nothing to compare."""
+
+    question: Question
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
     """The study as it is, and what each other decision would change."""
 
     base: Ensemble
+    recovery: Recovery
+    checkpoint_interval_s: float
+    """Work between two checkpoints in the store."""
     num_spare_hosts: int
     effects: tuple[Effect, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """One document; keys end in their unit."""
         return {
             "base": self.base.to_json(),
+            "recovery": self.recovery.value,
+            "checkpoint_interval_s": self.checkpoint_interval_s,
             "num_spare_hosts": self.num_spare_hosts,
-            "effects": [
-                {name: getattr(effect, name) for name in Effect.__dataclass_fields__}
-                for effect in self.effects
-            ],
+            "effects": [asdict(effect) for effect in self.effects],
+            "left_out": [asdict(variant) for variant in self.left_out],
         }
 
 
@@ -96,7 +109,12 @@ _RECOVERIES = {
 def _recoveries(study: Study) -> Iterator[Variant]:
     for recovery, name in _RECOVERIES.items():
         if recovery is not study.policy.recovery:
-            changed = _policy(study, recovery=recovery)
+            policy = (
+                study.policy.plain()
+                if recovery is Recovery.RESTART
+                else study.policy.model_copy(update={"recovery": recovery})
+            )
+            changed = study.model_copy(update={"policy": policy})
             yield Variant(question=Question.RECOVERY, name=name, study=changed)
 
 
@@ -109,7 +127,7 @@ def _spares(study: Study, num_spares: int, num_mesh_hosts: int) -> Iterator[Vari
         cluster = study.cluster.model_copy(update=hosts)
         yield Variant(
             question=Question.SPARES,
-            name=f"{count:,} spare host{'' if count == 1 else 's'} instead of {num_spares:,}",
+            name=f"{plural(count, 'spare host')} instead of {num_spares:,}",
             study=study.model_copy(update={"cluster": cluster}),
         )
 
@@ -135,7 +153,7 @@ def _later(repair: Repair) -> Repair:
 
 
 def _cadences(study: Study, interval_s: float) -> Iterator[Variant]:
-    for factor, name in ((0.5, "checkpoints twice as often"), (2.0, "half as often")):
+    for factor, name in ((0.5, "checkpoints twice as often"), (2.0, "checkpoints half as often")):
         changed = _policy(study, checkpoint_interval_s=factor * interval_s)
         yield Variant(question=Question.CADENCE, name=name, study=changed)
 
@@ -158,7 +176,8 @@ def _tiers(study: Study) -> Iterator[Variant]:
 
 
 def _policy(study: Study, **changed: Any) -> Study:
-    policy = Policy.model_validate(study.policy.model_dump() | changed)
+    said = study.policy.model_dump(exclude_unset=True)
+    policy = Policy.model_validate(said | changed)
     return study.model_copy(update={"policy": policy})
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from gigafactory.control.config import Prices
 from gigafactory.control.prices import prices_of
 from gigafactory.cost.checkpoint import CHECKPOINT_BYTES_PER_PARAMETER, stall_s
-from gigafactory.cost.never import why_never
+from gigafactory.cost.never import too_short, why_never
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.cost.swings import power_slowdown
-from gigafactory.describe.errors import InputError
+from gigafactory.describe.errors import ImpossibleError, InputError
 from gigafactory.describe.exposure import (
     cause_rate_per_s,
     losses_per_host_s,
@@ -75,7 +75,8 @@ class Workload:
 
 def workload_of(study: Study, *, plan: Any) -> Workload:
     """The job of ``study`` under ``plan``, whose ``best`` carries ``layout``, ``step_s`` and
-    ``flops_per_step``. InputError where the campaign could never end."""
+    ``flops_per_step``. ImpossibleError where the campaign could never end, InputError
+    where it is over before a step is."""
     best = plan.best
     num_gpus = int(best.layout.num_gpus)
     num_hosts = -(-num_gpus // study.cluster.host.num_gpus)
@@ -111,8 +112,13 @@ def workload_of(study: Study, *, plan: Any) -> Workload:
 
 
 def _check_it_can_end(study: Study, workload: Workload) -> None:
-    """InputError with the inequality that says why the campaign would make no progress."""
+    """ImpossibleError with the inequality that says why the campaign would make no progress.
+
+    InputError where it is over before a step is."""
     faults, prices, cadence = study.faults, workload.known_prices, workload.cadence
+    short = too_short(study.campaign.duration_s, start_s=workload.start_s, step_s=cadence.step_s)
+    if short is not None:
+        raise InputError(f"campaign.duration: {short}")
     is_near = prices.peer_stride > 0
     start_s = prices.warm_s if prices.recovery is not Recovery.RESTART else prices.cold_s
     told = why_never(
@@ -131,7 +137,7 @@ def _check_it_can_end(study: Study, workload: Workload) -> None:
     )
     told = told or _too_much(study)
     if told is not None:
-        raise InputError(f"faults {faults.name}: {told}")
+        raise ImpossibleError(f"faults {faults.name}: {told}")
 
 
 def _detect_s(study: Study, *, num_hosts: int, mtbf_s: float) -> float:

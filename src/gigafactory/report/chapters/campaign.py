@@ -11,12 +11,14 @@ from gigafactory.report.buckets import IDLE_SPARE, PRODUCTIVE, in_order, tone, w
 from gigafactory.report.folder import Campaign
 from gigafactory.report.numbers import Quantity, percent, write
 from gigafactory.report.trace import Loss, Mark, Trace
-from gigafactory.units import HOUR_S
+from gigafactory.units import HOUR_S, plural
 
 _ABSENT = "No ledger here; giga simulate --dir writes the twin's, giga run the real one."
 _TONES = {"twin": "blue", "reality": "green"}
 _THE = {"twin": "the twin", "reality": "reality"}
 _MOST_ROWS = 40
+#: Kinds of faults, and of actions, that are counted by name.
+_MOST_NAMES = 12
 #: Two campaigns share one time axis unless one is this much longer.
 _COMPARABLE = 3.0
 
@@ -149,8 +151,8 @@ def _what_happened(who: str, campaign: Campaign) -> list[Table]:
     if len(faults) + len(actions) <= _MOST_ROWS:
         return [_lines(who, faults, actions)]
     tallies = [
-        _tally(f"Faults in {_THE[who]} by cause", "fault", faults),
-        _tally(f"Actions in {_THE[who]}", "action", actions),
+        _tally(f"Faults in {_THE[who]} by cause", "cause", faults),
+        _tally(f"Actions in {_THE[who]}", "kind", actions),
     ]
     return [tally for tally in tallies if tally.rows]
 
@@ -175,10 +177,16 @@ def _lines(who: str, faults: Sequence[Mark], actions: Sequence[Mark]) -> Table:
 
 def _tally(title: str, noun: str, marks: Sequence[Mark]) -> Table:
     counts = Counter(mark.name for mark in marks).most_common()
+    rest = counts[_MOST_NAMES:]
+    others = f"{plural(len(rest), f'other {noun}')} together: {sum(n for _, n in rest):,}."
     return Table(
         title=title,
         heads=(noun, "number", "share"),
-        rows=tuple(TableRow(cells=(name, f"{n:,}", percent(n / len(marks)))) for name, n in counts),
+        rows=tuple(
+            TableRow(cells=(name, f"{n:,}", percent(n / len(marks))))
+            for name, n in counts[:_MOST_NAMES]
+        ),
+        note=others if rest else "",
     )
 
 
@@ -209,10 +217,20 @@ def _repeated(losses: Sequence[Loss]) -> str:
     return f"{told}; their losses differ by up to {max(apart):.3g} nats."
 
 
+def _is_even(step_times_s: Sequence[tuple[float, int]]) -> bool:
+    """Whether 99 of 100 steps take the same, within one in 100."""
+    usual_s, _ = max(step_times_s, key=lambda steps: steps[1])
+    odd = sum(n for step_s, n in step_times_s if not 0.99 <= step_s / usual_s <= 1.01)
+    return odd <= 0.01 * sum(n for _, n in step_times_s)
+
+
 def pace(plan_s: float | None, campaigns: Mapping[str, Campaign]) -> Chapter | None:
-    """How long steps took: plan, twin and reality on one axis."""
+    """How long steps took: plan, twin and reality on one axis.
+
+    No chapter of a twin alone whose steps are all alike.
+    """
     timed = {who: c for who, c in campaigns.items() if c.trace.step_times_s}
-    if not timed:
+    if not timed or ("reality" not in timed and _is_even(timed["twin"].trace.step_times_s)):
         return None
     return Chapter(
         key="pace", title="The pace", blocks=(figures.step_times(plan_s, _toned(timed)),)

@@ -20,8 +20,10 @@ from gigafactory.report.folder import Campaign, Folder
 from gigafactory.report.numbers import Quantity, percent, write
 from gigafactory.report.record import words
 from gigafactory.report.svg import Frame, bars, chart, line, step_line
-from gigafactory.units import DAY_S, HOUR_S
+from gigafactory.units import DAY_S, HOUR_S, plural
 
+#: In place of days of a job of which nothing was kept.
+NO_STEP = "no step kept"
 _MOST_CAUSES = 15
 _MOST_LEVELS = 1500
 
@@ -50,7 +52,7 @@ def causes(campaigns: Mapping[str, Campaign]) -> Chapter | None:
 
 def _cause(one: Blamed, campaign: Campaign) -> TableRow:
     mean = write(one.down_s / one.num_stops, Quantity.TIME) if one.num_stops else ""
-    name = words(one.cause).replace("-", " ")
+    name = words(one.cause)
     lost = percent(_lost_share(one, campaign))
     return TableRow(cells=(name, f"{one.num_faults:,}", f"{one.num_stops:,}", mean, lost))
 
@@ -64,7 +66,7 @@ def _others(rest: list[Blamed], campaign: Campaign) -> str:
     if not rest:
         return ""
     lost = sum(_lost_share(one, campaign) for one in rest)
-    return f"{len(rest)} other causes together: {percent(lost)}."
+    return f"{plural(len(rest), 'other cause')} together: {percent(lost)}."
 
 
 def spares(campaigns: Mapping[str, Campaign]) -> Chapter | None:
@@ -99,7 +101,7 @@ def _pool(who: str, pool: Spares, *, end_s: float) -> Chart:
             [step_line(frame, away, tone="blue"), line(frame, limit, tone="red")],
             alt=f"{who}: hosts in repair along time",
         ),
-        legend=(("blue", "in repair"), ("red", f"{pool.num_spares:,} spare hosts")),
+        legend=(("blue", "in repair"), ("red", plural(pool.num_spares, "spare host"))),
     )
 
 
@@ -144,7 +146,7 @@ def _intervals(ensemble: EnsembleDocument) -> Table:
     known = [line for line in _FIGURES if line[0] in ensemble.quantiles]
     spreads = [ensemble.quantiles[key] for key, _, _ in known]
     return Table(
-        title=f"{ensemble.num_campaigns:,} campaigns",
+        title=plural(ensemble.num_campaigns, "campaign"),
         heads=("figure", "P10", "P50", "P90", "lowest", "highest"),
         rows=rows(
             (name, *(put(v) for v in (s.p10, s.p50, s.p90, s.low, s.high)))
@@ -159,8 +161,14 @@ def _effects(document: DecisionsDocument) -> Table:
         title="What to change",
         heads=("decision", "goodput", "points", "whole job", "rent"),
         rows=rows(_effect(effect) for effect in document.effects),
-        note=f"{document.base.num_campaigns:,} campaigns each.",
+        note=" ".join(_notes(document)),
     )
+
+
+def _notes(document: DecisionsDocument) -> Iterable[str]:
+    yield f"{plural(document.base.num_campaigns, 'campaign')} each."
+    for variant in document.left_out:
+        yield f"Left out, {variant.name}: {variant.reason}."
 
 
 def _effect(effect: EffectDocument) -> tuple[str, ...]:
@@ -175,7 +183,7 @@ def _effect(effect: EffectDocument) -> tuple[str, ...]:
 
 def _signed(value: float | None, put: Callable[[float], str]) -> str:
     if value is None:
-        return "never ends"
+        return NO_STEP
     return f"{'+' if value > 0 else '-'}{put(abs(value))}" if value else "none"
 
 
@@ -183,13 +191,16 @@ def _sweep(document: SweepDocument) -> Iterable[Block]:
     """The picture, and the figures below it."""
     paths = [axis.path for axis in document.axes]
     yield _picture(document, paths)
+    told = f"{plural(document.num_campaigns, 'campaign')} a point"
+    reasons = [f" {', '.join(one.settings.values())} is impossible: {one.impossible}."
+               for one in document.points if one.impossible]  # fmt: skip
     yield Table(
         heads=(*paths, "GPUs", "spare hosts", "goodput", "whole job", "rent"),
         rows=tuple(
             TableRow(cells=_point(one, paths), mark="best" if _is_best(one, document) else "")
             for one in document.points
         ),
-        note=f"{document.num_campaigns:,} campaigns a point; cheapest: {', '.join(document.best)}.",
+        note=f"{told}; cheapest: {', '.join(document.best)}.{''.join(reasons)}",
     )
 
 
@@ -198,33 +209,40 @@ def _is_best(one: Setting, document: SweepDocument) -> bool:
 
 
 def _point(one: Setting, paths: list[str]) -> tuple[str, ...]:
+    values = tuple(one.settings[path] for path in paths)
     told = one.quantiles
+    if told is None:
+        return (*values, "", "", "impossible", "", "")
     return (
-        *(one.settings[path] for path in paths),
+        *values,
         f"{one.num_training_gpus:,}",
         f"{one.num_spare_hosts:,}",
         percent(told["goodput"].p50),
-        _days(told["job_days"].p50) if "job_days" in told else "never ends",
+        _days(told["job_days"].p50) if "job_days" in told else NO_STEP,
         write(told["job_usd"].p50, Quantity.MONEY) if "job_usd" in told else "",
     )
 
 
 def _picture(document: SweepDocument, paths: list[str]) -> Chart:
     """Goodput at every point: the interval as a box, the median across it."""
-    spreads = [one.quantiles["goodput"] for one in document.points]
+    spreads = [
+        (index, one.quantiles["goodput"])
+        for index, one in enumerate(document.points)
+        if one.quantiles
+    ]
     ticks = tuple(
         Tick(value=index + 0.5, text=" ".join(one.settings.values()))
         for index, one in enumerate(document.points)
     )
     names = " and ".join(paths)
     frame = Frame(
-        x=Axis(low=0, high=len(spreads), ticks=ticks, label=names),
-        y=value_axis((v for s in spreads for v in (s.p10, s.p90)), text=percent_tick),
+        x=Axis(low=0, high=len(ticks), ticks=ticks, label=names),
+        y=value_axis((v for _, s in spreads for v in (s.p10, s.p90)), text=percent_tick),
         height_px=190,
     )
-    boxes = [(i + 0.3, i + 0.7, s.p10, s.p90) for i, s in enumerate(spreads)]
+    boxes = [(i + 0.3, i + 0.7, s.p10, s.p90) for i, s in spreads]
     medians = [line(frame, [(i + 0.3, s.p50), (i + 0.7, s.p50)], tone="blue")
-               for i, s in enumerate(spreads)]  # fmt: skip
+               for i, s in spreads]  # fmt: skip
     return Chart(
         title=f"Goodput by {names}",
         subtitle="P10 to P90 of the campaigns, the median as a line",

@@ -75,12 +75,17 @@ def _searched(document: PlanDocument) -> str:
 
 
 def _layout(best: Candidate) -> Table:
-    mesh = {key: str(value) for key, value in best.layout.items() if value is not None}
+    mesh = {key: said for key in best.layout if (said := _axis(best, key))}
     return Table(
         heads=("layout", *_spaced(mesh)),
         rows=(TableRow(cells=("best", *mesh.values()), mark="best"),),
         note=_axes_note(mesh),
     )
+
+
+def _axis(candidate: Candidate, key: str) -> str:
+    """What is off (no layers recomputed, nothing offloaded) says nothing."""
+    return str(candidate.layout.get(key) or "")
 
 
 def _spaced(keys: Iterable[str]) -> list[str]:
@@ -157,9 +162,7 @@ def _alternatives(document: PlanDocument) -> Table:
     shown = document.alternatives[:_MOST_ALTERNATIVES]
     best = document.best
     differing = [
-        key
-        for key in best.layout
-        if any(other.layout.get(key) != best.layout[key] for other in shown)
+        key for key in best.layout if any(_axis(other, key) != _axis(best, key) for other in shown)
     ]
     return Table(
         title="The runners-up",
@@ -178,7 +181,7 @@ def _alternatives(document: PlanDocument) -> Table:
 
 
 def _alternative(candidate: Candidate, best: Candidate, differing: list[str]) -> tuple[str, ...]:
-    axes = [str(candidate.layout.get(key, "")) for key in differing] or ["same"]
+    axes = [_axis(candidate, key) for key in differing] or ["same"]
     slower = percent(best.tokens_per_s_per_gpu / candidate.tokens_per_s_per_gpu - 1)
     return (
         *axes,

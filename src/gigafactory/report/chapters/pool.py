@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gigafactory.ledger.pool import PoolResult
 from gigafactory.report.blocks import Block, Chapter, Table, rows
-from gigafactory.report.documents import PoolDocument, ResultDocument
+from gigafactory.report.documents import ResultDocument
 from gigafactory.report.numbers import Quantity, percent, write
 from gigafactory.report.site_figures import demand, lent
+from gigafactory.units import plural
 
 _INTRO = (
     "Some hosts answer people, and lend themselves to training while few ask. The limits are those "
@@ -31,7 +33,7 @@ def pool(result: ResultDocument | None) -> Chapter | None:
     return Chapter(key="pool", title="The serving pool", intro=_INTRO, blocks=(*charts, table))
 
 
-def _lines(pool: PoolDocument, result: ResultDocument) -> Iterable[tuple[str, str]]:
+def _lines(pool: PoolResult, result: ResultDocument) -> Iterable[tuple[str, str]]:
     gpus_per_host = result.gpus_per_host
     lent_gpu_s = pool.lent_host_s * gpus_per_host
     yield "hosts", f"{pool.num_hosts:,}"
@@ -43,5 +45,5 @@ def _lines(pool: PoolDocument, result: ResultDocument) -> Iterable[tuple[str, st
     yield "lent to training", f"{lent_gpu_s / 3600.0:,.0f} GPU-h"
     yield "hosts lent in the mean", f"{pool.lent_host_s / result.wall_s:,.0f}"
     yield "loans", f"{pool.num_loans:,}"
-    yield "recalls", f"{pool.num_recalls:,}, of {pool.num_hosts_recalled:,} hosts"
+    yield "recalls", f"{pool.num_recalls:,}, of {plural(pool.num_hosts_recalled, 'host')}"
     yield "recalls that stopped training", f"{pool.num_recalls_that_hurt:,}"

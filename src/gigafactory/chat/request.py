@@ -51,8 +51,13 @@ class _StreamOptions(Wire):
     include_usage: bool | None = None
 
 
+class _Schema(Wire):
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+
+
 class _Format(Wire):
     type: Literal["text", "json_object", "json_schema"]
+    json_schema: _Schema | None = None
 
 
 class ChatRequest(Wire):
@@ -107,6 +112,14 @@ class ChatRequest(Wire):
     def shape(self) -> Shape:
         """What the answer has to look like."""
         return Shape(self.response_format.type) if self.response_format else Shape.TEXT
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON schema that the answer has to fit; None: any text."""
+        if self.shape is Shape.TEXT:
+            return None
+        told = self.response_format.json_schema if self.response_format else None
+        return (told and told.schema_) or {"type": "object"}
 
     @property
     def talks_of_tools(self) -> bool:

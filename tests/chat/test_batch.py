@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -38,6 +38,15 @@ BLOCKS = {
                "moe_ffn": 32, "ffn": 32, "dense_residual": True},
     "qwen3": {"block": Block.QWEN3_MOE, "tied_embeddings": True, "ffn": 32},
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Tiny products are slower on two threads, and much slower on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def network(kind: str = "grok-1") -> Network:

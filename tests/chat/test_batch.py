@@ -135,11 +135,12 @@ def text_of(pieces: Sequence[Piece]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-def test_in_company_everybody_gets_the_answer_they_would_get_alone() -> None:
+def test_in_company_everybody_gets_the_answer_they_get_alone() -> None:
     words = Words()
     core = PagedTrained(words, max_running=3)  # type: ignore[arg-type]
     asked = {0: ("hello there, who are you?", 12), 1: ("hi", 20), 2: ("hello there, who is he", 9),
-             3: ("a" * 40, 20), 4: ("hello there, who are you?", 12), 5: ("b" * 30, 25)}  # fmt: skip
+             3: ("a" * 40, 20), 4: ("hello there, who are you?", 12),
+             5: ("b" * 30, 25)}  # fmt: skip
     for ident, (text, most) in asked.items():
         assert core.add(ident, job(text, most)) == []
     said = run(core)

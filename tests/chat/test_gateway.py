@@ -124,7 +124,7 @@ def test_a_revoked_key_stops_at_once_also_in_the_middle(url: str, store: str, pa
         lines = response.iter_lines()
         next(lines)
         with open_store(store) as opened:
-            ident = opened.keys()[0].id
+            ident = opened.all_keys()[0].id
         revoke_key(store, ident)
         revoked_s = time.monotonic()
         text = "\n".join(lines)
@@ -208,7 +208,9 @@ def test_figures_for_prometheus(url: str, store: str) -> None:
     assert 'giga_chat_requests_total{route="chat",model="parrot",status="200"} 2' in text
     assert 'giga_chat_requests_present{model="parrot"} 0' in text
     for line in text.splitlines():
-        assert re.fullmatch(r'# (HELP|TYPE) \w+ .+|\w+(\{(\w+="[^"]*",?)*\})? [-+.e\d]+', line), line
+        assert re.fullmatch(r'# (HELP|TYPE) \w+ .+|\w+(\{(\w+="[^"]*",?)*\})? [-+.e\d]+', line), (
+            line
+        )
     buckets = re.findall(r'first_token_seconds_bucket\{.*le="([^"]+)"\} (\d+)', text)
     assert buckets[-1] == ("+Inf", "2")
     assert [int(count) for _, count in buckets] == sorted(int(count) for _, count in buckets)
@@ -246,9 +248,7 @@ def test_pages_from_elsewhere_are_let_in_by_name_only(parrot: Any, serving: Any)
     theirs = {"Origin": "https://app.example"}
     with serving(Service([Line(parrot, max_waiting=1)])) as url:
         assert httpx.get(url + "v1/models", headers=theirs).status_code == 403
-    with serving(
-        Service([Line(parrot, max_waiting=1)]), origins=("https://app.example",)
-    ) as url:
+    with serving(Service([Line(parrot, max_waiting=1)]), origins=("https://app.example",)) as url:
         answer = httpx.get(url + "v1/models", headers=theirs)
         assert answer.headers["access-control-allow-origin"] == "https://app.example"
         assert httpx.get(url, headers={"Origin": "https://evil.example"}).status_code == 403

@@ -84,7 +84,12 @@ def test_characters_of_several_tokens_arrive_whole(engine: SmolLM2) -> None:
 
 def asked(engine: SmolLM2, text: str, **fields: Any) -> Job:
     message = {"role": "user", "content": text}
-    fields = {"model": engine.name, "messages": [message], "temperature": 0, "max_tokens": 20} | fields
+    fields = {
+        "model": engine.name,
+        "messages": [message],
+        "temperature": 0,
+        "max_tokens": 20,
+    } | fields
     return prepare(as_request(fields), engine=engine, seed=0)
 
 
@@ -117,7 +122,9 @@ def test_many_are_answered_at_once_and_a_bad_schema_hurts_nobody_else(engine: Sm
     bad = {"type": "nonsense"}
     for step in range(200):
         if step == 3:
-            said[5] = [error for _, error in core.add(5, asked(engine, "x", response_format=shape(bad)))]
+            said[5] = [
+                error for _, error in core.add(5, asked(engine, "x", response_format=shape(bad)))
+            ]
             core.drop(4)
         for ident, piece in core.step():
             said[ident].append(piece)

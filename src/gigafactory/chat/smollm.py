@@ -182,7 +182,7 @@ class SmolLM2Batch:
         """Give it to the pipeline; an error where its schema cannot be kept to."""
         engine, request = self._engine, job.request
         config = engine.config(job.sampling)
-        schema = request.schema if request is not None else None
+        schema = request.wanted_schema if request is not None else None
         if schema is not None:
             try:
                 check_schema(schema)

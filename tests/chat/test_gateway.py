@@ -181,6 +181,33 @@ def test_a_killed_gateway_loses_no_token_that_was_sent(store: str, tmp_path: Pat
     assert not [p for p in (tmp_path / "chat.usage").iterdir() if p.stat().st_size]
 
 
+def test_sigterm_lets_answers_end_and_takes_no_new_ones(store: str) -> None:
+    _, key = add_key(store, "bob")
+    program = Path(__file__).with_name("keyed_parrot.py")
+    with subprocess.Popen(
+        [sys.executable, str(program), store], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        messages = [{"role": "user", "content": "word " * 600}]
+        body = {"model": "parrot", "messages": messages, "stream": True, "max_tokens": 10_000}
+        headers = {"Authorization": f"Bearer {key}"}
+        with httpx.stream(
+            "POST", url + "v1/chat/completions", json=body, headers=headers, timeout=20
+        ) as response:
+            lines = response.iter_lines()
+            next(lines)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            with pytest.raises(httpx.ConnectError):
+                ask(url, key)
+            last = list(lines)[-2]
+        assert last == "data: [DONE]"
+        process.wait(20)
+    [entry] = ledger(store)
+    assert (entry.completion_tokens, entry.outcome) == (600, Outcome.DONE)
+
+
 def test_what_cannot_be_done_here_is_a_clear_400(url: str, store: str) -> None:
     key = new_key(store, url)
     tool = {"type": "function", "function": {"name": "f"}}

@@ -10,8 +10,11 @@ RUNS := runs
 
 # the long run of the swarm (tests run a short one); SEEDS=first:end
 SEEDS ?= 0:100000
+# the soak of a real run that is shot at (tests shoot a dozen times)
+CHAOS ?= 1
+FAULTS ?= 200
 
-.PHONY: demo test swarm pythons lint setup setup-test browser postgres chat-soak clean
+.PHONY: demo test swarm soak pythons lint setup setup-test browser postgres chat-soak clean
 
 setup: $(VENV)/.done-demo
 setup-test: $(VENV)/.done-test
@@ -37,6 +40,10 @@ test: setup-test browser postgres
 
 swarm: setup-test
 	$(BIN)/python benchmarks/swarm.py --seeds $(SEEDS) --processes 2 --out $(RUNS)/swarm
+
+# the long soak of replica groups: a real run, shot at FAULTS times; CHAOS=seed
+soak: setup-test
+	$(BIN)/giga run studies/replicas.yaml --chaos $(CHAOS) --faults $(FAULTS) --dir $(RUNS)/soak --fresh
 
 # same seed, same ledger on every supported Python that is found here
 pythons: setup

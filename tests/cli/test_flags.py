@@ -23,7 +23,7 @@ FLAGS = {
         "--json",
         "--dir",
     ],
-    "run": ["study", "--set", "--fresh", "--json", "--dir"],
+    "run": ["study", "--set", "--fresh", "--chaos", "--faults", "--json", "--dir"],
     "report": ["folders", "--out"],
     "validate": ["table", "--json"],
     "calibrate": ["--out", "--ranks", "--device", "--quick", "--json"],

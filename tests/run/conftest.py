@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gigafactory.catalog.studies import load_study
 from gigafactory.describe.study import Study
+from gigafactory.ledger.entries import Entry
+from gigafactory.ledger.writer import line_of
 
 MICRO = (
     "model.hidden=64",
@@ -28,3 +31,13 @@ MICRO = (
 def micro() -> Study:
     root = Path(__file__).resolve().parents[2]
     return load_study(root / "studies" / "first-light.yaml", overrides=MICRO)
+
+
+@pytest.fixture
+def write_book() -> Callable[[Path, list[Entry]], None]:
+    """Writes entries as a ledger."""
+
+    def write(file: Path, entries: list[Entry]) -> None:
+        file.write_text("".join(line_of(entry) + "\n" for entry in entries))
+
+    return write

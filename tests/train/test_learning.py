@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from gigafactory.describe.rank import Step, Task, Told
 from gigafactory.net.export import load_exported, save_exported
 from gigafactory.train import loop, tokens
 from gigafactory.train.evaluate import Score, evaluate
-from gigafactory.train.parallel import autocast
 
 QWEN3 = {
     "name": "tiny", "block": "qwen3-moe", "num_layers": 2, "hidden": 32, "num_heads": 4,
@@ -77,10 +77,7 @@ def learn(
     told: list[Told] = []
     trainer, step = loop.set_up(task, text, tell=told.append)
     loop.train(trainer, after=step)
-    score = evaluate(
-        trainer.model, text, train=task.train, seq_len=32,
-        precision=autocast(task.layout.precision),
-    )  # fmt: skip
+    score = evaluate(trainer.net, text, train=task.train, seq_len=32, gang=trainer.gang)
     save_exported(
         directory / "model", model=task.model, state=loop.whole_state(trainer),
         tokenizer=text.tokenizer,
@@ -124,3 +121,13 @@ def test_a_base_of_other_shapes_is_refused(
             make_task, tmp_path / "tuned", num_steps=1, mixture=files[1:], stage="sft",
             base=str(base),
         )  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # the compiler warns of itself
+def test_compiled_layers_learn_the_same(
+    make_task: Callable[..., Task], tmp_path: Path, files: list[dict[str, object]]
+) -> None:
+    eager, _ = learn(make_task, tmp_path / "eager", num_steps=3, mixture=files)
+    compiled, _ = learn(make_task, tmp_path / "fast", num_steps=3, mixture=files, compile=True)
+    assert compiled == pytest.approx(eager, abs=1e-4)

@@ -49,8 +49,9 @@ def command(
 ) -> None:
     """Really train STUDY on this machine, through whatever happens on the way.
 
-    Killed workers are started again from the last committed checkpoint. Ctrl-C stops at the next
-    checkpoint, and the same command goes on from there.
+    Killed workers are started again from the last committed checkpoint; with policy.recovery
+    replicas the other groups go on meanwhile. Ctrl-C stops at the next checkpoint, and the same
+    command goes on from there.
 
     Example: giga run studies/first-light.yaml
     """

@@ -118,8 +118,8 @@ def _drive(
     *,
     is_drill_due: bool,
 ) -> RunResult:
-    committed_step = checkpoints.newest_complete(place.checkpoints)
     config = _config(study, plan, past)
+    committed_step = checkpoints.newest_complete(place.checkpoints)
     away_s = max(0.0, time.time() - place.ledger.stat().st_mtime) if past else 0.0
     with (
         _stop_signals() as (requests, wake_descriptor),
@@ -185,7 +185,10 @@ def _config(study: Study, plan: Plan, past: list[Entry]) -> ControlConfig:
         max_hold_s=MAX_HOLD_S,
         recovery=Recovery.REPLICAS if wants_groups else Recovery.RESTART,
     )
-    return with_copies(config) if has_groups(config) else config
+    if not has_groups(config):
+        return config
+    ours.check_groups(study, plan.best.layout)
+    return with_copies(config)
 
 
 def check_groups(study: Study, plan: Plan) -> None:

@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUNS := runs
+TITAN := .venv-torchtitan
 
 # the long run of the swarm (tests run a short one); SEEDS=first:end
 SEEDS ?= 0:100000
@@ -14,7 +15,7 @@ SEEDS ?= 0:100000
 CHAOS ?= 1
 FAULTS ?= 200
 
-.PHONY: demo test swarm soak pythons lint setup setup-test browser postgres chat-soak clean
+.PHONY: demo test torchtitan swarm soak pythons lint setup setup-test browser postgres slurm chat-soak clean
 
 setup: $(VENV)/.done-demo
 setup-test: $(VENV)/.done-test
@@ -29,13 +30,13 @@ $(VENV)/.done-demo: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.done-test: $(VENV)/.done-demo
-	$(PIP) install -q -c constraints.txt -e '.[train,chat,test]'
+	$(PIP) install -q -c constraints.txt -e '.[train,chat,ray,kubernetes,oci,test]'
 	touch $@
 
 demo: setup
 	@$(BIN)/python -m gigafactory.cli.demo $(RUNS)
 
-test: setup-test browser postgres
+test: setup-test browser postgres slurm
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 swarm: setup-test
@@ -55,6 +56,20 @@ lint: setup-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# our plug-in in torchtitan itself, in an environment of its own: the same weights and batch give
+# the same loss (release 0.2.2, here on the processor with the torch of the tests; some minutes)
+torchtitan: $(TITAN)/.done
+	PYTHONPATH=src $(TITAN)/bin/python -m pytest -q tests/torchtitan
+
+$(TITAN)/.done: | $(BIN)/python
+	$(PYTHON) -m venv $(TITAN)
+	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torch -e . \
+	    safetensors tokenizers pytest pytest-timeout
+	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q --no-deps torchtitan==0.2.2
+	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q \
+	    triton tyro datasets torchdata tensorboard einops pillow
+	touch $@
+
 # the browser of the page tests (Debian packages)
 browser:
 	sh .ci/browser
@@ -68,5 +83,9 @@ SOAK_S ?= 1800
 chat-soak: setup-test
 	$(BIN)/python benchmarks/chat_soak.py --seconds $(SOAK_S)
 
+# a real Slurm for the tests on Slurm (Debian packages); no service is started
+slurm:
+	sh .ci/slurm
+
 clean:
-	rm -rf $(VENV) $(RUNS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(TITAN) $(RUNS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -13,8 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
-import numpy as np
 import pytest
 
 from gigafactory.describe.faults import FaultClass
@@ -22,7 +22,7 @@ from gigafactory.ledger.entries import Entry, FaultStruck
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.net.export import load_exported
 from gigafactory.run.chaos.director import Director, Kind, Soak
-from gigafactory.train.tokens import encode, train_tokenizer
+from gigafactory.train.tokens import keep, train_tokenizer
 
 pytestmark = [
     pytest.mark.real,
@@ -38,14 +38,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for a soak, with a text that is small and prepared."""
     place = tmp_path_factory.mktemp("soak")
     corpus = place / "corpus"
-    corpus.mkdir()
-    dice = np.random.default_rng(1)
-    words = np.array(["hello", "there", "how", "are", "you", "fine", "thanks", "yours", "music"])
-    talk = [[" ".join(dice.choice(words, 6)) for _ in range(6)] for _ in range(300)]
+    dice = Random(1)
+    words = ["hello", "there", "how", "are", "you", "fine", "thanks", "and", "yours", "music"]
+    talk = [[" ".join(dice.choices(words, k=6)) for _ in range(6)] for _ in range(300)]
     tokenizer = train_tokenizer((turn for turns in talk for turn in turns), vocab=400)
-    np.save(corpus / "train.npy", encode(tokenizer, talk))
-    np.save(corpus / "held_out.npy", encode(tokenizer, talk[:10]))
-    tokenizer.save(str(corpus / "tokenizer.json"))
+    keep(corpus, tokenizer=tokenizer, documents={"chitchat": (talk, talk[:10])})
     return place
 
 
@@ -114,4 +111,20 @@ def test_a_whole_job_ends_with_a_model(folder: Path) -> None:
     assert result["held_out_loss"] < 8.0
     assert load_exported(place / "model").model.model.hidden == 64
     assert not (place / "control.json").exists()
+    assert not _workers(place)
+
+
+@pytest.mark.timeout(600)
+def test_groups_of_two_processes(folder: Path) -> None:
+    """What one process of a group cannot do, its group does not do; the weights stay the same."""
+    place = folder / "pairs"
+    place.mkdir()
+    (place / "corpus").symlink_to(folder / "corpus")
+    sets = (
+        "cluster.num_hosts=2", "cluster.host.num_gpus=2",
+        "layout={dp: 2, tp: 2, micro_batch: 2, sharding: none}",
+    )  # fmt: skip
+    soak = shoot(place, Kind.KILL_FIRST, Kind.HANG, num_steps=100_000, sets=sets)
+    assert soak.broken == []
+    assert soak.findings.num_starts == 1
     assert not _workers(place)

@@ -146,9 +146,9 @@ def test_a_process_of_a_group_is_told_about_one_replica(tmp_path: Path) -> None:
 
 
 def test_what_groups_cannot_do_is_said_with_what_would_be_right() -> None:
-    study = grouped(sharding="fsdp", tp=2)
+    study = grouped(sharding="fsdp")
     assert study.layout is not None
-    with pytest.raises(InputError, match=r"2 ranks .*\n.*layout\.sharding: fsdp .* use none"):
+    with pytest.raises(InputError, match=r"layout\.sharding: fsdp .* use none"):
         ours.check_groups(study, study.layout)
 
 

@@ -13,7 +13,8 @@ from gigafactory.api.campaigns import (
     sweep,
 )
 from gigafactory.api.chatbot import add_key, ask, chat, list_keys, load_chat, revoke_key
-from gigafactory.api.factory import describe, load
+from gigafactory.api.elsewhere import ordered, rendered, send
+from gigafactory.api.factory import configure, describe, load
 from gigafactory.api.files import (
     ANSWERS_FILE,
     DECISIONS_FILE,
@@ -52,6 +53,7 @@ __all__ = [
     "calibrate",
     "chaos",
     "chat",
+    "configure",
     "describe",
     "emit",
     "ensemble",
@@ -60,12 +62,15 @@ __all__ = [
     "list_keys",
     "load",
     "load_chat",
+    "ordered",
     "plainly",
     "plan",
+    "rendered",
     "replay",
     "report",
     "revoke_key",
     "run",
+    "send",
     "simulate",
     "sweep",
     "sweep_file",

@@ -102,11 +102,6 @@ def group_ranks(layout: Layout) -> int:
 def check_groups(study: Study, layout: Layout) -> None:
     """InputError with all that keeps replica groups of this engine from doing the layout."""
     wrong = []
-    if group_ranks(layout) != 1:
-        wrong.append(
-            f"layout: a replica of {group_ranks(layout)} ranks is not possible; a replica group is "
-            "one process, so use 1 for every axis but dp"
-        )
     if layout.sharding is not Sharding.NONE:
         wrong.append(
             f"layout.sharding: {layout.sharding} is not possible; each group holds the whole "
@@ -158,8 +153,10 @@ def rank_environment(rank: int, *, num_ranks: int) -> dict[str, str]:
         "GLOO_SOCKET_IFNAME": "lo",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "PYTHONUNBUFFERED": "1",
-        # without it cuBLAS refuses to be deterministic
+        # without it cuBLAS may sum in another order the next time
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        # each rank would start a pool of as many compilers as there are cores
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
         # glibc gives large blocks back as soon as they are free, and every step would pay again
         # for the same pages, a tenth of its time
         "MALLOC_MMAP_THRESHOLD_": _NEVER_BYTES,

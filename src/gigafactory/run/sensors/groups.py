@@ -230,6 +230,8 @@ class GroupSight:
         if any(at_s - heard_s > heartbeat_s for heard_s in group.heard_s.values()):
             return "silent"
         for rank, doing in group.doing.items():
+            if doing is Doing.IDLE and rank > 0:
+                continue  # it waits for the first of its group, which takes the orders
             limit_s = self.ladder.join_s if doing in _SLOW_WORK else self.hang_s
             if at_s - group.changed_s[rank] > limit_s:
                 return f"stuck while {doing.value}"

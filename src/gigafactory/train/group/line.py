@@ -136,6 +136,12 @@ class Line:
         regroup = self._regroup
         return regroup.epoch if regroup is not None else 0
 
+    def begin(self, epoch: int) -> None:
+        """This epoch begins: an order for it, or for an earlier one, is no news any more."""
+        with self._orders:
+            if self._regroup is not None and self._regroup.epoch <= epoch:
+                self._regroup = None
+
     def take_save(self) -> bool:
         """Whether a checkpoint was asked for since the last call."""
         wanted, self._must_save = self._must_save, False

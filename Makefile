@@ -15,7 +15,7 @@ SEEDS ?= 0:100000
 CHAOS ?= 1
 FAULTS ?= 200
 
-.PHONY: demo test torchtitan swarm soak pythons lint setup setup-test browser slurm clean
+.PHONY: demo test torchtitan swarm soak pythons lint setup setup-test browser postgres slurm chat-soak clean
 
 setup: $(VENV)/.done-demo
 setup-test: $(VENV)/.done-test
@@ -36,7 +36,7 @@ $(VENV)/.done-test: $(VENV)/.done-demo
 demo: setup
 	@$(BIN)/python -m gigafactory.cli.demo $(RUNS)
 
-test: setup-test browser slurm
+test: setup-test browser postgres slurm
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 swarm: setup-test
@@ -73,6 +73,15 @@ $(TITAN)/.done: | $(BIN)/python
 # the browser of the page tests (Debian packages)
 browser:
 	sh .ci/browser
+
+# the database server of the store tests (Debian package)
+postgres:
+	sh .ci/postgres
+
+# half an hour of the chat service under load, faults and revoked keys; flat memory or it fails
+SOAK_S ?= 1800
+chat-soak: setup-test
+	$(BIN)/python benchmarks/chat_soak.py --seconds $(SOAK_S)
 
 # a real Slurm for the tests on Slurm (Debian packages); no service is started
 slurm:

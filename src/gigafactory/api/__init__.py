@@ -12,6 +12,7 @@ from gigafactory.api.campaigns import (
     ensemble,
     sweep,
 )
+from gigafactory.api.chatbot import add_key, ask, chat, list_keys, load_chat, revoke_key
 from gigafactory.api.elsewhere import ordered, rendered, send
 from gigafactory.api.factory import configure, describe, load
 from gigafactory.api.files import (
@@ -30,7 +31,7 @@ from gigafactory.api.files import (
 )
 from gigafactory.api.judged import replay, report, validate
 from gigafactory.api.layouts import emit, plan
-from gigafactory.api.reality import ask, calibrate, chaos, chat, run
+from gigafactory.api.reality import calibrate, chaos, run
 
 __all__ = [
     "ANSWERS_CAMPAIGNS",
@@ -46,6 +47,7 @@ __all__ = [
     "TWIN_FILE",
     "Drafts",
     "Followed",
+    "add_key",
     "answers",
     "ask",
     "calibrate",
@@ -57,13 +59,16 @@ __all__ = [
     "ensemble",
     "figures",
     "follow",
+    "list_keys",
     "load",
+    "load_chat",
     "ordered",
     "plainly",
     "plan",
     "rendered",
     "replay",
     "report",
+    "revoke_key",
     "run",
     "send",
     "simulate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from gigafactory.chat.engine import Engine, Finish, Message, Piece, Sampling
 from gigafactory.chat.errors import no_answer, prompt_too_long, unknown_model
@@ -11,6 +12,29 @@ from gigafactory.chat.request import ChatRequest
 from gigafactory.chat.text import until_stop
 
 DEFAULT_MAX_TOKENS = 512
+
+
+class _HasName(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+class Counting(Protocol):
+    """What fitting a prompt into a context needs of an engine."""
+
+    @property
+    def name(self) -> str:
+        """As it is asked for in ``model``."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Prompt and answer together must fit in it."""
+
+    def num_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt that ``messages`` become."""
+
+
+Named = TypeVar("Named", bound=_HasName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,26 +45,14 @@ class Job:
     sampling: Sampling
     stops: tuple[str, ...]
     prompt_tokens: int
+    request: ChatRequest | None = None
+    """As it came, for those who hand it on."""
+    salt: str = ""
+    """Beginnings of prompts are shared only among jobs of the same salt (the caller's key): what a
+    stranger asked must not show in how fast an answer comes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one exchange."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-    @property
-    def body(self) -> dict[str, int]:
-        """As the protocol writes it."""
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.prompt_tokens + self.completion_tokens,
-        }
-
-
-def choose(engines: Sequence[Engine], name: str) -> Engine:
+def choose(engines: Sequence[Named], name: str) -> Named:
     """The engine called ``name``; ApiError 404 lists those there are."""
     for engine in engines:
         if engine.name == name:
@@ -48,7 +60,7 @@ def choose(engines: Sequence[Engine], name: str) -> Engine:
     raise unknown_model(name, names=[engine.name for engine in engines])
 
 
-def prepare(request: ChatRequest, *, engine: Engine, seed: int) -> Job:
+def prepare(request: ChatRequest, *, engine: Counting, seed: int) -> Job:
     """Fit a request into the context; ApiError 400 where not one token of answer would fit.
 
     ``seed`` serves where the request names none. A wish for more tokens than there is room is
@@ -65,7 +77,7 @@ def prepare(request: ChatRequest, *, engine: Engine, seed: int) -> Job:
         top_p=request.top_p,
         seed=seed if request.seed is None else request.seed,
     )
-    return Job(messages, sampling, request.stops, prompt_tokens)
+    return Job(messages, sampling, request.stops, prompt_tokens, request)
 
 
 def answer(job: Job, *, engine: Engine) -> Generator[Piece]:

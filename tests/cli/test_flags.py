@@ -28,7 +28,17 @@ FLAGS = {
     "validate": ["table", "--json"],
     "calibrate": ["--out", "--ranks", "--device", "--quick", "--json"],
     "replay": ["ledger", "--json"],
-    "chat": ["folder", "--port", "--ask"],
+    "chat": [
+        "folder",
+        "--port",
+        "--ask",
+        "--engine",
+        "--store",
+        "--host",
+        "--origin",
+        "--moderator",
+        "--log",
+    ],
 }
 
 

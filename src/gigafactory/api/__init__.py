@@ -12,6 +12,7 @@ from gigafactory.api.campaigns import (
     ensemble,
     sweep,
 )
+from gigafactory.api.chatbot import add_key, ask, chat, list_keys, load_chat, revoke_key
 from gigafactory.api.factory import describe, load
 from gigafactory.api.files import (
     ANSWERS_FILE,
@@ -29,7 +30,7 @@ from gigafactory.api.files import (
 )
 from gigafactory.api.judged import replay, report, validate
 from gigafactory.api.layouts import emit, plan
-from gigafactory.api.reality import ask, calibrate, chat, run
+from gigafactory.api.reality import calibrate, run
 
 __all__ = [
     "ANSWERS_CAMPAIGNS",
@@ -45,6 +46,7 @@ __all__ = [
     "TWIN_FILE",
     "Drafts",
     "Followed",
+    "add_key",
     "answers",
     "ask",
     "calibrate",
@@ -54,11 +56,14 @@ __all__ = [
     "ensemble",
     "figures",
     "follow",
+    "list_keys",
     "load",
+    "load_chat",
     "plainly",
     "plan",
     "replay",
     "report",
+    "revoke_key",
     "run",
     "simulate",
     "sweep",

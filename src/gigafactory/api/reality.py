@@ -1,14 +1,13 @@
-"""What really happens on this machine: training, measuring, talking."""
+"""What really happens on this machine: training, measuring."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gigafactory.api.factory import load
-from gigafactory.api.files import ANSWERS_FILE, whole
+from gigafactory.api.files import whole
 from gigafactory.api.layouts import legal_for
 from gigafactory.describe.errors import InputError, unwritable
 from gigafactory.describe.study import Study
@@ -67,31 +66,3 @@ def calibrate(
         measured = measure(wish, date=datetime.date.today().isoformat(), watch=watch)
         draft.write_text(write_calibration(measured), encoding="utf-8")
     return measured
-
-
-def chat(
-    folder: Path | None, *, port: int = 8080, on_ready: Callable[[str], object] | None = None
-) -> None:
-    """Serve the model trained in ``folder`` and the pretrained one on 127.0.0.1 until Ctrl-C.
-
-    ``on_ready`` gets the address once it answers.
-    """
-    from gigafactory.chat.engines import open_engines
-    from gigafactory.chat.server import serve
-
-    serve(open_engines(folder), port=port, on_ready=on_ready)
-
-
-def ask(folder: Path | None, *, question: str) -> list[dict[str, str]]:
-    """One answer of every model; kept in ``folder``/answers.json for the report."""
-    from gigafactory.chat.ask import ask as put
-    from gigafactory.chat.engines import open_engines
-
-    answers = [
-        {"model": engine.name, "question": question, "answer": put(engine, question)}
-        for engine in open_engines(folder)
-    ]
-    if folder:
-        text = json.dumps(answers, indent=2, ensure_ascii=False)
-        (folder / ANSWERS_FILE).write_text(text + "\n", encoding="utf-8")
-    return answers

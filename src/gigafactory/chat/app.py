@@ -1,31 +1,40 @@
-"""The routes: a thin shell around request, completion and wire."""
+"""The routes: a thin shell around reading, gate, flight and wire."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from importlib.resources import files
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
-from gigafactory.chat.completion import Job, Usage, choose
-from gigafactory.chat.engine import Engine, Piece
-from gigafactory.chat.errors import ApiError, no_answer
+from gigafactory import __version__
+from gigafactory.chat.answerer import Answerer
+from gigafactory.chat.embeddings import embedding_document, read_embedding_request
+from gigafactory.chat.engine import Ability, Engine, Usage
+from gigafactory.chat.errors import ApiError, bad_request, closing
+from gigafactory.chat.flight import Flight, fresh_id
 from gigafactory.chat.guard import OnlyLocal
+from gigafactory.chat.keys import Scope
 from gigafactory.chat.line import Line
-from gigafactory.chat.request import ChatRequest, read_request
-from gigafactory.chat.wire import DONE, Reply, error_event, event, model_document
+from gigafactory.chat.metrics import CONTENT_TYPE
+from gigafactory.chat.openapi import document
+from gigafactory.chat.request import read_request
+from gigafactory.chat.responses import Response as ResponsesForm
+from gigafactory.chat.responses import read_response_request
+from gigafactory.chat.service import Service, log
+from gigafactory.chat.usage import Entry, Outcome
+from gigafactory.chat.wire import Reply, model_document
 
-MAX_BODY_BYTES = 1_000_000
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -35,170 +44,174 @@ _PAGE_POLICY = (
 def make_app(
     engines: Sequence[Engine], *, max_waiting: int = 8, notice: str | None = None
 ) -> Starlette:
-    """The service as an ASGI application; ``notice`` is shown on the page."""
-    lines = {engine.name: Line(engine, max_waiting=max_waiting) for engine in engines}
-    service = _Service(lines, notice=notice)
+    """A service without keys for this machine only; ``notice`` is shown on the page."""
+    lines = [Line(engine, max_waiting=max_waiting) for engine in engines]
+    return make_gateway(Service(lines, notice=notice))
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        for line in lines.values():
-            line.close()
 
+def make_gateway(
+    service: Service, *, only_local: bool = True, origins: Sequence[str] = ()
+) -> Starlette:
+    """The service as an ASGI application.
+
+    ``only_local``: requests that came by way of a foreign name are refused. ``origins``: web pages
+    from elsewhere that may use it; none by default.
+    """
+    routes = _Routes(service)
+    middleware = [Middleware(OnlyLocal, also=tuple(origins))] if only_local else []
+    if origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(origins),
+                allow_methods=["GET", "POST"],
+                allow_headers=["authorization", "content-type"],
+            )
+        )
+    told = _told(service)
     return Starlette(
-        routes=[
-            Route("/", service.page),
-            Route("/healthz", service.health),
-            Route("/v1/models", service.models),
-            Route("/v1/models/{name}", service.model),
-            Route("/v1/chat/completions", service.complete, methods=["POST"]),
-        ],
-        middleware=[Middleware(OnlyLocal)],
-        exception_handlers={ApiError: _told, HTTPException: _told, Exception: _told},
-        lifespan=lifespan,
+        routes=routes.table(),
+        middleware=middleware,
+        exception_handlers={ApiError: told, HTTPException: told, Exception: told},
+        lifespan=routes.lifespan,
     )
 
 
-class _Service:
-    """What the routes have in common: the queues, and when they were opened."""
+class _Routes:
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
-    def __init__(self, lines: dict[str, Line], *, notice: str | None) -> None:
-        self._lines = lines
-        self._engines = [line.engine for line in lines.values()]
-        self._notice = notice
-        self._created_s = int(time.time())
+    def table(self) -> list[Route]:
+        return [
+            Route("/", self.page),
+            Route("/health", self.health),
+            Route("/healthz", self.health),
+            Route("/metrics", self.metrics),
+            Route("/openapi.json", self.openapi),
+            Route("/v1/models", self.models),
+            Route("/v1/models/{name:path}", self.model),
+            Route("/v1/chat/completions", self.complete, methods=["POST"]),
+            Route("/v1/responses", self.respond, methods=["POST"]),
+            Route("/v1/embeddings", self.embed, methods=["POST"]),
+        ]
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        await self._service.start()
+        yield
+        await self._service.stop()
 
     async def page(self, _: Request) -> Response:
         html = files("gigafactory.chat").joinpath("page.html").read_text("utf-8")
         return HTMLResponse(html, headers={"Content-Security-Policy": _PAGE_POLICY})
 
     async def health(self, _: Request) -> Response:
-        present = {name: line.num_present for name, line in self._lines.items()}
+        present = dict(self._service.num_present())
+        if self._service.is_closing:
+            return JSONResponse({"status": "closing", "num_present": present}, status_code=503)
         return JSONResponse({"status": "ok", "num_present": present})
 
-    async def models(self, _: Request) -> Response:
-        entries = [model_document(e, created_s=self._created_s) for e in self._engines]
-        return JSONResponse({"object": "list", "data": entries, "notice": self._notice})
+    async def metrics(self, request: Request) -> Response:
+        self._service.enter(request.headers, Scope.METRICS)
+        return Response(self._service.metrics.text(), media_type=CONTENT_TYPE)
+
+    async def openapi(self, _: Request) -> Response:
+        wants_keys = self._service.gate.keys is not None
+        return JSONResponse(document(version=__version__, wants_keys=wants_keys))
+
+    async def models(self, request: Request) -> Response:
+        service = self._service
+        service.enter(request.headers, Scope.MODELS)
+        entries = [model_document(a, created_s=service.created_s) for a in service.answerers]
+        return JSONResponse({"object": "list", "data": entries, "notice": service.notice})
 
     async def model(self, request: Request) -> Response:
-        engine = choose(self._engines, request.path_params["name"])
-        return JSONResponse(model_document(engine, created_s=self._created_s))
+        self._service.enter(request.headers, Scope.MODELS)
+        answerer = self._service.answerer(request.path_params["name"])
+        return JSONResponse(model_document(answerer, created_s=self._service.created_s))
 
-    async def complete(self, request: Request) -> Response:
-        asked = read_request(await _body(request))
-        line = self._lines[choose(self._engines, asked.model).name]
-        with ExitStack() as stack:
-            stack.enter_context(line.place())
-            job = await line.prepare(asked)
-            reply = Reply(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), line.engine.name)
-            # the status is sent after the first word, so that a stream too can fail with one
-            pieces = line.pieces(job)
-            work = _begin if asked.stream else _collect
-            begun = await _while_connected(request, work(pieces, name=line.engine.name))
-            if begun is None:
-                return Response(status_code=499)  # nobody is listening any more
-            if not asked.stream:
-                return JSONResponse(reply.whole(begun, _usage(job, begun)))
-            events = _events(begun, pieces, reply=reply, asked=asked, job=job)
-            return EventStream(events, pieces=pieces, afterwards=stack.pop_all())
+    async def complete(self, request: Request) -> Flight:
+        service = self._service
+        key = service.gate.enter(request.headers.get("authorization"), Scope.CHAT)
+        asked = read_request(await self._body(request))
+        ident = fresh_id("chatcmpl-")
+        form = Reply(ident, int(time.time()), asked.model, asked.wants_usage_chunk)
+        return Flight(service, asked, key=key, form=form, route="chat", ident=ident)
 
+    async def respond(self, request: Request) -> Flight:
+        service = self._service
+        key = service.gate.enter(request.headers.get("authorization"), Scope.CHAT)
+        asked = read_response_request(await self._body(request))
+        ident = fresh_id("resp_")
+        form = ResponsesForm(ident, int(time.time()), asked.model)
+        return Flight(service, asked, key=key, form=form, route="responses", ident=ident)
 
-class EventStream(StreamingResponse):
-    """Server-sent events; however the sending ends, the engine is stopped."""
+    async def embed(self, request: Request) -> Response:
+        service = self._service
+        key = service.gate.enter(request.headers.get("authorization"), Scope.EMBEDDINGS)
+        body = await self._body(request)
+        asked = read_embedding_request(body)
+        answerer = service.answerer(asked.model)
+        if Ability.EMBEDDINGS not in answerer.abilities:
+            raise bad_request(f"model: {answerer.name} makes no embeddings", param="model")
+        estimate = len(body) // 4
+        now_s = time.time()
+        ticket = service.gate.admit(key, prompt_tokens=estimate, max_tokens=1, at_s=now_s)
+        count = Usage(0, 0)
+        outcome = Outcome.FAILED
+        entry = Entry(
+            id=fresh_id("emb-"), key_id=key.id, model=answerer.name, route="embeddings",
+            at_s=now_s, prompt_tokens=0, completion_tokens=0, outcome=outcome,
+        )  # fmt: skip
+        tally = service.meter.open(entry)
+        try:
+            with answerer.place():
+                embedded = await answerer.embed(asked.texts)
+            count, outcome = Usage(embedded.prompt_tokens, 0), Outcome.DONE
+        finally:
+            service.gate.settle(ticket, num_tokens=count.prompt_tokens, at_s=time.time())
+            tally.close(count, outcome)
+            service.metrics.tokens.add(answerer.name, "prompt", amount=count.prompt_tokens)
+        service.metrics.requests.add("embeddings", answerer.name, "200")
+        return JSONResponse(embedding_document(asked, embedded))
 
-    def __init__(
-        self,
-        events: AsyncGenerator[bytes],
-        *,
-        pieces: AsyncGenerator[Piece],
-        afterwards: ExitStack,
-    ) -> None:
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(events, media_type="text/event-stream", headers=headers)
-        self._pieces = pieces
-        self._afterwards = afterwards
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send all events."""
-        with self._afterwards:
-            try:
-                await super().__call__(scope, receive, send)
-            finally:
-                await self._pieces.aclose()
-
-
-async def _begin(pieces: AsyncIterator[Piece], *, name: str) -> list[Piece]:
-    async for piece in pieces:
-        return [piece]
-    raise no_answer(name)
-
-
-async def _collect(pieces: AsyncIterator[Piece], *, name: str) -> list[Piece]:
-    said = [piece async for piece in pieces]
-    if not said:
-        raise no_answer(name)
-    return said
-
-
-async def _events(
-    begun: list[Piece],
-    rest: AsyncIterator[Piece],
-    *,
-    reply: Reply,
-    asked: ChatRequest,
-    job: Job,
-) -> AsyncGenerator[bytes]:
-    said = list(begun)
-    yield event(reply.opening()) + event(reply.chunk(begun[0]))
-    try:
-        async for piece in rest:
-            said.append(piece)
-            if piece.text or piece.finish:
-                yield event(reply.chunk(piece))
-    except ApiError as error:
-        yield error_event(error) + DONE
-        return
-    if asked.wants_usage_chunk:
-        yield event(reply.usage_chunk(_usage(job, said)))
-    yield DONE
+    async def _body(self, request: Request) -> bytes:
+        if self._service.is_closing:
+            raise closing()
+        bounds = self._service.bounds
+        try:
+            async with asyncio.timeout(bounds.body_s):
+                return await _read(request, most_bytes=bounds.body_bytes)
+        except TimeoutError:
+            raise ApiError(408, f"the body did not come within {bounds.body_s:g} s") from None
+        except ClientDisconnect:
+            raise ApiError(499, "the client is gone") from None
 
 
-def _usage(job: Job, pieces: Sequence[Piece]) -> Usage:
-    return Usage(job.prompt_tokens, sum(piece.num_tokens for piece in pieces))
-
-
-async def _while_connected(request: Request, work: Awaitable[list[Piece]]) -> list[Piece] | None:
-    """The result of ``work``; None, and the work cancelled, where the client goes away first."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnect(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
+async def _read(request: Request, *, most_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    length = 0
     async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise ApiError(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
-    return body
+        length += len(part)
+        if length > most_bytes:
+            raise ApiError(413, f"the body is longer than {most_bytes} bytes")
+        parts.append(part)
+    return b"".join(parts)
 
 
-async def _told(request: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPException):
-        error = ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
-    elif not isinstance(error, ApiError):
-        error = ApiError(500, f"the service failed: {type(error).__name__}: {error}")
-    wait_s = error.retry_after_s
-    headers = {} if wait_s is None else {"Retry-After": str(wait_s)}
-    return JSONResponse(error.body, status_code=error.status, headers=headers)
+def _told(service: Service) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def told(request: Request, error: Exception) -> Response:
+        headers: dict[str, str] = {}
+        if isinstance(error, HTTPException):
+            headers.update(error.headers or {})
+            words = f"{request.method} {request.url.path}: {error.detail}"
+            error = ApiError(error.status_code, words)
+        elif not isinstance(error, ApiError):
+            log.log(logging.ERROR, "a request failed", exc_info=error)
+            error = ApiError(500, f"the service failed: {type(error).__name__}: {error}")
+        if error.retry_after_s is not None:
+            headers["Retry-After"] = str(error.retry_after_s)
+        service.metrics.requests.add("other", "", str(error.status))
+        return JSONResponse(error.body, status_code=error.status, headers=headers)
+
+    return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from gigafactory.chat.engine import Engine, Finish, Message, Piece, Sampling
 from gigafactory.chat.errors import no_answer, prompt_too_long, unknown_model
@@ -11,6 +12,14 @@ from gigafactory.chat.request import ChatRequest
 from gigafactory.chat.text import until_stop
 
 DEFAULT_MAX_TOKENS = 512
+
+
+class _HasName(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Named = TypeVar("Named", bound=_HasName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,26 +30,11 @@ class Job:
     sampling: Sampling
     stops: tuple[str, ...]
     prompt_tokens: int
+    request: ChatRequest | None = None
+    """As it came, for those who hand it on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one exchange."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-    @property
-    def body(self) -> dict[str, int]:
-        """As the protocol writes it."""
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.prompt_tokens + self.completion_tokens,
-        }
-
-
-def choose(engines: Sequence[Engine], name: str) -> Engine:
+def choose(engines: Sequence[Named], name: str) -> Named:
     """The engine called ``name``; ApiError 404 lists those there are."""
     for engine in engines:
         if engine.name == name:
@@ -65,7 +59,7 @@ def prepare(request: ChatRequest, *, engine: Engine, seed: int) -> Job:
         top_p=request.top_p,
         seed=seed if request.seed is None else request.seed,
     )
-    return Job(messages, sampling, request.stops, prompt_tokens)
+    return Job(messages, sampling, request.stops, prompt_tokens, request)
 
 
 def answer(job: Job, *, engine: Engine) -> Generator[Piece]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -15,6 +15,7 @@ class Role(StrEnum):
     SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"
+    TOOL = "tool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,76 @@ class Finish(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+
+
+class Ability(StrEnum):
+    """What an engine can do beyond continuing a conversation."""
+
+    TOOLS = "tools"
+    JSON_SCHEMA = "json_schema"
+    LOGPROBS = "logprobs"
+    EMBEDDINGS = "embeddings"
+
+
+NO_ABILITIES: frozenset[Ability] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one exchange; ``cached_tokens`` of the prompt were computed for an earlier one."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def body(self) -> dict[str, object]:
+        """As the protocol of chat completions writes it."""
+        body: dict[str, object] = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        }
+        if self.cached_tokens:
+            body["prompt_tokens_details"] = {"cached_tokens": self.cached_tokens}
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a claim of an answer rests on; the page shows it beside the claim.
+
+    ``first`` to ``last`` are the characters of the answer that it supports (None: all of it).
+    """
+
+    id: str
+    quote: str
+    title: str | None = None
+    url: str | None = None
+    first: int | None = None
+    last: int | None = None
+
+    @property
+    def body(self) -> dict[str, object]:
+        """As it is sent, without what is not known."""
+        names = ("id", "quote", "title", "url", "first", "last")
+        pairs = ((name, getattr(self, name)) for name in names)
+        return {name: value for name, value in pairs if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """What a piece may bring besides text."""
+
+    logprobs: Sequence[Mapping[str, object]] | None = None
+    """One entry a token, in the form of the OpenAI protocol."""
+    tool_calls: Sequence[Mapping[str, object]] | None = None
+    """Parts of calls, in the form of the OpenAI protocol's stream."""
+    sources: tuple[Source, ...] | None = None
+    usage: Usage | None = None
+    """The engine's own count so far, which replaces ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +110,7 @@ class Piece:
     text: str
     num_tokens: int = 1
     finish: Finish | None = None
+    more: More | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +130,8 @@ class Origin(StrEnum):
     """By a run of this program."""
     PRETRAINED = "pretrained"
     """Published by others."""
+    REMOTE = "remote"
+    """Whatever another service runs."""
 
 
 class Engine(Protocol):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from gigafactory.chat.answerer import Answerer
 from gigafactory.chat.engine import Engine
+from gigafactory.chat.line import Line
 from gigafactory.chat.ours import Trained
 from gigafactory.chat.smollm import SmolLM2, why_missing
 from gigafactory.describe.errors import InputError
+
+UPSTREAM_KEY = "GIGA_UPSTREAM_KEY"
+"""Environment variable with the key for the services named with ``--engine``."""
 
 
 def open_engines(run_dir: Path | None) -> list[Engine]:
@@ -21,3 +28,25 @@ def open_engines(run_dir: Path | None) -> list[Engine]:
         raise InputError(f"no model to talk to: name a run directory, or install one: {missing}")
     trained: list[Engine] = [] if run_dir is None else [Trained(run_dir)]
     return trained if missing else [SmolLM2(), *trained]
+
+
+def open_remotes(specs: Sequence[str]) -> list[Answerer]:
+    """Services elsewhere, each ``NAME=URL`` or ``NAME=URL#MODEL``; InputError where one is not."""
+    from gigafactory.chat.remote import Remote
+
+    remotes: list[Answerer] = []
+    for spec in specs:
+        name, _, address = spec.partition("=")
+        url, _, model = address.partition("#")
+        if not name or not url:
+            raise InputError(f"engine {spec!r}: write NAME=URL or NAME=URL#MODEL")
+        if name in {remote.name for remote in remotes}:
+            raise InputError(f"engine {name!r} is named twice")
+        key = os.environ.get(UPSTREAM_KEY)
+        remotes.append(Remote(name, base_url=url, model=model or None, api_key=key))
+    return remotes
+
+
+def as_answerers(engines: Sequence[Engine], *, max_waiting: int = 8) -> list[Answerer]:
+    """Each engine with its queue."""
+    return [Line(engine, max_waiting=max_waiting) for engine in engines]

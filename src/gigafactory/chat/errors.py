@@ -11,7 +11,14 @@ class ErrorKind(StrEnum):
     """The ``type`` of an error."""
 
     INVALID_REQUEST = "invalid_request_error"
+    AUTHENTICATION = "authentication_error"
+    PERMISSION = "permission_error"
+    QUOTA = "insufficient_quota"
+    RATE = "rate_limit_error"
     SERVER = "server_error"
+
+
+_KINDS = {401: ErrorKind.AUTHENTICATION, 403: ErrorKind.PERMISSION, 429: ErrorKind.RATE}
 
 
 @dataclass(eq=False)  # not frozen: Python writes the traceback into a raised exception
@@ -30,7 +37,11 @@ class ApiError(Exception):
     @property
     def body(self) -> dict[str, object]:
         """The JSON document."""
-        kind = ErrorKind.INVALID_REQUEST if self.status < 500 else ErrorKind.SERVER
+        kind = _KINDS.get(self.status, ErrorKind.INVALID_REQUEST)
+        if self.status >= 500:
+            kind = ErrorKind.SERVER
+        if self.code == ErrorKind.QUOTA:
+            kind = ErrorKind.QUOTA
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": error}
 
@@ -70,3 +81,41 @@ def no_answer(name: str) -> ApiError:
 def engine_failed(name: str, error: Exception) -> ApiError:
     """The engine broke down."""
     return ApiError(500, f"{name} failed: {type(error).__name__}: {error}", code="engine_failed")
+
+
+def as_api_error(name: str, error: Exception) -> ApiError:
+    """``error`` itself where it is meant for the client, else that the engine broke down."""
+    return error if isinstance(error, ApiError) else engine_failed(name, error)
+
+
+def bad_key() -> ApiError:
+    """No key, an unknown or a revoked one: which of them is not told."""
+    message = "this service wants a valid key: Authorization: Bearer giga-..."
+    return ApiError(401, message, code="invalid_api_key")
+
+
+def not_permitted(scope: str) -> ApiError:
+    """The key is good for other things."""
+    return ApiError(403, f"this key lacks the scope {scope}", code="insufficient_permissions")
+
+
+def too_fast(what: str, *, retry_after_s: int) -> ApiError:
+    """More than the key's rate."""
+    message = f"the limit of this key is {what}; come back in {retry_after_s} s"
+    return ApiError(429, message, code="rate_limit_exceeded", retry_after_s=retry_after_s)
+
+
+def budget_spent(budget_tokens: int, *, period: str) -> ApiError:
+    """The key has no token left."""
+    message = f"the budget of this key, {budget_tokens} tokens a {period}, is spent"
+    return ApiError(429, message, code=ErrorKind.QUOTA)
+
+
+def closing() -> ApiError:
+    """The service is going down."""
+    return ApiError(503, "the service is closing; ask another", code="closing", retry_after_s=5)
+
+
+def took_too_long(limit_s: float) -> ApiError:
+    """The time limit of one request."""
+    return ApiError(504, f"the answer took longer than {limit_s:g} s", code="timeout")

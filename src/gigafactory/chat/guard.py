@@ -7,6 +7,7 @@ directly or through a name that resolves to 127.0.0.1 (DNS rebinding). Host and 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -26,9 +27,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def is_local_request(*, host: str | None, origin: str | None) -> bool:
-    """Whether the headers Host and, where there is one, Origin both name this machine."""
-    urls = [f"//{host or ''}"] + ([] if origin is None else [origin])
+def is_local_request(
+    *, host: str | None, origin: str | None, also: Collection[str] = ()
+) -> bool:
+    """Whether the headers Host and, where there is one, Origin both name this machine.
+
+    An origin in ``also`` may be elsewhere.
+    """
+    urls = [f"//{host or ''}"] + ([] if origin is None or origin in also else [origin])
     try:
         return all(is_loopback(urlsplit(url).hostname or "") for url in urls)
     except ValueError:
@@ -38,15 +44,17 @@ def is_local_request(*, host: str | None, origin: str | None) -> bool:
 class OnlyLocal:
     """ASGI middleware: 403 to requests that come by way of a foreign name."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, also: Collection[str] = ()) -> None:
         self._app = app
+        self._also = frozenset(also)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or refuse."""
         app = self._app
         if scope["type"] == "http":
             headers = Headers(scope=scope)
-            if not is_local_request(host=headers.get("host"), origin=headers.get("origin")):
+            host, origin = headers.get("host"), headers.get("origin")
+            if not is_local_request(host=host, origin=origin, also=self._also):
                 refusal = ApiError(403, "only this machine may ask; use http://127.0.0.1")
                 app = JSONResponse(refusal.body, status_code=403)
         await app(scope, receive, send)

@@ -5,37 +5,41 @@ Field names and meanings are those of the OpenAI API reference, "Create chat com
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, PrivateAttr
 
 from gigafactory.chat.engine import Message, Role
-from gigafactory.chat.errors import ApiError, bad_request
+from gigafactory.chat.reading import Wire, check, read_fields
 
 _ROLES = {
     "system": Role.SYSTEM,
     "developer": Role.SYSTEM,
     "user": Role.USER,
     "assistant": Role.ASSISTANT,
+    "tool": Role.TOOL,
 }
 
 
-class _Wire(BaseModel):
-    """Strict in types, deaf to unknown fields: clients send more than any server knows."""
+class Shape(StrEnum):
+    """What an answer has to look like."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    TEXT = "text"
+    JSON_OBJECT = "json_object"
+    JSON_SCHEMA = "json_schema"
 
 
-class _TextPart(_Wire):
+class _TextPart(Wire):
     type: Literal["text"]
     text: str
 
 
-class _WireMessage(_Wire):
-    role: Literal["system", "developer", "user", "assistant"]
+class _WireMessage(Wire):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[_TextPart] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
 
     def message(self) -> Message:
         parts = self.content or ""
@@ -43,11 +47,15 @@ class _WireMessage(_Wire):
         return Message(_ROLES[self.role], text)
 
 
-class _StreamOptions(_Wire):
+class _StreamOptions(Wire):
     include_usage: bool | None = None
 
 
-class ChatRequest(_Wire):
+class _Format(Wire):
+    type: Literal["text", "json_object", "json_schema"]
+
+
+class ChatRequest(Wire):
     """The fields that are understood here."""
 
     model: str
@@ -61,6 +69,17 @@ class ChatRequest(_Wire):
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
+    tools: list[dict[str, Any]] | None = None
+    response_format: _Format | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+
+    _fields: Mapping[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The request as it came, unknown fields included, for those who hand it on."""
+        return self._fields or self.model_dump(by_alias=True, exclude_none=True)
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -84,38 +103,24 @@ class ChatRequest(_Wire):
         """Whether a stream ends with a chunk that counts the tokens."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @property
+    def shape(self) -> Shape:
+        """What the answer has to look like."""
+        return Shape(self.response_format.type) if self.response_format else Shape.TEXT
+
+    @property
+    def talks_of_tools(self) -> bool:
+        """Whether a message calls a tool or brings what one returned."""
+        return any(m.role == "tool" or m.tool_calls for m in self.wire_messages)
+
+
+def as_request(fields: Mapping[str, Any]) -> ChatRequest:
+    """Check ``fields``; ApiError 400 names the first wrong one."""
+    request = check(fields, form=ChatRequest)
+    request._fields = fields
+    return request
+
 
 def read_request(body: bytes) -> ChatRequest:
     """Parse and check a body; ApiError 400 names the first wrong field."""
-    try:
-        fields = json.loads(body)
-    except ValueError as error:
-        raise bad_request(f"the body is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise bad_request("the body must be a JSON object with model and messages")
-    try:
-        return ChatRequest.model_validate(fields)
-    except ValidationError as error:
-        raise _worded(error) from None
-
-
-def _worded(error: ValidationError) -> ApiError:
-    # a union reports every branch; the deepest one is the form that the client meant
-    first = error.errors(include_url=False)
-    field = first[0]["loc"][:1]
-    details = max((e for e in first if e["loc"][:1] == field), key=lambda e: len(e["loc"]))
-    param = _path(details["loc"])
-    return bad_request(f"{param}: {details['msg']}{_given(details)}", param=param)
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    # branch names of a union ("list[...]", "str") are pydantic's, not the client's
-    kept = [str(p) for p in location if isinstance(p, int) or (p.isidentifier() and p != "str")]
-    return ".".join(kept)
-
-
-def _given(details: Mapping[str, Any]) -> str:
-    if details["type"] == "missing":
-        return ""
-    shown = repr(details["input"])
-    return f", not {shown if len(shown) <= 60 else shown[:57] + '...'}"
+    return as_request(read_fields(body, wanted="model and messages"))

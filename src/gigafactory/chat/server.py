@@ -1,21 +1,39 @@
-"""Serving on loopback until Ctrl-C."""
+"""Serving until Ctrl-C or SIGTERM: on loopback, or with keys to other machines too."""
 
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FrameType
 
 import uvicorn
 
-from gigafactory.chat.app import make_app
+from gigafactory.chat.app import make_gateway
 from gigafactory.chat.engine import Engine, Origin
 from gigafactory.chat.guard import is_loopback
+from gigafactory.chat.line import Line
+from gigafactory.chat.service import Service
 from gigafactory.chat.smollm import why_missing
 from gigafactory.describe.errors import InputError
 
 _SHUTDOWN_S = 3
 _NUM_PORTS_TRIED = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """Where a service listens, and how it ends."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0: any that is free."""
+    origins: Sequence[str] = ()
+    """Web pages from elsewhere that may use it."""
+    drain_s: int = 30
+    """After SIGTERM answers under way may take so long; after Ctrl-C three seconds."""
 
 
 def serve(
@@ -33,12 +51,33 @@ def serve(
     """
     if not engines:
         raise InputError("no model to serve: open_engines() says how to get one")
-    listening = listen(host, port=port)
+    lines = [Line(engine, max_waiting=max_waiting) for engine in engines]
     pretrained = any(engine.origin is Origin.PRETRAINED for engine in engines)
-    app = make_app(engines, max_waiting=max_waiting, notice=None if pretrained else why_missing())
-    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=_SHUTDOWN_S)
+    service = Service(lines, notice=None if pretrained else why_missing())
+    serve_service(service, door=Door(host=host, port=port), on_ready=on_ready)
+
+
+def serve_service(
+    service: Service, *, door: Door, on_ready: Callable[[str], object] | None = None
+) -> None:
+    """Answer until SIGINT or SIGTERM; requests under way are answered first, as ``door`` says.
+
+    InputError where the port cannot be had, or where a service without keys would be open to
+    other machines.
+    """
+    wants_keys = service.gate.keys is not None
+    if wants_keys and not is_loopback(door.host):
+        listening = _listen(door.host, port=door.port)
+    else:
+        listening = listen(door.host, port=door.port)
+    app = make_gateway(service, only_local=not wants_keys, origins=door.origins)
+    config = uvicorn.Config(
+        app, log_level="error", access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S
+    )
     try:
-        _Server(config, url=address(listening), on_ready=on_ready).run(sockets=[listening])
+        server = _Server(config, url=address(listening), on_ready=on_ready)
+        server.service, server.drain_s = service, door.drain_s
+        server.run(sockets=[listening])
     except KeyboardInterrupt:
         pass  # the ordinary end; uvicorn has closed everything and hands the signal on
     finally:
@@ -50,8 +89,12 @@ def listen(host: str, *, port: int) -> socket.socket:
     if not is_loopback(host):
         raise InputError(
             f"host {host!r} is not loopback; the chat has no passwords, so it serves this machine "
-            "only: use 127.0.0.1 and, from elsewhere, an ssh tunnel"
+            "only: use 127.0.0.1 and, from elsewhere, an ssh tunnel, or give it keys with --store"
         )
+    return _listen(host, port=port)
+
+
+def _listen(host: str, *, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise InputError(f"port {port} does not exist; take one from 1024 to 65535")
     try:
@@ -108,6 +151,16 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._url = url
         self._on_ready = on_ready
+        self.service: Service | None = None
+        self.drain_s = _SHUTDOWN_S
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM, which orchestrators send, leaves more time than Ctrl-C."""
+        if sig == signal.SIGTERM:
+            self.config.timeout_graceful_shutdown = self.drain_s
+        if self.service is not None:
+            self.service.is_closing = True
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

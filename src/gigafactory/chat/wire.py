@@ -5,21 +5,42 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from gigafactory.chat.completion import Usage
-from gigafactory.chat.engine import Engine, Piece
+from gigafactory.chat.answerer import Answerer
+from gigafactory.chat.engine import Finish, Origin, Piece, Usage
 from gigafactory.chat.errors import ApiError
 
 DONE = b"data: [DONE]\n\n"
 
 
+class Form(Protocol):
+    """One protocol's way of writing an answer, whole or as a stream of events."""
+
+    def whole(self, pieces: Sequence[Piece], usage: Usage) -> dict[str, object]:
+        """The answer in one document."""
+
+    def opening(self) -> bytes:
+        """The first events."""
+
+    def events(self, pieces: Sequence[Piece]) -> bytes:
+        """What ``pieces`` add; may be empty."""
+
+    def closing(self, usage: Usage) -> bytes:
+        """The last events."""
+
+    def failure(self, error: ApiError) -> bytes:
+        """The last events where it broke off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What all chunks of one answer have in common."""
+    """Chat completions: what all chunks of one answer have in common."""
 
     id: str
     created_s: int
     model: str
+    wants_usage: bool = False
 
     def _document(self, kind: str, choices: list[dict[str, object]]) -> dict[str, object]:
         head = {"id": self.id, "object": kind, "created": self.created_s, "model": self.model}
@@ -27,51 +48,121 @@ class Reply:
 
     def whole(self, pieces: Sequence[Piece], usage: Usage) -> dict[str, object]:
         """The answer in one document."""
-        message = {"role": "assistant", "content": "".join(piece.text for piece in pieces)}
+        text = "".join(piece.text for piece in pieces)
+        calls = whole_calls(pieces)
+        message: dict[str, object] = {
+            "role": "assistant",
+            "content": None if calls and not text else text,
+        }
+        if calls:
+            message["tool_calls"] = calls
+        sources = [s.body for p in pieces if p.more for s in p.more.sources or ()]
+        if sources:
+            message["sources"] = sources
         choice = {
             "index": 0,
             "message": message,
-            "logprobs": None,
-            "finish_reason": pieces[-1].finish,
+            "logprobs": _all_logprobs(pieces),
+            "finish_reason": finish_of(pieces),
         }
         return {**self._document("chat.completion", [choice]), "usage": usage.body}
 
-    def opening(self) -> dict[str, object]:
+    def opening(self) -> bytes:
         """The first chunk: who speaks."""
-        return self._chunk({"role": "assistant", "content": ""}, None)
+        return event(self._chunk({"role": "assistant", "content": ""}, None))
 
-    def chunk(self, piece: Piece) -> dict[str, object]:
-        """One piece of text, or the end."""
+    def events(self, pieces: Sequence[Piece]) -> bytes:
+        """One chunk for each piece that shows something."""
+        return b"".join(self._event(p) for p in pieces if p.text or p.finish or p.more)
+
+    def _event(self, piece: Piece) -> bytes:
+        if piece.more is not None:
+            return self._rich_event(piece)
+        # written by hand: this line is what a stream of plain words costs
+        head = (
+            f'data: {{"id":"{self.id}","object":"chat.completion.chunk",'
+            f'"created":{self.created_s},"model":{_quoted(self.model)},"choices":[{{"index":0,'
+        )
+        delta = f'"delta":{{"content":{_quoted(piece.text)}}}' if piece.text else '"delta":{}'
+        finish = f'"{piece.finish}"' if piece.finish else "null"
+        return f'{head}{delta},"logprobs":null,"finish_reason":{finish}}}]}}\n\n'.encode("utf-8", "replace")
+
+    def _rich_event(self, piece: Piece) -> bytes:
+        more = piece.more
         delta: dict[str, object] = {"content": piece.text} if piece.text else {}
-        return self._chunk(delta, piece.finish)
+        if more and more.tool_calls:
+            delta["tool_calls"] = list(more.tool_calls)
+        if more and more.sources:
+            delta["sources"] = [source.body for source in more.sources]
+        logprobs = {"content": list(more.logprobs)} if more and more.logprobs else None
+        if not delta and not logprobs and not piece.finish:
+            return b""
+        return event(self._chunk(delta, piece.finish, logprobs=logprobs))
 
-    def usage_chunk(self, usage: Usage) -> dict[str, object]:
-        """The last chunk, where the client asked for the count."""
-        return {**self._document("chat.completion.chunk", []), "usage": usage.body}
+    def closing(self, usage: Usage) -> bytes:
+        """The count, where the client asked for it, and the end."""
+        if not self.wants_usage:
+            return DONE
+        counted = {**self._document("chat.completion.chunk", []), "usage": usage.body}
+        return event(counted) + DONE
 
-    def _chunk(self, delta: dict[str, object], finish: object) -> dict[str, object]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def failure(self, error: ApiError) -> bytes:
+        """An error inside a stream whose status has already been sent."""
+        return event(error.body) + DONE
+
+    def _chunk(
+        self, delta: dict[str, object], finish: object, *, logprobs: object = None
+    ) -> dict[str, object]:
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return self._document("chat.completion.chunk", [choice])
+
+
+def finish_of(pieces: Sequence[Piece]) -> Finish:
+    """Why an answer ended; a count may come behind the piece that says so."""
+    return next((p.finish for p in reversed(pieces) if p.finish), Finish.STOP)
+
+
+_quoted = json.encoder.encode_basestring
 
 
 def event(document: dict[str, object]) -> bytes:
     """One server-sent event."""
-    return b"data: " + json.dumps(document, ensure_ascii=False).encode() + b"\n\n"
+    # half a surrogate pair, which a remote engine may send, cannot be encoded
+    text = json.dumps(document, ensure_ascii=False)
+    return b"data: " + text.encode("utf-8", "replace") + b"\n\n"
 
 
-def error_event(error: ApiError) -> bytes:
-    """An error inside a stream whose status has already been sent."""
-    return event(error.body)
+def whole_calls(pieces: Sequence[Piece]) -> list[dict[str, object]]:
+    """The tool calls that a stream's parts add up to, in the protocol's form."""
+    calls: dict[int, dict[str, object]] = {}
+    for part in (c for p in pieces if p.more for c in p.more.tool_calls or ()):
+        index = part.get("index")
+        place = index if isinstance(index, int) else len(calls)
+        call = calls.setdefault(
+            place, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+        )
+        call["id"] = part.get("id") or call["id"]
+        whole, more = call["function"], part.get("function")
+        if isinstance(whole, dict) and isinstance(more, dict):
+            whole["name"] = more.get("name") or whole["name"]
+            whole["arguments"] += more.get("arguments") or ""
+    return [calls[place] for place in sorted(calls)]
 
 
-def model_document(engine: Engine, *, created_s: int) -> dict[str, object]:
-    """One entry of the list of models; the last three keys are our own."""
+def _all_logprobs(pieces: Sequence[Piece]) -> dict[str, object] | None:
+    entries = [entry for p in pieces if p.more for entry in p.more.logprobs or ()]
+    return {"content": entries} if entries else None
+
+
+def model_document(answerer: Answerer, *, created_s: int) -> dict[str, object]:
+    """One entry of the list of models; the last four keys are our own."""
     return {
-        "id": engine.name,
+        "id": answerer.name,
         "object": "model",
         "created": created_s,
-        "owned_by": "gigafactory" if engine.origin == "trained" else "pretrained",
-        "context_tokens": engine.context_tokens,
-        "origin": engine.origin,
-        "about": engine.about,
+        "owned_by": "gigafactory" if answerer.origin is Origin.TRAINED else str(answerer.origin),
+        "context_tokens": answerer.context_tokens,
+        "origin": answerer.origin,
+        "about": answerer.about,
+        "abilities": sorted(answerer.abilities),
     }

@@ -1,0 +1,317 @@
+"""The scheduler of a serving engine: who is let in, who computes in the next step, who gives way.
+
+Continuous batching over paged memory, sans-IO: events in, actions out; neither clock nor tokens.
+The service drives it with what it observes, the twin with what it invents.
+
+Order of the day: conversations that are being answered get one token each; what is left of
+``max_step_tokens`` goes to prompts, first come first served, in chunks. A conversation is let in
+when its prompt and one token more have room; where room runs out later, the youngest gives its blocks
+back and waits at the head of the queue with what it has said.
+
+The step between "nothing to decide" costs the same for any number of conversations: the length of
+one that is answered is ``offset + ticks`` with one common ``ticks``, and how many of them need a
+new block at the next tick is kept by offset modulo the block size.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gigafactory.control.batching import (
+    Arrived,
+    Batching,
+    Chunk,
+    Closing,
+    Compute,
+    Computed,
+    Displaced,
+    Ended,
+    Evicted,
+    Gone,
+    Published,
+    Refusal,
+    Refused,
+    ServingAction,
+    ServingLimits,
+    Started,
+)
+from gigafactory.control.blocks import Blocks, Key
+
+
+@dataclass(slots=True)
+class _Talk:
+    """One conversation that waits or runs."""
+
+    id: int
+    arrived_s: float
+    to_fill: int
+    """Tokens to be in the cache before the next one comes out."""
+    keys: tuple[Key, ...]
+    done: int = 0
+    """Tokens in the cache, while its prompt is computed."""
+    offset: int = 0
+    """Tokens in the cache less ticks, once it is answered."""
+    num_own: int = 0
+    shared: list[Key] = field(default_factory=list)
+    is_answered: bool = False
+    was_displaced: bool = False
+
+
+class Scheduler:
+    """One engine's queue, batch and memory; ``handle`` is the only door in."""
+
+    def __init__(self, limits: ServingLimits) -> None:
+        self.limits = limits
+        self.blocks = Blocks(limits.num_blocks)
+        self._waiting: deque[_Talk] = deque()
+        self._filling: dict[int, _Talk] = {}
+        self._answered: dict[int, _Talk] = {}
+        self._by_id: dict[int, _Talk] = {}
+        self._leaving: list[int] = []
+        self._step: Compute | None = None
+        self._ticks = 0
+        self._held_offsets = 0
+        self._phases = [0] * limits.block_tokens
+        self._decodes: tuple[int, ...] | None = ()
+        self._is_closing = False
+
+    @property
+    def num_waiting(self) -> int:
+        """Conversations in the queue."""
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        """Conversations in the batch."""
+        return len(self._filling) + len(self._answered)
+
+    @property
+    def step(self) -> Compute | None:
+        """The step under way."""
+        return self._step
+
+    def handle(self, event: Batching) -> tuple[ServingAction, ...]:
+        """Take note of ``event``; what is to be done about it, in order."""
+        actions: list[ServingAction] = []
+        if isinstance(event, Arrived):
+            actions += self._arrive(event)
+        elif isinstance(event, Computed):
+            actions += self._computed(event)
+        elif isinstance(event, Gone):
+            actions += self._gone(event.id)
+        elif isinstance(event, Closing):
+            self._is_closing = True
+        if self._step is None:
+            actions += self._next(event.at_s)
+        return tuple(actions)
+
+    # ---- who comes and goes ----
+
+    def _arrive(self, event: Arrived) -> Iterator[ServingAction]:
+        limits = self.limits
+        # the last token that comes out is never put into the cache
+        most = event.prompt_tokens + max(0, event.max_tokens - 1)
+        if event.id in self._by_id:
+            raise ValueError(f"conversation {event.id} is here already")
+        if self._is_closing:
+            yield Refused(event.id, Refusal.CLOSING)
+        elif self._num_blocks(most) > limits.num_blocks:
+            yield Refused(event.id, Refusal.TOO_LONG)
+        elif len(self._waiting) >= limits.max_waiting and not self._can_start_at_once():
+            yield Refused(event.id, Refusal.FULL)
+        else:
+            usable = event.keys[: max(0, event.prompt_tokens - 1) // limits.block_tokens]
+            talk = _Talk(event.id, event.at_s, event.prompt_tokens, usable)
+            self._by_id[event.id] = talk
+            self._waiting.append(talk)
+
+    def _can_start_at_once(self) -> bool:
+        return not self._waiting and self.num_running < self.limits.max_running
+
+    def _gone(self, ident: int) -> Iterator[ServingAction]:
+        talk = self._by_id.get(ident)
+        if talk is None:
+            return
+        if talk in self._waiting:
+            self._waiting.remove(talk)
+            del self._by_id[ident]
+            yield Ended(ident)
+        elif self._step is None:
+            yield self._end(talk)
+        elif ident not in self._leaving:
+            self._leaving.append(ident)  # its blocks are being written to
+
+    def _end(self, talk: _Talk) -> Ended:
+        self._drop(talk)
+        del self._by_id[talk.id]
+        return Ended(talk.id)
+
+    def _drop(self, talk: _Talk) -> None:
+        if talk.is_answered:
+            held = talk.offset + self._ticks
+            talk.num_own = self._num_blocks(held) - len(talk.shared)
+            del self._answered[talk.id]
+            self._held_offsets -= talk.offset
+            self._phases[talk.offset % self.limits.block_tokens] -= 1
+            self._decodes = None
+        else:
+            del self._filling[talk.id]
+        self.blocks.give_back(num_own=talk.num_own, keys=talk.shared)
+        talk.shared, talk.num_own = [], 0
+
+    # ---- what a step has done ----
+
+    def _computed(self, event: Computed) -> Iterator[ServingAction]:
+        step = self._step
+        if step is None or not 1 <= event.num_repeats <= step.max_repeats:
+            raise ValueError(f"no step of {event.num_repeats} repeats is under way")
+        self._step = None
+        if step.decodes:
+            self._ticks += event.num_repeats
+            # the room of the first repeat was taken when the step was given
+            yield from self._take(self._num_new(event.num_repeats) if event.num_repeats > 1 else 0)
+        for chunk in step.chunks:
+            yield from self._filled(self._filling[chunk.id], chunk)
+        for ident in (*event.ended, *self._leaving):
+            if ident in self._by_id:
+                yield self._end(self._by_id[ident])
+        self._leaving.clear()
+
+    def _filled(self, talk: _Talk, chunk: Chunk) -> Iterator[ServingAction]:
+        talk.done += chunk.num_tokens
+        yield from self._publish(talk)
+        if not chunk.is_last:
+            return
+        del self._filling[talk.id]
+        talk.is_answered = True
+        talk.offset = talk.done - self._ticks
+        self._answered[talk.id] = talk
+        self._held_offsets += talk.offset
+        self._phases[talk.offset % self.limits.block_tokens] += 1
+        self._decodes = None
+
+    def _publish(self, talk: _Talk) -> Iterator[ServingAction]:
+        first = len(talk.shared)
+        full = min(talk.done // self.limits.block_tokens, len(talk.keys))
+        fresh = []
+        for index in range(first, full):
+            if not self.blocks.publish(talk.keys[index]):
+                break  # somebody computed the same meanwhile; shared blocks stay in front
+            talk.shared.append(talk.keys[index])
+            talk.num_own -= 1
+            fresh.append(index)
+        if fresh:
+            yield Published(talk.id, tuple(fresh))
+
+    # ---- what comes next ----
+
+    def _next(self, at_s: float) -> Iterator[ServingAction]:
+        yield from self._make_room()
+        needed = self._num_new(1, ahead=True)
+        room = self.limits.max_step_tokens - len(self._answered)
+        chunks: list[Chunk] = []
+        for talk in self._filling.values():
+            if room:
+                chunks.append(_chunk(talk, room))
+                room -= chunks[-1].num_tokens
+        while room and self._waiting and self.num_running < self.limits.max_running:
+            talk = self._waiting[0]
+            if at_s - talk.arrived_s > self.limits.max_wait_s and not talk.was_displaced:
+                yield self._turn_away()
+                continue
+            if not self._fits(talk, reserve=needed):
+                break
+            yield from self._start(self._waiting.popleft())
+            chunks.append(_chunk(talk, room))
+            room -= chunks[-1].num_tokens
+        if chunks or self._answered:
+            yield from self._take(needed)
+            yield self._give(tuple(chunks))
+
+    def _give(self, chunks: tuple[Chunk, ...]) -> Compute:
+        if self._decodes is None:
+            self._decodes = tuple(self._answered)
+        repeats = 1 if chunks else self._max_repeats()
+        self._step = Compute(chunks, self._decodes, self._held_tokens, repeats)
+        return self._step
+
+    @property
+    def _held_tokens(self) -> int:
+        return self._held_offsets + self._ticks * len(self._answered)
+
+    def _turn_away(self) -> Refused:
+        talk = self._waiting.popleft()
+        del self._by_id[talk.id]
+        return Refused(talk.id, Refusal.WAITED)
+
+    def _fits(self, talk: _Talk, *, reserve: int) -> bool:
+        known = talk.keys[: self.blocks.num_known(talk.keys)]
+        own = self._num_blocks(talk.to_fill) - len(known)
+        # one block more than the prompt, lest it be displaced by its own first words
+        spare = 1 if self.num_running else 0
+        return own + self.blocks.num_idle(known) + reserve + spare <= self.blocks.num_available
+
+    def _start(self, talk: _Talk) -> Iterator[ServingAction]:
+        num_shared = self.blocks.num_known(talk.keys)
+        talk.shared = list(talk.keys[:num_shared])
+        self.blocks.use(talk.shared)
+        talk.done = num_shared * self.limits.block_tokens
+        talk.num_own = self._num_blocks(talk.to_fill) - num_shared
+        yield from self._take(talk.num_own)
+        self._filling[talk.id] = talk
+        yield Started(talk.id, num_shared)
+
+    def _make_room(self) -> Iterator[ServingAction]:
+        while self._num_new(1, ahead=True) > self.blocks.num_available:
+            yield self._displace()
+
+    def _displace(self) -> Displaced:
+        youngest = next(reversed(self._filling or self._answered))
+        talk = self._by_id[youngest]
+        if talk.is_answered:
+            held = talk.offset + self._ticks
+            talk.to_fill = held + 1  # the newest token came out and is not in the cache yet
+        self._drop(talk)
+        talk.is_answered, talk.was_displaced, talk.done = False, True, 0
+        self._waiting.appendleft(talk)
+        return Displaced(talk.id)
+
+    # ---- counting blocks ----
+
+    def _take(self, num_blocks: int) -> Iterator[ServingAction]:
+        evicted = self.blocks.take(num_blocks)
+        if evicted:
+            yield Evicted(evicted)
+
+    def _num_blocks(self, num_tokens: int) -> int:
+        return -(-num_tokens // self.limits.block_tokens)
+
+    def _num_new(self, num_repeats: int, *, ahead: bool = False) -> int:
+        """Blocks that decoding takes: in the next ``num_repeats`` ticks with ``ahead``, else in
+        those just made less the first, whose blocks were taken with the step."""
+        size = self.limits.block_tokens
+        first = self._ticks if ahead else self._ticks - num_repeats + 1
+        count = num_repeats if ahead else num_repeats - 1
+        rounds, rest = divmod(count, size)
+        some = sum(self._phases[-tick % size] for tick in range(first, first + rest))
+        return rounds * len(self._answered) + some
+
+    def _max_repeats(self) -> int:
+        """Ticks for which there is room, counting the one whose blocks are taken already."""
+        size, left = self.limits.block_tokens, self.blocks.num_available
+        rounds, left = divmod(left, max(1, len(self._answered)))
+        repeats = 1 + rounds * size
+        for tick in range(self._ticks + 1, self._ticks + size):
+            left -= self._phases[-tick % size]
+            if left < 0:
+                break
+            repeats += 1
+        return repeats
+
+
+def _chunk(talk: _Talk, room: int) -> Chunk:
+    num_tokens = min(room, talk.to_fill - talk.done)
+    is_last = talk.done + num_tokens == talk.to_fill
+    return Chunk(talk.id, talk.done, num_tokens, is_last)

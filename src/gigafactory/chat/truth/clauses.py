@@ -31,6 +31,7 @@ from gigafactory.chat.truth.lexicon import (
 )
 from gigafactory.chat.truth.marks import Mark
 from gigafactory.chat.truth.phrases import Phrase, Share, read_phrase
+from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item, Kind
 
 
@@ -71,6 +72,7 @@ _MARKS = (
     (CONDITIONAL, Mark.CONDITIONAL), (FIGURATIVE, Mark.FIGURATIVE),
 )  # fmt: skip
 _STOPS = ("and", "but", ";", "or", ",", "—", "–")
+_BEFORE_ARTICLE = frozenset("of all both half and not nearly almost only".split())
 _WRAPPERS = frozenset("false untrue myth hoax lie wrong nonsense rumour rumor doubtful unlikely unclear".split())
 
 
@@ -129,76 +131,36 @@ def _coordinated(body: Sequence[Item]) -> Iterator[list[Item]]:
         if item.lower not in ("and", "but", ";") or at == begin:
             continue
         left, right = body[begin:at], body[at + 1 :]
-        if _find_verb(left) is not None and _begins_clause(right):
+        if find_verb(left) is not None and _begins_clause(right):
             yield list(left)
             begin = at + 1
     yield list(body[begin:])
 
 
 def _begins_clause(part: Sequence[Item]) -> bool:
-    at = _find_verb(part)
+    at = find_verb(part)
     if at is None:
         return False
     return not any(item.lower in PREPOSITIONS for item in part[:at])
 
 
-def _find_verb(part: Sequence[Item]) -> int | None:
-    """Where the finite verb group begins."""
-    for at, item in enumerate(part):
-        if item.kind is not Kind.WORD:
-            continue
-        if item.lower in AUXILIARIES and not (item.is_capital and at > 0):
-            return at
-        if _is_finite(part, at):
-            return at
-    return None
-
-
-def _is_finite(part: Sequence[Item], at: int) -> bool:
-    item = part[at]
-    form = verb_form(item.lower)
-    if form is None or form.tense is None or (item.is_capital and at > 0):
-        return False
-    before = part[at - 1] if at else None
-    if before is not None and (before.lower in DETERMINERS or before.lower in PREPOSITIONS):
-        return False
-    if before is not None and before.kind is Kind.QUANTITY:
-        return False
-    if before is not None and (before.lower in ("of", "to", "'s") or before.lower in RELATIVES):
-        return False
-    is_nounlike = form.is_plain or form.tense is Tense.PRESENT
-    if at == 0:
-        return not item.is_capital
-    return not (is_nounlike and _verb_follows(part, at))
-
-
-def _verb_follows(part: Sequence[Item], at: int) -> bool:
-    """Whether this word, which may be a noun, has its verb right behind it."""
-    for item in part[at + 1 : at + 3]:
-        if item.lower in AUXILIARIES:
-            return True
-        form = verb_form(item.lower)
-        if form is not None and form.tense is not None and item.kind is Kind.WORD:
-            return True
-        if item.lower not in FILLERS and item.lower not in NEGATIONS:
-            return False
-    return False
-
-
 def _clause(
     part: Sequence[Item], *, shared: Phrase | None, starts_sentence: bool
 ) -> Statement | None:
-    begin = _find_verb(part)
+    begin = find_verb(part)
     if begin is None:
         return None
-    subject_items = [i for i in part[:begin] if not _is_adverb(i)]
+    before = part[:begin]
+    is_denied = bool(before) and before[-1].lower in NEGATIONS
+    subject_items = [i for i in before if not _is_adverb(i) and i.lower not in NEGATIONS - {"not"}]
     lowers = {item.lower for item in subject_items}
-    if lowers & (RELATIVES | PREPOSITIONS) or any(i.text == "," for i in subject_items):
+    if lowers & (RELATIVES | PREPOSITIONS) or not _is_plain(subject_items):
         return None  # who of them acts is not plain
     subject: Phrase | None = read_phrase(subject_items, starts_sentence=starts_sentence)
     if not subject_items:
         subject = shared
     verb, marks = _verb_group(part, begin)
+    verb.is_negated ^= is_denied
     if not verb.base or subject is None:
         return None
     rest = part[verb.end :]
@@ -208,6 +170,13 @@ def _clause(
     all_marks = marks | _marks_of(part)
     span = (part[0].first, part[-1].last)
     return _in_order(verb, subject, done_to, adjuncts, marks=all_marks, span=span)
+
+
+def _is_plain(subject: Sequence[Item]) -> bool:
+    """Whether it is one noun phrase: a comma or an article in its middle says that it is more."""
+    articles = [at for at, item in enumerate(subject) if item.lower in ("the", "a", "an")]
+    led = [subject[at - 1].lower for at in articles if at > 0]
+    return all(word in _BEFORE_ARTICLE for word in led) and not any(i.text == "," for i in subject)
 
 
 def _is_adverb(item: Item) -> bool:

@@ -34,6 +34,8 @@ support suppose surrender surprise surround survive suspect suspend switch talk 
 tour trace trade train transfer trap travel treat trigger try turn undermine unite unveil upgrade uphold urge use
 vaccinate value vandalise visit vote vow wait walk want warn wash watch weigh welcome wish witness work worry wound
 wreck yield accuse attempt employ contaminate freeze fell plunge fall rise hold
+believe doubt guess wonder imagine dream reckon figure suspect acknowledge allege dispute question stress tweet post
+confess boast joke brag speculate deem rule hint imply maintain testify recall swear
 """.split()  # noqa: SIM905
 
 #: base, past, participle
@@ -173,9 +175,9 @@ FIGURATIVE = frozenset("literally basically practically virtually metaphorically
 
 REPORTS = frozenset(
     "say tell claim announce state report argue insist add explain write tweet post assert confirm warn declare "
-    "suggest admit deny predict estimate note reveal vow".split()
+    "suggest admit deny predict estimate note reveal vow acknowledge allege stress confess boast testify swear maintain dispute question recall".split()
 )
-BELIEFS = frozenset("believe think hope fear suspect expect assume guess wonder doubt dream imagine wish".split())
+BELIEFS = frozenset("reckon figure speculate joke imply hint believe think hope fear suspect expect assume guess wonder doubt dream imagine wish".split())
 
 PRIVATIVE = frozenset(
     "former fake alleged proposed planned mock so-called toy virtual possible potential would-be supposed ex "
@@ -183,6 +185,15 @@ PRIVATIVE = frozenset(
     "fictitious parody pretend".split()
 )
 """Adjectives that say that the thing is not what the noun says."""
+
+TITLES = frozenset(
+    "president minister prime mayor governor senator doctor captain coach striker goalkeeper king queen prince princess "
+    "judge general colonel professor director chairman chairwoman chief executive officer chancellor pope bishop "
+    "actor actress singer author novelist poet painter scientist engineer physicist economist champion "
+    "mr mrs ms dr sir dame founder inspector detective sergeant pilot driver lawyer midfielder defender "
+    "miss lady lord secretary ambassador".split()
+)
+"""What may stand before a name without making it another one."""
 
 SCOPED = frozenset(
     "ban forbid forbidden prohibit bar allow permit permitted legal illegal free mandatory require compulsory banned "

@@ -17,6 +17,7 @@ from gigafactory.chat.truth.lexicon import (
     REPORTS,
     SLANG,
 )
+from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item, Kind
 
 
@@ -111,22 +112,13 @@ def _before(body: list[Item]) -> Attributed | None:
         is_led = bool(said) and (said[0].lower == "that" or said[0].text == ":")
         if is_led:
             said = said[1:]
-        if not (is_led or _has_verb(said)) or not said or said[0].lower == "to":
+        if not (is_led or find_verb(said) is not None) or not said or said[0].lower == "to":
             continue
         speaker = [i for i in body[:at] if i.lower not in AUXILIARIES and i.lower != "not"]
         is_open = base in BELIEFS or len(speaker) < at
         marks = frozenset((Mark.BELIEVED,)) if is_open else frozenset[Mark]()
         return Attributed(tuple(speaker), tuple(said), marks)
     return None
-
-
-def _has_verb(said: Sequence[Item]) -> bool:
-    def is_finite(item: Item) -> bool:
-        form = verb_form(item.lower)
-        known = form is not None and form.tense is not None and not item.is_capital
-        return item.lower in AUXILIARIES or known
-
-    return any(is_finite(item) for item in said[1:])
 
 
 def _according(body: list[Item]) -> Attributed | None:

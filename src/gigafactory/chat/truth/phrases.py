@@ -14,6 +14,7 @@ from gigafactory.chat.truth.lexicon import (
     INDEFINITE,
     PRIVATIVE,
     PRONOUNS,
+    TITLES,
     are_opposite,
 )
 from gigafactory.chat.truth.quantities import Dimension, Quantity, Relation, compare
@@ -173,12 +174,21 @@ def match(claim: Phrase, source: Phrase) -> Match:
     """Whether ``claim`` speaks of what ``source`` speaks of, no more and no other."""
     if claim.is_pronoun and claim.head not in ("we", "i") or claim.joined != source.joined:
         return Match.OPEN
-    if PRIVATIVE & (set(source.words) - set(claim.words)):
+    if _is_doubtful(set(source.words) - set(claim.words), source):
         return Match.OPEN
     thing = _thing(claim, source)
     if thing is not Match.SAME:
         return thing
     return _worst((_how_many(claim, source), _when(claim, source), _of(claim, source)))
+
+
+def _is_doubtful(extra: set[str], source: Phrase) -> bool:
+    """Whether words that only the source has may make it another thing, or hide a verb."""
+    if PRIVATIVE & extra:
+        return True
+    plain = extra - source.names - TITLES
+    is_bare = not source.has_article and source.quantity is None and source.share is Share.BARE
+    return is_bare and len(plain) > (0 if source.is_name else 1)
 
 
 def _worst(matches: Sequence[Match]) -> Match:

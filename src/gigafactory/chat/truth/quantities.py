@@ -26,8 +26,10 @@ _WORDS |= {
 }
 _SCALES = {
     "hundred": 1e2, "thousand": 1e3, "million": 1e6, "millions": 1e6, "billion": 1e9, "trillion": 1e12,
-    "k": 1e3, "m": 1e6, "bn": 1e9, "mn": 1e6, "dozen": 12.0,
+    "bn": 1e9, "mn": 1e6, "dozen": 12.0,
 }  # fmt: skip
+_MONEY_SCALES = {"k": 1e3, "m": 1e6, "b": 1e9}
+"""Behind a sign of money only: elsewhere "5 m" are metres."""
 _FRACTIONS = {"half": 0.5, "quarter": 0.25, "third": 1 / 3, "two-thirds": 2 / 3, "three-quarters": 0.75}
 _MONEY_SIGNS = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen"}
 
@@ -52,7 +54,7 @@ class Dimension(Enum):
 
 _UNITS: dict[str, tuple[Dimension, float]] = {}
 for _dimension, _names in {
-    Dimension.LENGTH: "km=1e3 kilometre=1e3 kilometer=1e3 metre=1 meter=1 cm=0.01 centimetre=0.01 mm=1e-3 "
+    Dimension.LENGTH: "m=1 km=1e3 kilometre=1e3 kilometer=1e3 metre=1 meter=1 cm=0.01 centimetre=0.01 mm=1e-3 "
     "millimetre=1e-3 mile=1609.344 foot=0.3048 feet=0.3048 inch=0.0254 inches=0.0254 yard=0.9144",
     Dimension.MASS: "kg=1 kilogram=1 kilo=1 gram=1e-3 g=1e-3 tonne=1e3 ton=1e3 mg=1e-6",
     Dimension.TIME: "seconds=1 minute=60 hour=3600 day=86400 week=604800",
@@ -151,7 +153,7 @@ def find_quantity(texts: Sequence[str], at: int) -> tuple[Quantity | None, int]:
     bound, begin = _bound(texts, at)
     sign = _MONEY_SIGNS.get(texts[begin]) if begin < len(texts) else None
     begin += sign is not None
-    value, end = _value(texts, begin)
+    value, end = _value(texts, begin, is_money=sign is not None)
     if value is None:
         return None, 0
     if value in _FRACTIONS.values() and end < len(texts) and texts[end].lower() == "of":
@@ -173,15 +175,16 @@ def _bound(texts: Sequence[str], at: int) -> tuple[Bound, int]:
     return Bound.EXACT, at
 
 
-def _value(texts: Sequence[str], at: int) -> tuple[float | None, int]:
+def _value(texts: Sequence[str], at: int, *, is_money: bool) -> tuple[float | None, int]:
+    scales = _SCALES | _MONEY_SCALES if is_money else _SCALES
     value: float | None = None
     end = at
     if at < len(texts):
         value, end = _plain(texts, at)
     if value is None:
         return None, at
-    while end < len(texts) and texts[end].lower() in _SCALES:
-        value *= _SCALES[texts[end].lower()]
+    while end < len(texts) and texts[end].lower() in scales:
+        value *= scales[texts[end].lower()]
         end += 1
     return value, end
 

@@ -8,15 +8,13 @@ part of the claim is found in one statement of the source.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gigafactory.chat.truth.clauses import Statement, statements
 from gigafactory.chat.truth.forms import Tense
 from gigafactory.chat.truth.lexicon import (
-    INDEFINITE,
     PERSONAL,
-    PREPOSITIONS,
     SCOPED,
     SYMMETRIC,
     TIME_PREPOSITIONS,
@@ -26,9 +24,6 @@ from gigafactory.chat.truth.lexicon import (
 from gigafactory.chat.truth.marks import Mark, attributed, marks_of_text
 from gigafactory.chat.truth.phrases import Match, Phrase, match, read_phrase
 from gigafactory.chat.truth.words import items, sentences
-
-assert INDEFINITE <= INDEFINITE | PREPOSITIONS
-
 
 class Verdict(StrEnum):
     """What a source does for a claim."""
@@ -74,8 +69,6 @@ def read(text: str) -> list[Said]:
 
 def _resolved(statement: Statement, before: Said | None) -> Statement:
     """ "She" is the one person of the sentence before, if there is exactly one."""
-    from dataclasses import replace
-
     doer = statement.doer
     if before is None or doer is None or doer.head not in PERSONAL or not doer.is_pronoun:
         return statement
@@ -251,7 +244,7 @@ def _widens(claim: Statement, source: Statement) -> str:
     """Whether the claim leaves out what limits the source."""
     left_out = [pair for pair in source.adjuncts if pair[0] not in dict(claim.adjuncts)]
     limits = [word for word, _ in left_out if word in ("if", "unless", "except", "without")]
-    if limits:
+    if limits and Mark.POSSIBLE not in claim.marks:
         return f"the source limits it ({limits[0]} ...)"
     is_scoped = claim.verb in SCOPED or bool(SCOPED & claim.words)
     if is_scoped and left_out:

@@ -15,10 +15,12 @@ from gigafactory.chat.truth.lexicon import (
     AUXILIARIES,
     BE,
     CONDITIONAL,
-    DETERMINERS,
+    DILUTING,
+    FICTION,
     FIGURATIVE,
     FILLERS,
     FUTURE,
+    LIMITS,
     NEGATING_CHAINS,
     NEGATIONS,
     OPEN_CHAINS,
@@ -28,6 +30,7 @@ from gigafactory.chat.truth.lexicon import (
     PROBABLE,
     RELATIVES,
     STATES,
+    TIME_NOUNS,
 )
 from gigafactory.chat.truth.marks import Mark
 from gigafactory.chat.truth.phrases import Phrase, Share, read_phrase
@@ -69,7 +72,7 @@ class _Verb:
 
 _MARKS = (
     (POSSIBLE, Mark.POSSIBLE), (PROBABLE, Mark.PROBABLE), (ALLEGED, Mark.ALLEGED), (FUTURE, Mark.FUTURE),
-    (CONDITIONAL, Mark.CONDITIONAL), (FIGURATIVE, Mark.FIGURATIVE),
+    (CONDITIONAL, Mark.CONDITIONAL), (FIGURATIVE, Mark.FIGURATIVE), (DILUTING, Mark.DILUTED),
 )  # fmt: skip
 _STOPS = ("and", "but", ";", "or", ",", "—", "–")
 _BEFORE_ARTICLE = frozenset("of all both half and not nearly almost only".split())
@@ -92,7 +95,7 @@ def statements(found: Sequence[Item], *, marks: frozenset[Mark]) -> list[Stateme
         if statement is None:
             return []
         doer = statement.doer if not _is_passive(statement, part) else statement.done_to
-        own = statement.marks | marks
+        own = statement.marks | marks | (_marks_of(found) & {Mark.FICTIONAL})
         adjuncts = (*statement.adjuncts, *lead) if at == 0 else statement.adjuncts
         read.append(replace(statement, marks=own, adjuncts=adjuncts))
     return read
@@ -113,15 +116,47 @@ def _without_end(found: Sequence[Item]) -> list[Item]:
 
 
 def _fronted(body: Sequence[Item]) -> tuple[list[tuple[str, Phrase]], list[Item]]:
-    """Adjuncts before the subject ("In 1998, ...") and the rest."""
-    texts = [item.text for item in body]
-    if not body or body[0].lower not in PREPOSITIONS or "," not in texts:
+    """Adjuncts before the subject ("In 1998, ...", "Last spring ...") and the rest."""
+    end = _end_of_lead(body)
+    if end == 0:
         return [], list(body)
-    comma = texts.index(",")
-    lead = body[:comma]
+    lead, rest = body[:end], list(body[end:])
+    if rest and rest[0].text == ",":
+        rest = rest[1:]
     if any(item.lower in AUXILIARIES for item in lead):
         return [], list(body)  # a clause: "If the calculations are right, ..."
-    return [(lead[0].lower, read_phrase(lead[1:]))], list(body[comma + 1 :])
+    if lead[0].lower not in PREPOSITIONS:
+        return [("on", read_phrase(lead))], rest
+    inner = lead[2:] if lead[1].lower == "of" else lead[1:]
+    return [(lead[0].lower, read_phrase(inner))], rest
+
+
+def _end_of_lead(body: Sequence[Item]) -> int:
+    if len(body) < 4:
+        return 0
+    first = body[0].lower
+    texts = [item.text for item in body]
+    if first in ("last", "next", "this") and body[1].lower in TIME_NOUNS:
+        return 2
+    form = verb_form(first)
+    is_participle = form is not None and form.is_participle
+    if first not in PREPOSITIONS and not is_participle:
+        return 0
+    if "," in texts:
+        return texts.index(",")
+    days = [at for at, item in enumerate(body[:5]) if item.kind is Kind.DAY]
+    if days and first in PREPOSITIONS and (days[0] == 1 or days == [2]):
+        return days[-1] + 1
+    return 0
+
+
+def _without_insert(part: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+    """Take out what stands between commas behind the subject; the clause, and what was taken out."""
+    commas = [at for at, item in enumerate(part) if item.text == ","]
+    for opening, closing in zip(commas, commas[1:], strict=False):
+        if find_verb(part[closing + 1 : closing + 3]) == 0 and find_verb(part[:opening]) is None:
+            return [*part[:opening], *part[closing + 1 :]], list(part[opening + 1 : closing])
+    return list(part), []
 
 
 def _coordinated(body: Sequence[Item]) -> Iterator[list[Item]]:
@@ -145,31 +180,60 @@ def _begins_clause(part: Sequence[Item]) -> bool:
 
 
 def _clause(
-    part: Sequence[Item], *, shared: Phrase | None, starts_sentence: bool
+    whole: Sequence[Item], *, shared: Phrase | None, starts_sentence: bool
 ) -> Statement | None:
+    part, insert = _without_insert(whole)
     begin = find_verb(part)
     if begin is None:
         return None
     before = part[:begin]
-    is_denied = bool(before) and before[-1].lower in NEGATIONS
-    subject_items = [i for i in before if not _is_adverb(i) and i.lower not in NEGATIONS - {"not"}]
-    lowers = {item.lower for item in subject_items}
-    if lowers & (RELATIVES | PREPOSITIONS) or not _is_plain(subject_items):
-        return None  # who of them acts is not plain
-    subject: Phrase | None = read_phrase(subject_items, starts_sentence=starts_sentence)
-    if not subject_items:
-        subject = shared
+    is_over = [item.lower for item in before[-2:]] == ["no", "longer"]
+    before = before[:-2] if is_over else before
+    subject = _subject(before, starts_sentence=starts_sentence) if before else shared
     verb, marks = _verb_group(part, begin)
-    verb.is_negated ^= is_denied
+    verb.is_negated ^= bool(before) and before[-1].lower in NEGATIONS
+    verb.is_negated ^= is_over
     if not verb.base or subject is None:
         return None
     rest = part[verb.end :]
     if _has_loose_verb(rest):
         return None
     done_to, adjuncts = _rest(rest)
-    all_marks = marks | _marks_of(part)
-    span = (part[0].first, part[-1].last)
-    return _in_order(verb, subject, done_to, adjuncts, marks=all_marks, span=span)
+    limits = [(item.lower, Phrase()) for item in (*insert, *rest) if item.lower in LIMITS]
+    return _in_order(
+        verb,
+        subject,
+        done_to,
+        [*adjuncts, *limits],
+        marks=marks | _marks_of(whole),
+        span=(part[0].first, part[-1].last),
+    )
+
+
+def _subject(before: Sequence[Item], *, starts_sentence: bool) -> Phrase | None:
+    """The noun phrase before the verb; None where it is not plain who acts."""
+    kept = [i for i in before if not _is_adverb(i) and i.lower not in NEGATIONS - {"not"}]
+    if any(item.lower in RELATIVES for item in kept) or not _is_plain(kept):
+        return None
+    runs = list(_runs(kept))
+    phrase = read_phrase(runs[0][1], starts_sentence=starts_sentence)
+    attached = tuple((word, read_phrase(part)) for word, part in runs[1:])
+    return replace(phrase, attached=attached) if kept else None
+
+
+def _runs(found: Sequence[Item]) -> list[tuple[str, list[Item]]]:
+    """Split at prepositions; a day is an adjunct of its own."""
+    runs: list[tuple[str, list[Item]]] = [("", [])]
+    for at, item in enumerate(found):
+        if item.lower in PREPOSITIONS:
+            runs.append((item.lower, []))
+        elif _is_time_noun(found, at):
+            runs.append(("on", [item]))
+        elif runs[-1][1] and Kind.DAY in (item.kind, runs[-1][1][-1].kind):
+            runs.append(("on", [item]))
+        elif item.kind is not Kind.SIGN:
+            runs[-1][1].append(item)
+    return runs
 
 
 def _is_plain(subject: Sequence[Item]) -> bool:
@@ -187,7 +251,16 @@ def _is_adverb(item: Item) -> bool:
 
 def _marks_of(part: Sequence[Item]) -> frozenset[Mark]:
     words = {item.lower for item in part if item.kind is Kind.WORD}
-    return frozenset(mark for table, mark in _MARKS if words & table)
+    is_fiction = any(a.lower in ("in", "during") and b.lower in FICTION for a, b in _near(part))
+    marks = frozenset(mark for table, mark in _MARKS if words & table)
+    return marks | {Mark.FICTIONAL} if is_fiction else marks
+
+
+def _near(part: Sequence[Item]) -> Iterator[tuple[Item, Item]]:
+    """Every item with each of the three behind it."""
+    for at, item in enumerate(part):
+        for other in part[at + 1 : at + 4]:
+            yield item, other
 
 
 def _verb_group(part: Sequence[Item], begin: int) -> tuple[_Verb, frozenset[Mark]]:
@@ -196,7 +269,7 @@ def _verb_group(part: Sequence[Item], begin: int) -> tuple[_Verb, frozenset[Mark
     while at < len(part):
         item = part[at]
         word = item.lower
-        if word in NEGATIONS:
+        if word in NEGATIONS or (word == "no" and _is_no_longer(part, at)):
             verb.is_negated = not verb.is_negated
         elif word == "to" and verb.base in OPEN_CHAINS | NEGATING_CHAINS | {"go", "have", "use", "be"}:
             marks |= _chained(verb)
@@ -218,6 +291,10 @@ def _verb_group(part: Sequence[Item], begin: int) -> tuple[_Verb, frozenset[Mark
     if verb.is_passive and verb.base in OPEN_CHAINS and after in ("of", "to"):
         marks.add(Mark.ALLEGED)
     return verb, frozenset(marks)
+
+
+def _is_no_longer(part: Sequence[Item], at: int) -> bool:
+    return at + 1 < len(part) and part[at + 1].lower == "longer"
 
 
 def _chained(verb: _Verb) -> set[Mark]:
@@ -277,19 +354,15 @@ def _has_loose_verb(rest: Sequence[Item]) -> bool:
     return False
 
 
+def _is_time_noun(found: Sequence[Item], at: int) -> bool:
+    is_pointing = found[at].lower in ("last", "next", "this")
+    return is_pointing and at + 1 < len(found) and found[at + 1].lower in TIME_NOUNS
+
+
 def _rest(rest: Sequence[Item]) -> tuple[Phrase | None, list[tuple[str, Phrase]]]:
-    """Object or complement, and the adjuncts behind it."""
-    runs: list[tuple[str, list[Item]]] = [("", [])]
-    for item in rest:
-        word = item.lower
-        if word in RELATIVES or item.text == ";":
-            break
-        if word in PREPOSITIONS:
-            runs.append((word, []))
-        elif item.kind is Kind.DAY and runs[-1][1] and runs[-1][0] != "":
-            runs.append(("on", [item]))
-        elif item.kind is Kind.DAY and runs[-1] == ("", []) or item.kind is not Kind.SIGN:
-            runs[-1][1].append(item)
+    """Object or complement, and the adjuncts behind it; what follows a comma adds, it does not say."""
+    stop = next((at for at, i in enumerate(rest) if i.lower in RELATIVES or i.text in ",;:"), None)
+    runs = _runs(rest[:stop])
     found = read_phrase(runs[0][1]) if _says_something(runs[0][1]) else None
     return found, [(preposition, read_phrase(part)) for preposition, part in runs[1:] if part]
 

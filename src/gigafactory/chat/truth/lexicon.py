@@ -137,11 +137,57 @@ STATES = frozenset(
 DETERMINERS = frozenset("the a an this that these those its his her their our my your".split())
 INDEFINITE = frozenset(("a", "an"))
 PREPOSITIONS = frozenset(
+    "aboard regarding concerning like besides opposite versus throughout amongst beneath underneath "
     "in on at by for from to with without into onto over under near during after before since until till "
     "through across against among between behind beside beyond despite inside outside toward towards "
     "via within along around about than as because while when where although though whereas if unless except "
     "upon off out up down below above per amid following".split()
 )
+DILUTING = frozenset(
+    "nearly almost rarely seldom hardly barely scarcely partly partially half virtually practically somewhat sometimes "
+    "occasionally theoretically technically nominally effectively briefly temporarily once briefly initially originally "
+    "mostly largely mainly usually often generally typically normally tentatively formerly previously".split()
+)
+"""Adverbs that take something away from what is said."""
+
+LIMITS = frozenset("except unless apart excluding barring without aside".split())
+FICTION = frozenset(
+    "novel film movie simulation dream game play book series episode joke script exercise drill model comic cartoon "
+    "story tale sketch parody satire fiction thriller drama musical video-game universe fantasy scenario rehearsal trailer".split()
+)
+"""What happens in one of these has not happened."""
+
+REPEATABLE = frozenset(
+    "rise fall increase decrease grow shrink win lose score visit play meet vote beat defeat sell buy earn travel perform "
+    "strike hold publish fine arrest pay cost attack bomb flood shoot rescue cancel run march protest".split()
+)
+"""Verbs of what can happen again: on another day is no contradiction."""
+
+HARMLESS_LINKS = frozenset("because despite although though whereas while since after before during following amid".split())
+"""Adjuncts that do not narrow what is said."""
+
+TIME_NOUNS = frozenset(
+    "spring summer autumn fall winter year month week night weekend decade century morning evening time season".split()
+)
+
+PLAIN_ADJECTIVES = frozenset(
+    "new old young big large huge small little long short tall high low good great bad red blue green white black grey "
+    "famous local popular modern ancient main major minor rich poor strong weak heavy light dark bright late early "
+    "beautiful ugly busy quiet whole entire first second third last next recent current nearby crowded empty full "
+    "wooden golden stone european african asian american british french german italian spanish russian chinese japanese "
+    "indian mexican canadian brazilian swedish norwegian danish dutch polish turkish greek irish scottish english "
+    "highly very quite".split()
+)
+_ADJECTIVE_ENDINGS = ("al", "ous", "ive", "ful", "less", "able", "ible", "ish", "ary", "ic")
+
+
+def is_harmless_adjective(word: str) -> bool:
+    """Whether a thing with this word before it is still the thing without it."""
+    if word in PRIVATIVE or word in DILUTING:
+        return False
+    return word in PLAIN_ADJECTIVES or (len(word) > 5 and word.endswith(_ADJECTIVE_ENDINGS))
+
+
 TIME_PREPOSITIONS = frozenset(("in", "on", "at", "during"))
 RELATIVES = frozenset("who which that whom whose where".split())
 FILLERS = frozenset(
@@ -171,7 +217,7 @@ ALLEGED = frozenset(
 CONDITIONAL = frozenset("if unless would should provided assuming hypothetically".split())
 FUTURE = frozenset("will shall".split())
 FORMER = frozenset(("used",))
-FIGURATIVE = frozenset("literally basically practically virtually metaphorically".split())
+FIGURATIVE = frozenset("literally basically metaphorically figuratively".split())
 
 REPORTS = frozenset(
     "say tell claim announce state report argue insist add explain write tweet post assert confirm warn declare "
@@ -209,7 +255,7 @@ UNIQUE_DOER = frozenset(
 SYMMETRIC = frozenset("marry meet divorce resemble equal join merge match".split())
 
 IRONY_WORDS = frozenset(
-    "lol lmao rofl lmfao haha hahaha jk satire parody meme shitpost til smh kek sarcasm irony /s".split()
+    "lol lmao rofl lmfao haha hahaha jk satire parody meme shitpost til smh kek sarcasm satirical parodies hoax irony /s".split()
 )
 IRONY_OPENINGS = (
     ("yeah", "right"), ("oh", "sure"), ("sure",), ("oh", "great"), ("great",), ("oh", "yeah"), ("yeah",), ("imagine",),
@@ -220,7 +266,7 @@ IRONY_SIGNS = frozenset("😂🤣💀😜🤡🙄😏🔥😹🤪🤭")
 #: words with a second sense: the word, and what around it says that the second one is meant
 SLANG = {
     "brick": frozenset(
-        "shot shots shooting game three threes quarter points basketball hoop rim arc playoff playoffs "
+        "shot shots shooting game three threes quarter points basketball hoop rim arc deep playoff playoffs "
         "nba field-goal tonight half free throws layup".split()
     ),
     "bomb": frozenset("comedy joke movie set stand-up dropped deep".split()),

@@ -35,6 +35,8 @@ class Mark(StrEnum):
     QUESTION = "question"
     IRONIC = "ironic"
     FIGURATIVE = "figurative"
+    DILUTED = "nearly or partly"
+    FICTIONAL = "in a story"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from gigafactory.chat.truth.lexicon import (
     PRONOUNS,
     TITLES,
     are_opposite,
+    is_harmless_adjective,
 )
 from gigafactory.chat.truth.quantities import Dimension, Quantity, Relation, compare
 from gigafactory.chat.truth.words import Item, Kind
@@ -79,6 +80,8 @@ class Phrase:
     joined: bool = False
     """Whether "and" or "or" stands in it."""
     of: Phrase | None = field(default=None)
+    attached: tuple[tuple[str, Phrase], ...] = ()
+    """What prepositions hang on it: which refinery, the one in Gdansk."""
 
     @property
     def head(self) -> str:
@@ -120,6 +123,7 @@ def read_phrase(found: Sequence[Item], *, starts_sentence: bool = False) -> Phra
 
 
 def _with_of(before: Phrase, after: Phrase) -> Phrase:
+    # a fraction or a number of a whole keeps the whole's noun
     is_part = not before.words and (before.quantity or before.share is not Share.BARE)
     whole, part = (after, before) if is_part else (before, before)
     return Phrase(
@@ -174,9 +178,10 @@ def match(claim: Phrase, source: Phrase) -> Match:
     """Whether ``claim`` speaks of what ``source`` speaks of, no more and no other."""
     if claim.is_pronoun and claim.head not in ("we", "i") or claim.joined != source.joined:
         return Match.OPEN
-    if _is_doubtful(set(source.words) - set(claim.words), source):
-        return Match.OPEN
     thing = _thing(claim, source)
+    extra = set(source.words) - set(claim.words)
+    if thing is Match.SAME and (_is_doubtful(extra, source) or not _same_place(claim, source)):
+        return Match.OPEN
     if thing is not Match.SAME:
         return thing
     return _worst((_how_many(claim, source), _when(claim, source), _of(claim, source)))
@@ -186,9 +191,16 @@ def _is_doubtful(extra: set[str], source: Phrase) -> bool:
     """Whether words that only the source has may make it another thing, or hide a verb."""
     if PRIVATIVE & extra:
         return True
-    plain = extra - source.names - TITLES
-    is_bare = not source.has_article and source.quantity is None and source.share is Share.BARE
-    return is_bare and len(plain) > (0 if source.is_name else 1)
+    if source.is_name:
+        return bool(extra - source.names - TITLES)
+    return not all(word in source.names or is_harmless_adjective(word) for word in extra)
+
+
+def _same_place(claim: Phrase, source: Phrase) -> bool:
+    if len(claim.attached) != len(source.attached):
+        return False
+    pairs = zip(claim.attached, source.attached, strict=True)
+    return all(a == b and match(ours, theirs) is Match.SAME for (a, ours), (b, theirs) in pairs)
 
 
 def _worst(matches: Sequence[Match]) -> Match:
@@ -238,7 +250,7 @@ def _how_many(claim: Phrase, source: Phrase) -> Match:
         is_counted = claim.share is Share.SOME and source.quantity is not None
         return Match.SAME if is_counted else shares
     if claim.quantity is None:
-        is_narrow = source.quantity is not None and source.quantity.dimension is Dimension.FRACTION
+        is_narrow = source.quantity is not None and source.quantity.dimension is not Dimension.COUNT
         return Match.OPEN if is_narrow else Match.SAME
     if source.quantity is None:
         return Match.OPEN

@@ -31,6 +31,7 @@ _SCALES = {
 _MONEY_SCALES = {"k": 1e3, "m": 1e6, "b": 1e9}
 """Behind a sign of money only: elsewhere "5 m" are metres."""
 _FRACTIONS = {"half": 0.5, "quarter": 0.25, "third": 1 / 3, "two-thirds": 2 / 3, "three-quarters": 0.75}
+_TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
 _MONEY_SIGNS = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen"}
 
 
@@ -150,6 +151,8 @@ def compare(claim: Quantity, source: Quantity) -> Relation:
 
 def find_quantity(texts: Sequence[str], at: int) -> tuple[Quantity | None, int]:
     """The quantity that is written from token ``at`` on, and its tokens."""
+    if texts[at].lower() in _TIMES and (at + 1 == len(texts) or not texts[at + 1].isalpha()):
+        return Quantity(_TIMES[texts[at].lower()]), 1
     bound, begin = _bound(texts, at)
     sign = _MONEY_SIGNS.get(texts[begin]) if begin < len(texts) else None
     begin += sign is not None

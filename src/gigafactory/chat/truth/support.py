@@ -14,15 +14,20 @@ from enum import StrEnum
 from gigafactory.chat.truth.clauses import Statement, statements
 from gigafactory.chat.truth.forms import Tense
 from gigafactory.chat.truth.lexicon import (
+    HARMLESS_LINKS,
+    LIMITS,
     PERSONAL,
+    REPEATABLE,
     SCOPED,
     SYMMETRIC,
+    TIME_NOUNS,
     TIME_PREPOSITIONS,
     UNIQUE_DOER,
     are_opposite,
 )
 from gigafactory.chat.truth.marks import Mark, attributed, marks_of_text
 from gigafactory.chat.truth.phrases import Match, Phrase, match, read_phrase
+from gigafactory.chat.truth.quantities import Dimension
 from gigafactory.chat.truth.words import items, sentences
 
 class Verdict(StrEnum):
@@ -183,6 +188,8 @@ def _roles(claim: Statement, source: Statement) -> Iterator[tuple[Match, str]]:
         is_other_thing = Match.OPEN
     yield is_other_thing, "the source does not say what"
     for preposition, phrase in claim.adjuncts:
+        if preposition in LIMITS:
+            continue  # weighed when all else agrees
         why = f"the source does not say {preposition} what".replace("say  ", "say ")
         yield _adjunct(preposition, phrase, source), why
 
@@ -202,7 +209,8 @@ def _adjunct(preposition: str, phrase: Phrase, source: Statement) -> Match:
     ]
     for outcome in (Match.SAME, Match.CONFLICT, Match.OTHER):
         if outcome in found:
-            return outcome
+            can_recur = outcome is Match.CONFLICT and phrase.day and source.verb in REPEATABLE
+            return Match.OPEN if can_recur else outcome
     return Match.OPEN
 
 
@@ -241,18 +249,31 @@ def _tone(claim: Statement, source: Statement) -> str:
 
 
 def _widens(claim: Statement, source: Statement) -> str:
-    """Whether the claim leaves out what limits the source."""
-    left_out = [pair for pair in source.adjuncts if pair[0] not in dict(claim.adjuncts)]
-    limits = [word for word, _ in left_out if word in ("if", "unless", "except", "without")]
-    if limits and Mark.POSSIBLE not in claim.marks:
-        return f"the source limits it ({limits[0]} ...)"
+    """Whether the claim leaves out what limits the source; says what."""
+    kept = dict(claim.adjuncts)
+    left_out = [(word, phrase) for word, phrase in source.adjuncts if word not in kept]
+    for word, _ in left_out:
+        if word in LIMITS or (word == "if" and Mark.POSSIBLE not in claim.marks):
+            return f"the source limits it ({word} ...)"
+    narrowing = [(w, p) for w, p in left_out if not _is_time(p) and w not in HARMLESS_LINKS]
     is_scoped = claim.verb in SCOPED or bool(SCOPED & claim.words)
-    if is_scoped and left_out:
-        return "the source says so only for a part"
-    if claim.is_negated and (left_out or _is_narrower(claim, source)):
-        is_timed = all(phrase.day for _, phrase in left_out)
-        return "" if is_timed or _is_event(source) else "the source denies only a part"
+    is_general = claim.tense is Tense.PRESENT or claim.verb == "be"
+    if narrowing and (is_scoped or (is_general and Mark.FUTURE not in claim.marks)):
+        return f"the source says so only {narrowing[0][0]} something".replace("only  ", "only ")
+    if _is_sum(claim.done_to) and any(word in ("in", "on", "of", "above") for word, _ in narrowing):
+        return "the source says in what the amount is counted"
+    if claim.is_negated and (narrowing or _is_narrower(claim, source)):
+        return "" if _is_event(source) else "the source denies only a part"
     return ""
+
+
+def _is_time(phrase: Phrase) -> bool:
+    return phrase.day is not None or phrase.head in TIME_NOUNS
+
+
+def _is_sum(phrase: Phrase | None) -> bool:
+    quantity = phrase.quantity if phrase else None
+    return quantity is not None and quantity.dimension not in (Dimension.COUNT, Dimension.FRACTION)
 
 
 def _is_narrower(claim: Statement, source: Statement) -> bool:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from gigafactory.chat.truth.forms import Tense, verb_form, verb_meaning
 from gigafactory.chat.truth.lexicon import (
     ALLEGED,
     AUXILIARIES,
     BE,
+    CLAUSE_OPENERS,
     CONDITIONAL,
+    DETERMINERS,
     DILUTING,
     FICTION,
     FIGURATIVE,
@@ -23,6 +26,7 @@ from gigafactory.chat.truth.lexicon import (
     LIMITS,
     NEGATING_CHAINS,
     NEGATIONS,
+    NOT_QUITE,
     OPEN_CHAINS,
     PHRASAL,
     POSSIBLE,
@@ -126,7 +130,8 @@ def _fronted(body: Sequence[Item]) -> tuple[list[tuple[str, Phrase]], list[Item]
     if any(item.lower in AUXILIARIES for item in lead):
         return [], list(body)  # a clause: "If the calculations are right, ..."
     if lead[0].lower not in PREPOSITIONS:
-        return [("on", read_phrase(lead))], rest
+        is_day = lead[-1].lower in TIME_NOUNS
+        return [("on" if is_day else "while", read_phrase(lead))], rest
     inner = lead[2:] if lead[1].lower == "of" else lead[1:]
     return [(lead[0].lower, read_phrase(inner))], rest
 
@@ -139,7 +144,7 @@ def _end_of_lead(body: Sequence[Item]) -> int:
     if first in ("last", "next", "this") and body[1].lower in TIME_NOUNS:
         return 2
     form = verb_form(first)
-    is_participle = form is not None and form.is_participle
+    is_participle = form is not None and (form.is_participle or first.endswith("ing"))
     if first not in PREPOSITIONS and not is_participle:
         return 0
     if "," in texts:
@@ -252,8 +257,20 @@ def _is_adverb(item: Item) -> bool:
 def _marks_of(part: Sequence[Item]) -> frozenset[Mark]:
     words = {item.lower for item in part if item.kind is Kind.WORD}
     is_fiction = any(a.lower in ("in", "during") and b.lower in FICTION for a, b in _near(part))
-    marks = frozenset(mark for table, mark in _MARKS if words & table)
-    return marks | {Mark.FICTIONAL} if is_fiction else marks
+    marks = {mark for table, mark in _MARKS if words & table}
+    if is_fiction:
+        marks.add(Mark.FICTIONAL)
+    if _is_graded(part):
+        marks.add(Mark.DILUTED)
+    return frozenset(marks)
+
+
+def _is_graded(part: Sequence[Item]) -> bool:
+    """ "Not very safe", "safe enough", "falling more slowly"."""
+    lowers = [item.lower for item in part]
+    is_denied = any(a in NEGATIONS and b in NOT_QUITE for a, b in pairwise(lowers))
+    is_more = any(a in ("more", "less") and b.endswith("ly") for a, b in pairwise(lowers))
+    return is_denied or is_more or "enough" in lowers or "too" in lowers
 
 
 def _near(part: Sequence[Item]) -> Iterator[tuple[Item, Item]]:
@@ -341,17 +358,23 @@ def _take(verb: _Verb, word: str, *, last_aux: str) -> None:
 def _has_loose_verb(rest: Sequence[Item]) -> bool:
     """A second finite verb that nothing introduces: the clause was misread."""
     for at, item in enumerate(rest):
-        if item.lower in RELATIVES or item.lower in PREPOSITIONS:
+        if item.lower in RELATIVES or item.lower in CLAUSE_OPENERS or item.text in ",;:":
             return False
-        if item.kind is not Kind.WORD:
+        if item.kind is not Kind.WORD or item.is_capital:
             continue
         if item.lower in AUXILIARIES:
             return True
         form = verb_form(item.lower)
-        is_past = form is not None and form.tense is Tense.PAST and not form.is_participle
-        if is_past and at > 0 and not item.is_capital:
+        is_past = form is not None and form.tense is Tense.PAST
+        if is_past and at > 1 and (not form.is_participle or _ends_or_acts(rest, at)):
             return True
     return False
+
+
+def _ends_or_acts(rest: Sequence[Item], at: int) -> bool:
+    """Whether a participle at ``at`` looks like a verb: behind a noun, at the end of the sentence."""
+    is_behind_noun = rest[at - 1].lower not in DETERMINERS | AUXILIARIES | PREPOSITIONS
+    return is_behind_noun and at == len(rest) - 1
 
 
 def _is_time_noun(found: Sequence[Item], at: int) -> bool:

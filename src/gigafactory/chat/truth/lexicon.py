@@ -35,7 +35,27 @@ tour trace trade train transfer trap travel treat trigger try turn undermine uni
 vaccinate value vandalise visit vote vow wait walk want warn wash watch weigh welcome wish witness work worry wound
 wreck yield accuse attempt employ contaminate freeze fell plunge fall rise hold
 believe doubt guess wonder imagine dream reckon figure suspect acknowledge allege dispute question stress tweet post
-confess boast joke brag speculate deem rule hint imply maintain testify recall swear
+confess boast joke brag speculate
+seat handle reopen restart relaunch resettle relocate rename reform revise remake repay reunite quote rely cater employ staff
+score shoot equip enrol enroll graduate occupy oversee overtake outnumber outlaw abolish adapt adjust advance allocate alter analyse
+annul assemble assign assist assume attach attract audit avoid behave betray bless block blow bother breach breed brief broadcast calm
+cast cease chair chase chop clash coin compare compensate compile compose comprise compromise condemn conduct confiscate conquer constitute
+contribute convert convince counter crack crown crush debate debut decorate dedicate default defy define demonstrate denounce depend
+derail descend deserve dig diminish disappoint disclose display dispatch displace disrupt distribute disturb dominate dump elaborate embark
+emit encourage endorse endure engage enhance ensure entertain equal evolve exceed exchange exclude excuse exhibit expose extract
+fade fasten fetch finance flow foster frame fuel fulfil fund gamble generate glance grab grade grasp guess guide harm harvest haul
+hesitate highlight hit hook host identify illustrate import imprison incorporate indicate induce inflict influence inherit initiate inject
+innovate inspire instruct integrate interpret interrupt intervene isolate justify kidnap knock label lag lecture level liberate
+lift loot manufacture merit mine mix mobilise model modify monitor mount narrow navigate notice notify nurse object observe offset
+omit orbit originate outline overcome overlook pack participate patrol peak penetrate perceive persist persuade pile pitch plunder ponder portray possess
+practise pray preach preside press presume prevail probe proceed process proclaim progress project prompt propel pump pursue quarrel
+rally rank reassure rebel reckon reconstruct recycle redesign reflect refund regain register regulate reinforce rejoin release relieve
+renew renounce renovate repel reproduce resemble reshape reverse revive revolt revolve ruin rush sacrifice salute scale scan scare scatter
+schedule score scrap seal secure seize sense shape share shatter shift shock sign simplify situate skip snatch soar sort spark specialise
+spill split spot squeeze stabilise stretch strip strengthen submit subsidise substitute sustain sweep swell tackle tap taste
+tempt terminate thrive tie tighten tolerate top touch track transform translate transmit transport triple trust twist undertake unify
+unlock update urge utilise vanish vary veto venture verify violate wage warrant waste weaken wield withstand wrap wreck
+retract debunk quash deem rule hint imply maintain testify recall swear
 """.split()  # noqa: SIM905
 
 #: base, past, participle
@@ -149,6 +169,22 @@ DILUTING = frozenset(
     "mostly largely mainly usually often generally typically normally tentatively formerly previously".split()
 )
 """Adverbs that take something away from what is said."""
+
+RETRACTIONS = frozenset(
+    "annul annulled retract retracted withdrawn quashed overturned debunked refuted disproved disproven false untrue wrong wrongly "
+    "incorrect incorrectly misleading mistaken mistakenly fabricated fake correction corrected erroneous erroneously "
+    "baseless unfounded denied denies myth hoax revoked rescinded reversed".split()
+)
+"""Words that take back what stands beside them; a claim that has them itself may still be supported."""
+
+NOT_QUITE = frozenset("very always entirely fully only just necessarily exactly completely quite really".split())
+"""Behind "not" they leave open what is the case."""
+
+IRONIC_PHRASES = ("said nobody", "said no one", "own mind", "in my dreams", "in your dreams", "my foot", "as if", "all but")
+
+CLAUSE_OPENERS = frozenset(
+    "because while when although though whereas if unless as than after before since until till where".split()
+)
 
 LIMITS = frozenset("except unless apart excluding barring without aside".split())
 FICTION = frozenset(

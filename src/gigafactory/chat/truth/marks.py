@@ -11,10 +11,12 @@ from gigafactory.chat.truth.forms import singular, verb_form
 from gigafactory.chat.truth.lexicon import (
     AUXILIARIES,
     BELIEFS,
+    IRONIC_PHRASES,
     IRONY_OPENINGS,
     IRONY_SIGNS,
     IRONY_WORDS,
     REPORTS,
+    RETRACTIONS,
     SLANG,
 )
 from gigafactory.chat.truth.verbs import find_verb
@@ -37,6 +39,7 @@ class Mark(StrEnum):
     FIGURATIVE = "figurative"
     DILUTED = "nearly or partly"
     FICTIONAL = "in a story"
+    RETRACTED = "with a word that takes it back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,11 @@ def marks_of_text(text: str) -> frozenset[Mark]:
     is_ironic = bool(IRONY_WORDS & set(words)) or bool(IRONY_SIGNS & set(text))
     is_ironic |= any(tuple(words[: len(opening)]) == opening for opening in IRONY_OPENINGS)
     marks = {Mark.IRONIC} if is_ironic else set()
+    lower = " ".join(text.lower().split())
+    if any(phrase in lower for phrase in IRONIC_PHRASES):
+        marks.add(Mark.IRONIC)
+    if RETRACTIONS & set(words):
+        marks.add(Mark.RETRACTED)
     if _is_slang(words):
         marks.add(Mark.FIGURATIVE)
     return frozenset(marks)

@@ -17,6 +17,7 @@ from gigafactory.chat.truth.lexicon import (
     HARMLESS_LINKS,
     LIMITS,
     PERSONAL,
+    PRIVATIVE,
     REPEATABLE,
     SCOPED,
     SYMMETRIC,
@@ -184,6 +185,10 @@ def _other(claim: Statement) -> Verdict:
 def _roles(claim: Statement, source: Statement) -> Iterator[tuple[Match, str]]:
     yield _role(claim.doer, source.doer), "the source does not say who"
     is_other_thing = _role(claim.done_to, source.done_to)
+    if claim.done_to is None and source.done_to is not None and source.done_to.words:
+        is_other_thing = Match.OPEN  # the ship sank, the ship sank a cruiser
+    if PRIVATIVE & (source.words - claim.words):
+        is_other_thing = Match.OPEN
     if is_other_thing is Match.OTHER and claim.verb not in ("be",):
         is_other_thing = Match.OPEN
     yield is_other_thing, "the source does not say what"
@@ -255,9 +260,14 @@ def _widens(claim: Statement, source: Statement) -> str:
     for word, _ in left_out:
         if word in LIMITS or (word == "if" and Mark.POSSIBLE not in claim.marks):
             return f"the source limits it ({word} ...)"
-    narrowing = [(w, p) for w, p in left_out if not _is_time(p) and w not in HARMLESS_LINKS]
     is_scoped = claim.verb in SCOPED or bool(SCOPED & claim.words)
     is_general = claim.tense is Tense.PRESENT or claim.verb == "be"
+    keeps_time = claim.tense is Tense.PRESENT or is_scoped
+    narrowing = [
+        (word, phrase)
+        for word, phrase in left_out
+        if word not in HARMLESS_LINKS and (keeps_time or not _is_time(phrase))
+    ]
     if narrowing and (is_scoped or (is_general and Mark.FUTURE not in claim.marks)):
         return f"the source says so only {narrowing[0][0]} something".replace("only  ", "only ")
     if _is_sum(claim.done_to) and any(word in ("in", "on", "of", "above") for word, _ in narrowing):

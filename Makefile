@@ -11,7 +11,7 @@ RUNS := runs
 # the long run of the swarm (tests run a short one); SEEDS=first:end
 SEEDS ?= 0:100000
 
-.PHONY: demo test swarm pythons lint setup setup-test browser clean
+.PHONY: demo test swarm pythons lint setup setup-test browser postgres chat-soak clean
 
 setup: $(VENV)/.done-demo
 setup-test: $(VENV)/.done-test
@@ -32,7 +32,7 @@ $(VENV)/.done-test: $(VENV)/.done-demo
 demo: setup
 	@$(BIN)/python -m gigafactory.cli.demo $(RUNS)
 
-test: setup-test browser
+test: setup-test browser postgres
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 swarm: setup-test
@@ -51,6 +51,15 @@ lint: setup-test
 # the browser of the page tests (Debian packages)
 browser:
 	sh .ci/browser
+
+# the database server of the store tests (Debian package)
+postgres:
+	sh .ci/postgres
+
+# half an hour of the chat service under load, faults and revoked keys; flat memory or it fails
+SOAK_S ?= 1800
+chat-soak: setup-test
+	$(BIN)/python benchmarks/chat_soak.py --seconds $(SOAK_S)
 
 clean:
 	rm -rf $(VENV) $(RUNS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -121,7 +121,7 @@ def test_the_command_line_says_it_too(file, capsys):
     [
         ("layout.dp=4", "measured with 2 ranks at once, and 4 would run"),
         ("train.threads_per_worker=2", "measured with 1 threads a rank"),
-        ("layout.recompute=full", "data parallel only"),
+        ("layout.recompute=full", "only data parallel layouts"),
     ],
 )
 def test_what_was_not_measured_is_not_told(file, override, said):

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from gigafactory.chat.ours import Trained
 from gigafactory.net.dialogue import Mark
 from gigafactory.net.export import save_exported
-from gigafactory.net.grok import Grok, initialise
+from gigafactory.net.network import Network, initialise
 
 WORDS = ["hello there, how are you today?", "the sea is wide and blue.", "i like trains."]
 
@@ -58,7 +58,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     directory = tmp_path_factory.mktemp("runs") / "first-light"
     directory.mkdir()
-    net = Grok(model)
+    net = Network(model)
     initialise(net, seed=0)
     save_exported(directory / "model", model=model, state=net.state_dict(), tokenizer=tokenizer)
     return directory

@@ -153,16 +153,16 @@ def test_sharding_moves_more_and_updates_less(machine):
 def test_only_what_the_program_runs_is_told(machine):
     tensor = columns_of(Layout(tp=2, micro_batch=8, precision=Precision.BF16))
     assert not runs_eagerly(tensor)[0]
-    with pytest.raises(ValueError, match="data parallel only"):
+    with pytest.raises(ValueError, match="only data parallel layouts"):
         eager_step(STUDY.model, STUDY.job, tensor, measured=machine())
 
 
 def test_the_tensors_are_those_of_the_network():
     torch = pytest.importorskip("torch")
-    from gigafactory.net.grok import Grok
+    from gigafactory.net.network import Network
 
     with torch.device("meta"):
-        net = Grok(STUDY.model)
+        net = Network(STUDY.model)
     assert num_tensors(STUDY.model) == len(list(net.parameters()))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gigafactory.net.experts import grouped_matmul, imbalance, seat
+from gigafactory.net.experts import grouped_matmul, imbalance, seat, usage
 
 
 def by_loop(rows: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
@@ -60,6 +60,6 @@ def test_no_rows_at_all() -> None:
 def test_imbalance_is_one_when_even_and_e_over_k_when_two_do_it_all() -> None:
     even = torch.full((1, 6, 4), 0.25)
     chosen = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]])
-    assert imbalance(even, chosen).item() == pytest.approx(1.0)
+    assert imbalance(*usage(even, chosen)).item() == pytest.approx(1.0)
     two = torch.tensor([0.5, 0.5, 0.0, 0.0]).expand(1, 6, 4)
-    assert imbalance(two, torch.tensor([[0, 1] * 6])).item() == pytest.approx(4 / 2)
+    assert imbalance(*usage(two, torch.tensor([[0, 1] * 6]))).item() == pytest.approx(4 / 2)

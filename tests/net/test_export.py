@@ -14,7 +14,8 @@ from gigafactory.describe.errors import InputError
 from gigafactory.describe.model import Model
 from gigafactory.net.dialogue import Mark, mark_id, prompt_ids, turn_ids
 from gigafactory.net.export import load_exported, save_exported
-from gigafactory.net.grok import Grok, initialise
+from gigafactory.net.forms import describe_model, export_state
+from gigafactory.net.network import Network, initialise
 from gigafactory.train.tokens import train_tokenizer
 
 SMALL = Model(
@@ -30,8 +31,8 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture
-def saved(tmp_path: Path, tokenizer: Tokenizer) -> tuple[Grok, Path]:
-    net = Grok(SMALL)
+def saved(tmp_path: Path, tokenizer: Tokenizer) -> tuple[Network, Path]:
+    net = Network(SMALL)
     initialise(net, seed=2)
     directory = tmp_path / "model"
     for _ in range(2):  # a second export replaces the first
@@ -39,7 +40,7 @@ def saved(tmp_path: Path, tokenizer: Tokenizer) -> tuple[Grok, Path]:
     return net, directory
 
 
-def test_round_trip(saved: tuple[Grok, Path]) -> None:
+def test_round_trip(saved: tuple[Network, Path]) -> None:
     net, directory = saved
     again = load_exported(directory)
     ids = torch.tensor([[5, 6, 7, 8]])
@@ -50,7 +51,7 @@ def test_round_trip(saved: tuple[Grok, Path]) -> None:
     assert sorted(p.name for p in directory.parent.iterdir()) == ["model"]
 
 
-def test_names_are_those_of_the_serving_engines(saved: tuple[Grok, Path]) -> None:
+def test_names_are_those_of_the_serving_engines(saved: tuple[Network, Path]) -> None:
     _, directory = saved
     with safe_open(directory / "model.safetensors", framework="pt") as file:
         names = set(file.keys())
@@ -72,8 +73,28 @@ def test_names_are_those_of_the_serving_engines(saved: tuple[Grok, Path]) -> Non
     assert config["output_multiplier_scale"] == pytest.approx(3**-0.5)
 
 
+def test_grok_2_has_the_keys_and_names_of_its_public_configuration() -> None:
+    changes = {
+        "block": "grok-2", "dense_residual": True, "ffn": 40, "tied_embeddings": False,
+    }  # fmt: skip
+    net = Network(Model.model_validate(SMALL.model_dump() | changes))
+    initialise(net, seed=2)
+    names = export_state(net.state_dict(), model=net.model).keys()
+    assert "lm_head.weight" in names
+    assert "model.layers.0.mlp.gate_proj.weight" in names
+    assert "model.layers.0.block_sparse_moe.experts.1.w3.weight" in names
+    config = describe_model(net.model)
+    expected = {
+        "architectures": ["Grok1ForCausalLM"], "residual_moe": True, "intermediate_size": 40,
+        "moe_intermediate_size": 48, "final_logit_softcapping": 50.0, "scaling_factor": 16.0,
+        "router_logit_softcapping": 30.0, "attn_temperature_len": 1024, "rope_type": "original",
+        "tie_word_embeddings": False,
+    }  # fmt: skip
+    assert {key: config[key] for key in expected} == expected
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_missing_and_truncated_files_are_named(saved: tuple[Grok, Path], name: str) -> None:
+def test_missing_and_truncated_files_are_named(saved: tuple[Network, Path], name: str) -> None:
     _, directory = saved
     whole = (directory / name).read_bytes()
     (directory / name).write_bytes(whole[: len(whole) // 2])

@@ -8,24 +8,24 @@ import torch
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.model import Model
 from gigafactory.net.cache import empty_cache
-from gigafactory.net.grok import Grok, initialise
+from gigafactory.net.network import Network, initialise
 from gigafactory.net.sample import choose, stream_tokens
 
 
 @pytest.fixture(scope="module")
-def net() -> Grok:
+def net() -> Network:
     model = Model(
         name="small", block="grok-1", num_layers=2, hidden=32, num_heads=4, num_kv_heads=2,
         head_dim=8, vocab=64, tied_embeddings=True, num_experts=4, topk=2, moe_ffn=48, context=24,
         source="made for the test",
     )  # fmt: skip
-    made = Grok(model)
+    made = Network(model)
     initialise(made, seed=1)
     return made.requires_grad_(False)
 
 
 @pytest.mark.parametrize("pieces", [[20], [1] * 20, [7, 1, 1, 11]])
-def test_decoding_with_a_cache_equals_the_full_forward(net: Grok, pieces: list[int]) -> None:
+def test_decoding_with_a_cache_equals_the_full_forward(net: Network, pieces: list[int]) -> None:
     ids = torch.randint(64, (2, 20), generator=torch.Generator().manual_seed(0))
     cache = empty_cache(net.model, batch=2, capacity=20)
     parts = [net(piece, cache)[0] for piece in ids.split(pieces, dim=1)]
@@ -34,7 +34,7 @@ def test_decoding_with_a_cache_equals_the_full_forward(net: Grok, pieces: list[i
         net(ids[:, :1], cache)
 
 
-def test_greedy_stream_equals_repeated_full_forwards(net: Grok) -> None:
+def test_greedy_stream_equals_repeated_full_forwards(net: Network) -> None:
     ids = [3, 1, 4]
     for token in stream_tokens(net, [3, 1, 4], max_new_tokens=8, temperature=0):
         assert token == int(net(torch.tensor([ids]))[0][0, -1].argmax())
@@ -42,7 +42,7 @@ def test_greedy_stream_equals_repeated_full_forwards(net: Grok) -> None:
     assert len(ids) == 3 + 8
 
 
-def test_same_seed_same_tokens(net: Grok) -> None:
+def test_same_seed_same_tokens(net: Network) -> None:
     def draw(seed: int) -> list[int]:
         return list(stream_tokens(net, [5], max_new_tokens=20, temperature=1.0, seed=seed))
 
@@ -50,7 +50,7 @@ def test_same_seed_same_tokens(net: Grok) -> None:
     assert draw(1) != draw(2)
 
 
-def test_ends_at_the_stop_id_and_at_the_context(net: Grok) -> None:
+def test_ends_at_the_stop_id_and_at_the_context(net: Network) -> None:
     free = list(stream_tokens(net, [5, 6], max_new_tokens=1000, temperature=0))
     assert len(free) == 24 - 2
     stop = free[3]
@@ -78,7 +78,7 @@ def test_top_p_draws_only_from_the_likeliest() -> None:
     ],
 )
 def test_bad_input_is_refused_at_the_call(
-    net: Grok, prompt: list[int], settings: dict[str, float], says: str
+    net: Network, prompt: list[int], settings: dict[str, float], says: str
 ) -> None:
     with pytest.raises(InputError, match=says):
         stream_tokens(net, prompt, max_new_tokens=4, **settings)

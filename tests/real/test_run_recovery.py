@@ -18,14 +18,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from gigafactory.describe.rank import checkpoint_name
 from gigafactory.ledger.fold import fold
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.net.export import load_exported
-from gigafactory.train.tokens import encode, train_tokenizer
+from gigafactory.train.tokens import keep, train_tokenizer
 
 pytestmark = pytest.mark.real
 
@@ -58,14 +57,11 @@ PATIENCE_S = 120.0
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared text that is small, so that the tests need not make one."""
     directory = tmp_path_factory.mktemp("text") / "corpus"
-    directory.mkdir()
     dice = random.Random(1)
     words = ["hello", "there", "how", "are", "you", "fine", "thanks", "and", "yours", "music"]
     talk = [[" ".join(dice.choices(words, k=6)) for _ in range(6)] for _ in range(300)]
     tokenizer = train_tokenizer((turn for turns in talk for turn in turns), vocab=400)
-    np.save(directory / "train.npy", encode(tokenizer, talk))
-    np.save(directory / "held_out.npy", encode(tokenizer, talk[:10]))
-    tokenizer.save(str(directory / "tokenizer.json"))
+    keep(directory, tokenizer=tokenizer, documents={"chitchat": (talk, talk[:10])})
     return directory
 
 

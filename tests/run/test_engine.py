@@ -11,9 +11,10 @@ import pytest
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.layout import Layout
+from gigafactory.describe.model import Block
 from gigafactory.describe.rank import Step, Task, checkpoint_name, read_told
 from gigafactory.describe.study import Study
-from gigafactory.net.grok import Grok
+from gigafactory.net.network import Network
 from gigafactory.run.engines import ours
 
 LAYOUT = Layout(dp=2, micro_batch=4)
@@ -38,11 +39,18 @@ def test_commands_and_task(micro: Study, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layout", "says"),
     [
-        ({"tp": 2}, r"layout\.tp: 2 is not possible; it is data-parallel only, use 1"),
-        ({"pp": 2, "vpp": 2}, r"layout\.pp: 2 .*\n.*layout\.vpp: 2"),
+        (
+            {"pp": 2, "vpp": 2},
+            r"layout\.pp: 2 is not possible.*torchtitan.*megatron",
+        ),
+        ({"cp": 2}, r"layout\.cp: 2 is not possible.*torchtitan.*megatron"),
+        ({"dp": 2, "tp": 4}, r"num_kv_heads: 2 is not a multiple of layout\.tp"),
+        ({"tp": 2, "etp": 2}, r"layout\.etp: 2 is not possible"),
+        ({"dp": 3, "ep": 3}, r"model\.num_experts: 4 is not a multiple of layout\.ep = 3"),
+        ({"dp": 4, "ep": 4, "sharding": "hsdp", "shard": 2}, r"ranks of a copy .*: 2 is not"),
         ({"dp": 2, "recompute": "full"}, r"layout\.recompute: full is not possible; use none"),
         ({"dp": 2, "precision": "fp8"}, r"layout\.precision: fp8 .* use fp32 or bf16"),
-        ({"dp": 2, "micro_batch": 3}, r"job\.global_batch: 8 is not a multiple of"),
+        ({"dp": 2, "offload": True}, r"layout\.offload: true is not possible"),
     ],
 )
 def test_impossible_layouts(micro: Study, layout: dict[str, Any], says: str) -> None:
@@ -50,9 +58,25 @@ def test_impossible_layouts(micro: Study, layout: dict[str, Any], says: str) -> 
         ours.check(micro, Layout(**layout))
 
 
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"tp": 2},
+        {"dp": 4, "ep": 2, "sharding": "hsdp", "shard": 2},
+        {"dp": 2, "tp": 2, "ep": 4, "sharding": "fsdp"},
+        {"dp": 3, "sharding": "zero2"},  # 8 sequences do not divide by 3, and need not
+    ],
+)
+def test_possible_layouts(micro: Study, layout: dict[str, Any]) -> None:
+    ours.check(micro, Layout(**layout))
+
+
 def test_impossible_studies(micro: Study) -> None:
     with pytest.raises(InputError, match="train: missing"):
         ours.check(micro.model_copy(update={"train": None}), LAYOUT)
+    llama = micro.model.model_copy(update={"block": Block.LLAMA})
+    with pytest.raises(InputError, match="block llama; it can be grok-1, grok-2, qwen3-moe"):
+        ours.check(micro.model_copy(update={"model": llama}), LAYOUT)
     job = micro.job.model_copy(update={"seq_len": 65})
     with pytest.raises(InputError, match=r"job\.seq_len: 65 is longer than model\.context 64"):
         ours.check(micro.model_copy(update={"job": job}), LAYOUT)
@@ -62,7 +86,7 @@ def test_disk_need_counts_the_network_that_is_built(micro: Study) -> None:
     import torch
 
     with torch.device("meta"):
-        net = Grok(micro.model)
+        net = Network(micro.model)
     built = sum(weight.numel() for weight in net.parameters())
     assert built == count_parameters(micro.model).total
     assert ours.disk_bytes(micro, num_kept=3) == built * (4 * 12 + 4)

@@ -10,12 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from gigafactory.describe.layout import Sharding
 from gigafactory.describe.rank import Task
-from gigafactory.train.tokens import encode, train_tokenizer
+from gigafactory.train.tokens import keep, train_tokenizer
 
 VOCAB = 300
 TALK = [
@@ -30,11 +29,8 @@ Losses = list[float]
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared text, as `prepare` leaves it."""
     directory = tmp_path_factory.mktemp("text") / "corpus"
-    directory.mkdir()
     tokenizer = train_tokenizer((turn for talk in TALK for turn in talk), vocab=VOCAB)
-    np.save(directory / "train.npy", encode(tokenizer, TALK))
-    np.save(directory / "held_out.npy", encode(tokenizer, TALK[:8]))
-    tokenizer.save(str(directory / "tokenizer.json"))
+    keep(directory, tokenizer=tokenizer, documents={"chitchat": (TALK, TALK[:8])})
     return directory
 
 

@@ -30,7 +30,7 @@ from gigafactory.api.files import (
 )
 from gigafactory.api.judged import replay, report, validate
 from gigafactory.api.layouts import emit, plan
-from gigafactory.api.reality import calibrate, run
+from gigafactory.api.reality import calibrate, chaos, run
 
 __all__ = [
     "ANSWERS_CAMPAIGNS",
@@ -50,6 +50,7 @@ __all__ = [
     "answers",
     "ask",
     "calibrate",
+    "chaos",
     "chat",
     "describe",
     "emit",

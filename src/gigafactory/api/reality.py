@@ -14,6 +14,8 @@ from gigafactory.describe.study import Study
 
 if TYPE_CHECKING:
     from gigafactory.describe.measured import DeviceKind, Measured
+    from gigafactory.plan.chosen import Plan
+    from gigafactory.run.chaos.director import Soak
     from gigafactory.run.driver import Progress, RunResult
 
 
@@ -26,14 +28,18 @@ def run(
     observer: Callable[[Progress], None] | None = None,
 ) -> RunResult:
     """Really train the study on this machine; resumes what ``folder`` already holds."""
-    from gigafactory.describe.aim import EngineKind
-    from gigafactory.plan.search import plan as search
     from gigafactory.run.driver import run as drive
 
     study = load(study, overrides=overrides)
     folder = folder or Path("runs") / study.study
-    chosen = search(legal_for(study, EngineKind.OURS))
-    return drive(study, plan=chosen, run_dir=folder, fresh=fresh, observer=observer)
+    return drive(study, plan=_chosen(study), run_dir=folder, fresh=fresh, observer=observer)
+
+
+def _chosen(study: Study) -> Plan:
+    from gigafactory.describe.aim import EngineKind
+    from gigafactory.plan.search import plan as search
+
+    return search(legal_for(study, EngineKind.OURS))
 
 
 def calibrate(
@@ -66,3 +72,44 @@ def calibrate(
         measured = measure(wish, date=datetime.date.today().isoformat(), watch=watch)
         draft.write_text(write_calibration(measured), encoding="utf-8")
     return measured
+
+
+def chaos(
+    study: str | Path,
+    *,
+    seed: int,
+    num_faults: int,
+    folder: Path | None = None,
+    fresh: bool = False,
+    overrides: Iterable[str] = (),
+    watcher: Callable[[str], None] = print,
+) -> Soak:
+    """Train the study for real while it is shot at ``num_faults`` times, and hold it to its laws.
+
+    The study must train with replica groups. ``folder`` (default: runs/chaos-SEED) keeps the run
+    that was shot at, an undisturbed one, and what was done. InputError where the study has no
+    groups, or the folder holds a soak already and ``fresh`` does not permit to remove it.
+    """
+    import shutil
+    import sys
+
+    from gigafactory.run.chaos.director import STEPS_A_FAULT, Director
+    from gigafactory.run.driver import check_groups
+
+    spec = load(study, overrides=overrides)
+    chosen = _chosen(spec)
+    check_groups(spec, chosen)
+    folder = folder or Path("runs") / f"chaos-{seed}"
+    for name in ("shot", "undisturbed", "blows.jsonl"):
+        if (folder / name).exists() and not fresh:
+            raise InputError(
+                f"{folder} holds a soak; remove it with --fresh, or choose another --dir"
+            )
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).unlink(missing_ok=True)
+    num_steps = max(spec.job.num_steps, STEPS_A_FAULT * num_faults)
+    wanted = (*overrides, f"job.tokens={num_steps * spec.job.tokens_per_step}", "drill=null")
+    sets = [word for override in wanted for word in ("--set", override)]
+    argv = [sys.executable, "-m", "gigafactory.cli", "run", str(study), *sets]
+    director = Director(argv=argv, folder=folder, seed=seed, num_faults=num_faults, watcher=watcher)
+    return director.run()

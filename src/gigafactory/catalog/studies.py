@@ -39,6 +39,7 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
     draft = _with_overrides(_with_parents(Path(path), ()), overrides)
     resolver = Resolver(str(path))
     measured = _calibration(draft, Path(path))
+    _place_texts(draft, Path(path))
     tree = resolver.resolve(Study, draft.tree)
     if measured is not None:
         tree[_CALIBRATION] = measured
@@ -104,6 +105,22 @@ def _calibration(draft: _Draft, study: Path) -> Measured | None:
         return read_calibration(folder / name)
     except InputError as error:
         raise InputError(f"{origin}: {_CALIBRATION}: {error}") from None
+
+
+def _place_texts(draft: _Draft, study: Path) -> None:
+    """Paths below ``train`` are relative to the file that says them, or to here with --set."""
+    train = draft.tree.get("train")
+    if not isinstance(train, dict):
+        return
+    sources = train.get("mixture")
+    named = [s for s in sources if isinstance(s, dict)] if isinstance(sources, list) else []
+    places = [(train, "base", ("train", "base"))]
+    places += [(source, "path", ("train", "mixture")) for source in named]
+    for mapping, key, path in places:
+        origin = _origin(path, draft.origins) or str(study)
+        folder = Path() if origin == _SET else Path(origin).parent
+        if isinstance(mapping.get(key), str):
+            mapping[key] = str((folder / mapping[key]).resolve())
 
 
 def _leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gigafactory.chat.answerer import Answerer
+from gigafactory.chat.batch import Batch
 from gigafactory.chat.engine import Engine
 from gigafactory.chat.line import Line
 from gigafactory.chat.ours import Trained
-from gigafactory.chat.smollm import SmolLM2, why_missing
+from gigafactory.chat.smollm import SmolLM2, SmolLM2Batch, why_missing
 from gigafactory.describe.errors import InputError
 
 UPSTREAM_KEY = "GIGA_UPSTREAM_KEY"
@@ -48,5 +49,16 @@ def open_remotes(specs: Sequence[str]) -> list[Answerer]:
 
 
 def as_answerers(engines: Sequence[Engine], *, max_waiting: int = 8) -> list[Answerer]:
-    """Each engine with its queue."""
-    return [Line(engine, max_waiting=max_waiting) for engine in engines]
+    """Each engine as an answerer: those that can compute many conversations at once in a batch,
+    the others with a queue."""
+    return [_answerer(engine, max_waiting=max_waiting) for engine in engines]
+
+
+def _answerer(engine: Engine, *, max_waiting: int) -> Answerer:
+    if isinstance(engine, Trained):
+        from gigafactory.chat.ours_batch import PagedTrained
+
+        return Batch(PagedTrained(engine))
+    if isinstance(engine, SmolLM2):
+        return Batch(SmolLM2Batch(engine))
+    return Line(engine, max_waiting=max_waiting)

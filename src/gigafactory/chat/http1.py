@@ -108,6 +108,7 @@ class _Connection(asyncio.Protocol):
         self._response: Response | None = None
         self.is_open = False
         self.num_served = 0
+        self._may_stay = False
 
     def ask(self, request: bytes) -> Response:
         self._parser = httptools.HttpResponseParser(self)
@@ -120,7 +121,7 @@ class _Connection(asyncio.Protocol):
             return
         self._response = None
         self.num_served += 1
-        if response.is_complete and self.is_open and self._parser.should_keep_alive():
+        if response.is_complete and self.is_open and self._may_stay:
             self._client.keep(self)
         else:
             self.cut()
@@ -172,6 +173,7 @@ class _Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
+        self._may_stay = self._parser.should_keep_alive()  # forgotten after this callback
         if self._response is not None:
             self._response.is_complete = True
 

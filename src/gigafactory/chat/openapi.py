@@ -32,6 +32,7 @@ _ERROR = {
 def document(*, version: str, wants_keys: bool) -> dict[str, Any]:
     """The page; with ``wants_keys`` every call needs a bearer key."""
     schemas: dict[str, Any] = {"Error": _ERROR, "Model": _object("id", "object", "created")}
+    health = _object("status", "num_present")
     paths = {
         "/v1/models": _get("The models that answer here.", _object("object", "data")),
         "/v1/models/{name}": _get("One model.", {"$ref": _PLACE.format(model="Model")}, name=True),
@@ -52,7 +53,7 @@ def document(*, version: str, wants_keys: bool) -> dict[str, Any]:
             _placed(EmbeddingRequest, schemas),
             _object("object", "data", "model", "usage"),
         ),
-        "/health": _get("Whether the service takes requests.", _object("status", "num_present")),
+        "/health": _get("Whether the service takes requests.", health, closing=health),
     }
     page: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -77,8 +78,17 @@ def _object(*names: str) -> dict[str, Any]:
     return {"type": "object", "required": list(names)}
 
 
-def _get(about: str, schema: Mapping[str, Any], *, name: bool = False) -> dict[str, Any]:
+def _get(
+    about: str,
+    schema: Mapping[str, Any],
+    *,
+    name: bool = False,
+    closing: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": about, "responses": _responses(schema)}
+    if closing is not None:
+        content = {"application/json": {"schema": closing}}
+        operation["responses"]["503"] = {"description": "it is closing", "content": content}
     if name:
         operation["parameters"] = [
             {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from gigafactory.chat.engine import Message, Origin, Piece, Role, Sampling, num_threads
 from gigafactory.chat.text import as_pieces, texts
 from gigafactory.describe.errors import InputError
 
-_TEMPERATURE = 0.7
-_TOP_P = 0.9
+TEMPERATURE = 0.7
+TOP_P = 0.9
 _NUM_TRIES = 4
 """A model trained for minutes often ends before its first word; it may throw the dice again."""
 
@@ -27,7 +28,7 @@ class Trained:
 
             from gigafactory.net import dialogue
             from gigafactory.net.export import load_exported
-            from gigafactory.net.sample import stream_tokens
+            from gigafactory.net.sample import choose, stream_tokens
         except ModuleNotFoundError as error:
             raise InputError(
                 f"talking to a trained model needs {error.name}: pip install 'gigafactory[train]'"
@@ -37,30 +38,32 @@ class Trained:
         self.name = run_dir.resolve().name
         self.context_tokens: int = exported.model.model.context
         self.about = "Trained on this machine by a short run: grammar comes first, sense is rare."
-        self._model, self._tokenizer = exported.model, exported.tokenizer
+        self.network, self._tokenizer = exported.model, exported.tokenizer
         self._stream_tokens = stream_tokens
+        self.choose = choose
+        self._torch = torch
         self._dialogue = dialogue
-        self._stop_ids = [dialogue.mark_id(self._tokenizer, mark) for mark in dialogue.Mark]
+        self.stop_ids = [dialogue.mark_id(self._tokenizer, mark) for mark in dialogue.Mark]
 
     def num_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt; system messages are left out, the corpus knows no such role."""
-        return len(self._encode(messages))
+        return len(self.encode(messages))
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Piece]:
         """Generate token by token until the model closes its turn."""
-        said = self._tokens(self._encode(messages), sampling)
-        return as_pieces(texts(said, decode=self._decode), max_tokens=sampling.max_tokens)
+        said = self._tokens(self.encode(messages), sampling)
+        return as_pieces(texts(said, decode=self.decode), max_tokens=sampling.max_tokens)
 
     def _tokens(self, prompt: list[int], sampling: Sampling) -> Iterator[int]:
         for attempt in range(_NUM_TRIES):
             tokens = self._stream_tokens(
-                self._model,
+                self.network,
                 prompt,
                 max_new_tokens=sampling.max_tokens,
-                temperature=_TEMPERATURE if sampling.temperature is None else sampling.temperature,
-                top_p=_TOP_P if sampling.top_p is None else sampling.top_p,
+                temperature=TEMPERATURE if sampling.temperature is None else sampling.temperature,
+                top_p=TOP_P if sampling.top_p is None else sampling.top_p,
                 seed=(sampling.seed + attempt) % 2**63,
-                stop_ids=self._stop_ids,
+                stop_ids=self.stop_ids,
             )
             first = next(tokens, None)
             if first is not None:
@@ -68,11 +71,17 @@ class Trained:
                 yield from tokens
                 return
 
-    def _encode(self, messages: Sequence[Message]) -> list[int]:
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt as ids."""
         mark = self._dialogue.Mark
         speakers = {Role.USER: mark.USER, Role.ASSISTANT: mark.ASSISTANT}
         turns = [(speakers[m.role], m.content) for m in messages if m.role in speakers]
         return self._dialogue.prompt_ids(self._tokenizer, turns, max_tokens=sys.maxsize)
 
-    def _decode(self, ids: list[int]) -> str:
+    def decode(self, ids: list[int]) -> str:
+        """Text of ids, special tokens left out."""
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+    def dice(self, seed: int) -> Any:
+        """A source of chance: same seed, same draws."""
+        return self._torch.Generator().manual_seed(seed % 2**63)

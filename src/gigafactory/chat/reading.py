@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from gigafactory.chat.errors import ApiError, bad_request
 
@@ -16,6 +16,13 @@ class Wire(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
+
+def _unpointed(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_unpointed)]
+"""A whole number, also written 5.0 as JSON allows."""
 
 Read = TypeVar("Read", bound=Wire)
 

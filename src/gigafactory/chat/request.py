@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr
 
 from gigafactory.chat.engine import Message, Role
-from gigafactory.chat.reading import Wire, check, read_fields
+from gigafactory.chat.reading import Whole, Wire, check, read_fields
 
 _ROLES = {
     "system": Role.SYSTEM,
@@ -51,8 +51,13 @@ class _StreamOptions(Wire):
     include_usage: bool | None = None
 
 
+class _Schema(Wire):
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+
+
 class _Format(Wire):
     type: Literal["text", "json_object", "json_schema"]
+    json_schema: _Schema | None = None
 
 
 class ChatRequest(Wire):
@@ -60,11 +65,11 @@ class ChatRequest(Wire):
 
     model: str
     wire_messages: list[_WireMessage] = Field(alias="messages", min_length=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: Whole | None = Field(default=None, ge=1)
+    max_completion_tokens: Whole | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    seed: Whole | None = Field(default=None, ge=-(2**63), lt=2**63)
     n: Literal[1] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     stream: bool | None = None
@@ -72,7 +77,7 @@ class ChatRequest(Wire):
     tools: list[dict[str, Any]] | None = None
     response_format: _Format | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    top_logprobs: Whole | None = Field(default=None, ge=0, le=20)
 
     _fields: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -107,6 +112,14 @@ class ChatRequest(Wire):
     def shape(self) -> Shape:
         """What the answer has to look like."""
         return Shape(self.response_format.type) if self.response_format else Shape.TEXT
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON schema that the answer has to fit; None: any text."""
+        if self.shape is Shape.TEXT:
+            return None
+        told = self.response_format.json_schema if self.response_format else None
+        return (told and told.schema_) or {"type": "object"}
 
     @property
     def talks_of_tools(self) -> bool:

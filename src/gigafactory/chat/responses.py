@@ -7,7 +7,7 @@ ignored. Requests become chat completion requests, so that engines know one form
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from pydantic import Field
 
 from gigafactory.chat.engine import Finish, Piece, Usage
 from gigafactory.chat.errors import ApiError, bad_request
-from gigafactory.chat.reading import Wire, check, read_fields
+from gigafactory.chat.reading import Whole, Wire, check, read_fields
 from gigafactory.chat.request import ChatRequest, as_request
 from gigafactory.chat.wire import event, finish_of, whole_calls
 
@@ -37,8 +37,24 @@ class _Item(Wire):
     output: str | None = None
 
 
+class _Tool(Wire):
+    type: Literal["function"]
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class _Format(Wire):
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+    description: str | None = None
+
+
 class _TextOptions(Wire):
-    format: dict[str, Any] | None = None
+    format: _Format | None = None
 
 
 class ResponseRequest(Wire):
@@ -47,11 +63,11 @@ class ResponseRequest(Wire):
     model: str
     input: str | list[_Item]
     instructions: str | None = None
-    max_output_tokens: int | None = Field(default=None, ge=1)
+    max_output_tokens: Whole | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     stream: bool | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[_Tool] | None = None
     text: _TextOptions | None = None
     previous_response_id: None = None
     conversation: None = None
@@ -68,7 +84,7 @@ def read_response_request(body: bytes) -> ChatRequest:
         "temperature": asked.temperature,
         "top_p": asked.top_p,
         "stream": asked.stream,
-        "tools": [_tool(tool, index) for index, tool in enumerate(asked.tools or ())] or None,
+        "tools": [_tool(tool) for tool in asked.tools or ()] or None,
         "response_format": _format(asked.text.format if asked.text else None),
     }
     return as_request({name: value for name, value in fields.items() if value is not None})
@@ -100,19 +116,16 @@ def _message(item: _Item, index: int) -> dict[str, Any]:
     return {"role": item.role, "content": text}
 
 
-def _tool(tool: Mapping[str, Any], index: int) -> dict[str, Any]:
-    if tool.get("type") != "function":
-        path = f"tools.{index}.type"
-        raise bad_request(f"{path}: only functions can be called here", param=path)
-    names = ("name", "description", "parameters", "strict")
-    return {"type": "function", "function": {n: tool[n] for n in names if n in tool}}
+def _tool(tool: _Tool) -> dict[str, Any]:
+    return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
 
 
-def _format(wanted: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if wanted is None or wanted.get("type") != "json_schema":
-        return dict(wanted) if wanted else None
-    names = ("name", "schema", "strict", "description")
-    return {"type": "json_schema", "json_schema": {n: wanted[n] for n in names if n in wanted}}
+def _format(wanted: _Format | None) -> dict[str, Any] | None:
+    if wanted is None:
+        return None
+    fields = wanted.model_dump(by_alias=True, exclude_none=True)
+    kind = fields.pop("type")
+    return {"type": kind, "json_schema": fields} if kind == "json_schema" else {"type": kind}
 
 
 @dataclass(slots=True)

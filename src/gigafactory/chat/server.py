@@ -13,8 +13,8 @@ import uvicorn
 
 from gigafactory.chat.app import make_gateway
 from gigafactory.chat.engine import Engine, Origin
+from gigafactory.chat.engines import as_answerers
 from gigafactory.chat.guard import is_loopback
-from gigafactory.chat.line import Line
 from gigafactory.chat.service import Service
 from gigafactory.chat.smollm import why_missing
 from gigafactory.describe.errors import InputError
@@ -51,9 +51,9 @@ def serve(
     """
     if not engines:
         raise InputError("no model to serve: open_engines() says how to get one")
-    lines = [Line(engine, max_waiting=max_waiting) for engine in engines]
+    answerers = as_answerers(engines, max_waiting=max_waiting)
     pretrained = any(engine.origin is Origin.PRETRAINED for engine in engines)
-    service = Service(lines, notice=None if pretrained else why_missing())
+    service = Service(answerers, notice=None if pretrained else why_missing())
     serve_service(service, door=Door(host=host, port=port), on_ready=on_ready)
 
 

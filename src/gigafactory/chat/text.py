@@ -12,28 +12,40 @@ _LONGEST_CHARACTER_TOKENS = 4
 _WINDOW_TOKENS = 32
 
 
-def texts(tokens: Iterable[int], *, decode: Callable[[list[int]], str]) -> Iterator[str]:
-    """One text a token, "" while a character is incomplete; together they are
-    decode(all), less a last character that never became complete.
+class Decoder:
+    """From tokens to text, one by one; together the texts are decode(all), less a last character
+    that never became complete.
 
     Only a window is decoded again each time, so the work grows with the length and not with
     its square.
     """
-    window: list[int] = []
-    shown = ""
-    held = 0
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self._decode = decode
+        self._window: list[int] = []
+        self._shown = ""
+        self._held = 0
+
+    def hear(self, token: int) -> str:
+        """What ``token`` adds; "" while a character is incomplete."""
+        self._window.append(token)
+        text = self._decode(self._window)
+        self._held += 1
+        if text.endswith(_UNFINISHED) and self._held < _LONGEST_CHARACTER_TOKENS:
+            return ""
+        added = text[len(self._shown) :]
+        self._shown, self._held = text, 0
+        if len(self._window) > 2 * _WINDOW_TOKENS:
+            self._window = self._window[-_WINDOW_TOKENS:]
+            self._shown = self._decode(self._window)
+        return added
+
+
+def texts(tokens: Iterable[int], *, decode: Callable[[list[int]], str]) -> Iterator[str]:
+    """One text a token, "" while a character is incomplete."""
+    decoder = Decoder(decode)
     for token in tokens:
-        window.append(token)
-        text = decode(window)
-        held += 1
-        if text.endswith(_UNFINISHED) and held < _LONGEST_CHARACTER_TOKENS:
-            yield ""
-            continue
-        yield text[len(shown) :]
-        shown, held = text, 0
-        if len(window) > 2 * _WINDOW_TOKENS:
-            window = window[-_WINDOW_TOKENS:]
-            shown = decode(window)
+        yield decoder.hear(token)
 
 
 def as_pieces(said: Iterable[str], *, max_tokens: int) -> Iterator[Piece]:
@@ -46,18 +58,34 @@ def as_pieces(said: Iterable[str], *, max_tokens: int) -> Iterator[Piece]:
     yield Piece("", 0, Finish.STOP)
 
 
+class StopWatch:
+    """Ends an answer before the first of ``stops``; what may begin one is held back."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = stops
+        self._held = ""
+
+    def pass_on(self, piece: Piece) -> Piece:
+        """What of ``piece`` may be shown; it has ``finish`` where a stop was found."""
+        if not self._stops:
+            return piece
+        text = self._held + piece.text
+        at = min((i for stop in self._stops if (i := text.find(stop)) >= 0), default=None)
+        if at is not None:
+            return Piece(text[:at], piece.num_tokens, Finish.STOP)
+        keep = 0 if piece.finish else _overlap(text, self._stops)
+        self._held = text[len(text) - keep :]
+        return Piece(text[: len(text) - keep], piece.num_tokens, piece.finish, piece.more)
+
+
 def until_stop(pieces: Iterable[Piece], *, stops: Sequence[str]) -> Iterator[Piece]:
     """End before the first of ``stops``; what may be the beginning of one is held back."""
-    held = ""
+    watch = StopWatch(stops)
     for piece in pieces:
-        text = held + piece.text
-        at = min((i for stop in stops if (i := text.find(stop)) >= 0), default=None)
-        if at is not None:
-            yield Piece(text[:at], piece.num_tokens, Finish.STOP)
+        shown = watch.pass_on(piece)
+        yield shown
+        if shown.finish:
             return
-        keep = 0 if piece.finish else _overlap(text, stops)
-        held = text[len(text) - keep :]
-        yield Piece(text[: len(text) - keep], piece.num_tokens, piece.finish)
 
 
 def _overlap(text: str, stops: Sequence[str]) -> int:

@@ -6,14 +6,16 @@ raises. The twin and the driver call exactly this.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gigafactory.control.actions import Action, HoldReason
 from gigafactory.control.config import ControlConfig
 from gigafactory.control.deadlines import expire, expire_hold, wake
 from gigafactory.control.events import Event
 from gigafactory.control.observe import FENCED, observe
 from gigafactory.control.recovery import reconcile
-from gigafactory.control.state import Ignored, State
-from gigafactory.control.states import Phase
+from gigafactory.control.state import Ignored, Replica, State
+from gigafactory.control.states import Membership, Phase
 
 
 class Controller:
@@ -41,6 +43,23 @@ class Controller:
     def held(self) -> HoldReason | None:
         """Why nothing happens, while HOLDING."""
         return self._state.held
+
+    @property
+    def config(self) -> ControlConfig:
+        """What it may do and how long it waits."""
+        return self._state.config
+
+    @property
+    def hosts(self) -> Sequence[int]:
+        """The host of every seat."""
+        return self._state.fleet.hosts()
+
+    @property
+    def replicas(self) -> dict[int, tuple[Membership, int]]:
+        """Membership and incarnation (0: it came with the gang) of every replica of the gang."""
+        known, new = self._state.gang.replicas, Replica()
+        found = (known.get(number, new) for number in range(self._state.num_replicas()))
+        return {number: (one.membership, one.incarnation) for number, one in enumerate(found)}
 
     @property
     def ignored(self) -> dict[str, int]:

@@ -254,6 +254,8 @@ class CorruptionFound(Event):
     generation: int
     host: int
     clean_step: int
+    is_contained: bool = False
+    """A gate found it before a step was committed: no other host holds anything of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,7 @@ def prices_of(
         cold_s=float(faults.start_s(num_gpus)),
         warm_s=warm_s,
         join_s=float(faults.warm_start_s(replica_hosts * host.num_gpus)) + peer_s,
-        drop_s=faults.warm_start_base_s,
+        drop_s=faults.warm_start_base_s if faults.regroup_s is None else faults.regroup_s,
         restore_peer_s=peer_s,
         restore_store_s=_state_bytes(study) / study.cluster.storage.read_bandwidth_bytes_per_s,
         repair_s=faults.repair.mean_s,

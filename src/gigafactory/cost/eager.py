@@ -54,7 +54,7 @@ def is_measured(model: Model, job: Job, measured: Measured) -> bool:
 
 
 def runs_eagerly(columns: Columns) -> Bools:
-    """Which layouts the program can run: data parallel only; shape (num_layouts,)."""
+    """Which layouts can be composed of what was measured: data parallel ones; (num_layouts,)."""
     alone = (columns.tp * columns.pp * columns.cp * columns.ep * columns.etp == 1) & (
         columns.vpp == 1
     )
@@ -62,9 +62,9 @@ def runs_eagerly(columns: Columns) -> Bools:
 
 
 def eager_step(model: Model, job: Job, columns: Columns, *, measured: Measured) -> Breakdown:
-    """The step of every layout; ValueError where the program cannot run one of them."""
+    """The step of every layout; ValueError where one of them has other axes."""
     if not np.all(runs_eagerly(columns)):
-        raise ValueError("the training program is data parallel only; use layouts of dp alone")
+        raise ValueError("only data parallel layouts are composed of measured pieces; use dp alone")
     in_format = measured.formats[job.precision]
     t = tokens_per_rank(columns, seq_len=job.seq_len)
     count = num_microbatches(columns, global_batch=job.global_batch)

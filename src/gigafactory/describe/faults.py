@@ -177,6 +177,8 @@ class Faults(Spec):
     warm_start_base_s: Seconds = Field(default=5.0, ge=0)
     warm_start_per_gpu_s: Seconds = Field(default=0.25e-3, ge=0)
     """New communicators among processes that stayed: base + per_gpu * GPUs."""
+    regroup_s: Seconds | None = Field(default=None, ge=0)
+    """Replicas that leave or join hold the others up for so long; default: warm_start_base."""
     start_base_s: Seconds = Field(default=50.0, ge=0)
     start_per_gpu_s: Seconds = Field(default=0.0, ge=0)
     """Cold start of the job: base + per_gpu * GPUs (rendezvous, NCCL)."""

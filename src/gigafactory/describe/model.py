@@ -100,3 +100,17 @@ class Model(Spec):
     def num_moe_layers(self) -> int:
         """Layers with routed experts."""
         return self.num_layers - self.num_dense_layers if self.num_experts else 0
+
+
+#: What may differ between two descriptions of one network.
+_WORDS = {"name", "source", "assumption", "context", "released_precision"}
+
+
+def differences(there: Model, here: Model) -> list[str]:
+    """What keeps the weights of one model from fitting the other, each as a person reads it."""
+    old, new = there.model_dump(mode="json"), here.model_dump(mode="json")
+    return [
+        f"{key} {old[key]} there, {new[key]} here"
+        for key in new
+        if key not in _WORDS and old[key] != new[key]
+    ]

@@ -131,6 +131,8 @@ class Finished(Told):
     kind: Literal["finished"] = "finished"
     held_out_bits_per_byte: float | None = None
     held_out_loss: float | None = None
+    bits_per_byte_by_source: dict[str, float] = Field(default_factory=dict)
+    """On the held-out text of each source."""
 
 
 AnyTold = Annotated[

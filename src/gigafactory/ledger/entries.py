@@ -158,6 +158,18 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateAt:
+    """Checksum of parameters and moments after ``step``, the same at every replica.
+
+    A real run with replica groups enters it at every step; two runs whose checksums agree hold
+    the same weights, bit for bit.
+    """
+
+    step: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
     """Training goes on after ``step``; what was done beyond it is lost."""
 
@@ -223,6 +235,7 @@ Content = (
     | BucketFrom
     | PaceFrom
     | Steps
+    | StateAt
     | Rollback
     | CheckpointKept
     | FaultStruck
@@ -240,6 +253,7 @@ KINDS: dict[str, type[Any]] = {
     "bucket": BucketFrom,
     "pace": PaceFrom,
     "steps": Steps,
+    "state": StateAt,
     "rollback": Rollback,
     "checkpoint": CheckpointKept,
     "fault": FaultStruck,

@@ -56,6 +56,7 @@ from gigafactory.ledger.entries import (
     PowerFrom,
     Resumed,
     Rollback,
+    StateAt,
     Steps,
 )
 from gigafactory.ledger.series import Recorder
@@ -329,6 +330,9 @@ class Tally:
     def _begin(self, opened: Opened) -> None:
         """Nothing to sum."""
 
+    def _compare(self, state: StateAt) -> None:
+        """Nothing to sum."""
+
     # -- time ------------------------------------------------------------------------------
 
     def _book(self) -> None:
@@ -374,6 +378,7 @@ _ENTER: dict[type[Any], Callable[[Tally, Any], None]] = {
     BucketFrom: Tally._turn,
     PaceFrom: Tally._keep_pace,
     Steps: Tally._steps,
+    StateAt: Tally._compare,
     Rollback: Tally._roll_back,
     CheckpointKept: Tally._keep,
     FaultStruck: Tally._strike,

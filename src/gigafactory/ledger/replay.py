@@ -139,6 +139,21 @@ def replay(entries: Iterable[Entry]) -> ReplayResult:
     )
 
 
+def rebuild(entries: Iterable[Entry]) -> Controller:
+    """The brain as it stood at the end of the book, to go on with (then tell it `Reattached`).
+
+    InputError where the book holds no controller configuration.
+    """
+    rest = iter(entries)
+    config = _config(next(rest, None))
+    controller = Controller(config)
+    for turn in _turns(rest):
+        if turn.is_first:
+            controller = Controller(config)
+        controller.handle(turn.seen.event)
+    return controller
+
+
 def _noting_the_end(entries: Iterator[Entry], closed: list[bool]) -> Iterator[Entry]:
     """The same entries; ``closed`` is no longer empty once the book was closed for good."""
     for entry in entries:

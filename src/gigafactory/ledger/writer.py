@@ -6,6 +6,7 @@ killed driver leaves a book that ends at its last whole line.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from gigafactory.ledger.fold import Tally
 from gigafactory.ledger.reader import read_ledger, whole_bytes
 from gigafactory.ledger.summary import Summary
 
+#: What a disk without room says, or a file that may not grow.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: Lines that are written, or hashed, in one go where nobody waits for each.
 _MANY_LINES = 512
 _KIND = {cls: f'"kind":"{kind}",' for cls, kind in KIND_OF.items()}
@@ -47,6 +50,7 @@ class LedgerWriter:
     ``resume`` goes on with a book that exists: sequence numbers continue, a torn last line is
     cut off, and a `Resumed` entry says so. Without it an existing file is replaced.
     ``keep`` holds the entries in ``entries`` (default: only where there is no file).
+    ``on_full`` is called where the disk is full, before each new attempt (default: OSError).
     ``line_by_line``: each line is with the operating system before the next entry, so that a
     driver that is killed loses none; otherwise some hundred lines go there at once.
     """
@@ -58,6 +62,7 @@ class LedgerWriter:
         resume: bool = False,
         keep: bool | None = None,
         line_by_line: bool = True,
+        on_full: Callable[[], None] | None = None,
     ) -> None:
         self.path = path
         self.entries: list[Entry] = []
@@ -70,6 +75,7 @@ class LedgerWriter:
         self._tally = Tally()
         self._sha256 = hashlib.sha256()
         self._file: IO[bytes] | None = None
+        self._on_full = on_full
         self._lines: list[str] = []
         self._num_lines = 1 if line_by_line and path is not None else _MANY_LINES
         if path is not None:
@@ -148,7 +154,18 @@ class LedgerWriter:
         self._lines.clear()
         self._sha256.update(block)
         if self._file is not None:
-            self._file.write(block)
+            self._append(self._file, block)
+
+    def _append(self, file: IO[bytes], block: bytes) -> None:
+        """All of it: a disk that fills up takes a part of a line, and the rest when it may."""
+        left = memoryview(block)
+        while left:
+            try:
+                left = left[file.write(left) :]
+            except OSError as error:
+                if self._on_full is None or error.errno not in _FULL:
+                    raise
+                self._on_full()
 
     def _open(self, path: Path, *, resume: bool) -> None:
         torn_bytes = self._take_over(path) if resume else 0

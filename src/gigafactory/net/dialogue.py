@@ -1,4 +1,4 @@
-"""How a conversation is written as tokens, in training and when chatting.
+"""How a conversation is written as tokens, in training, when chatting, and for other engines.
 
 <|bos|> <|user|> text <|end|> <|assistant|> text <|end|> ...
 """
@@ -22,10 +22,15 @@ class Mark(StrEnum):
 
 def turn_ids(tokenizer: Tokenizer, speaker: Mark, text: str) -> list[int]:
     """One turn, closed; marks written inside ``text`` by a person do not count as marks."""
+    return [mark_id(tokenizer, speaker), *text_ids(tokenizer, text), mark_id(tokenizer, Mark.END)]
+
+
+def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Plain text, in which nothing counts as a mark."""
     for mark in Mark:
         text = text.replace(mark, " ")
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-    return [mark_id(tokenizer, speaker), *ids, mark_id(tokenizer, Mark.END)]
+    return ids
 
 
 def prompt_ids(
@@ -54,3 +59,49 @@ def mark_id(tokenizer: Tokenizer, mark: Mark) -> int:
     if found is None:
         raise ValueError(f"this tokenizer has no {mark} token; it was not trained by `giga run`")
     return found
+
+
+#: Sampling that suits a small model trained for a short time.
+TEMPERATURE, TOP_P = 0.7, 0.9
+
+
+def chat_template() -> str:
+    """The same writing as a Jinja template, as tokenizer_config.json carries one.
+
+    Messages of other roles than the two are left out; marks written by a person become spaces.
+    """
+    text = "message['content']" + "".join(f" | replace('{mark}', ' ')" for mark in Mark)
+    roles = {"user": Mark.USER, "assistant": Mark.ASSISTANT}
+    turns = "".join(
+        f"{{% {'if' if role == 'user' else 'elif'} message['role'] == '{role}' %}}"
+        f"{mark}{{{{ {text} }}}}{Mark.END}"
+        for role, mark in roles.items()
+    )
+    opening = f"{{% if add_generation_prompt %}}{Mark.ASSISTANT}{{% endif %}}"
+    return f"{Mark.BOS}{{% for message in messages %}}{turns}{{% endif %}}{{% endfor %}}{opening}"
+
+
+def describe_tokenizer(*, context: int) -> dict[str, object]:
+    """tokenizer_config.json."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": Mark.BOS,
+        "eos_token": Mark.END,
+        "pad_token": Mark.END,
+        "additional_special_tokens": [Mark.USER, Mark.ASSISTANT],
+        "model_max_length": context,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": chat_template(),
+    }
+
+
+def describe_turns(tokenizer: Tokenizer) -> dict[str, object]:
+    """generation_config.json: any mark ends a turn."""
+    return {
+        "bos_token_id": mark_id(tokenizer, Mark.BOS),
+        "eos_token_id": [mark_id(tokenizer, m) for m in (Mark.END, Mark.BOS, Mark.USER)],
+        "pad_token_id": mark_id(tokenizer, Mark.END),
+        "do_sample": True,
+        "temperature": TEMPERATURE,
+        "top_p": TOP_P,
+    }

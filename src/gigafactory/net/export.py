@@ -1,14 +1,15 @@
-"""The trained model as a directory: config.json, model.safetensors, tokenizer.json.
+"""The trained model as a directory that serving engines read.
 
-Weights carry the names of SGLang's ``Grok1ForCausalLM``: one matrix an expert
-(``...experts.3.w1.weight``), where the network here keeps the experts of a layer together.
+config.json              what the network is; our own description too, whole
+model.safetensors        its weights, under the names of ``forms``
+tokenizer.json           and tokenizer_config.json, how a conversation is written
+generation_config.json   how to draw from it, and where a turn ends
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,82 +20,39 @@ from torch import Tensor
 
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.model import Model
-from gigafactory.net.grok import ATTENTION_CAP, NORM_EPS, OUTPUT_MULTIPLIER, ROPE_THETA, Grok
+from gigafactory.net.dialogue import describe_tokenizer, describe_turns
+from gigafactory.net.forms import describe_model, export_state, import_state
+from gigafactory.net.network import Network
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-_STACKED = re.compile(r"(.*\.block_sparse_moe)\.(w[123])")
+TOKENIZER_CONFIG, GENERATION = "tokenizer_config.json", "generation_config.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
     """A model ready to generate, and the tokenizer it was trained with."""
 
-    model: Grok
+    model: Network
     tokenizer: Tokenizer
 
 
-def export_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of ``Grok`` under the names that serving engines read."""
-    exported: dict[str, Tensor] = {}
-    for name, weight in state.items():
-        if match := _STACKED.fullmatch(name):
-            for expert, matrix in enumerate(weight):
-                key = f"model.{match[1]}.experts.{expert}.{match[2]}.weight"
-                exported[key] = matrix.contiguous().clone()
-        else:
-            exported[f"model.{name}"] = weight.contiguous()
-    return exported
-
-
-def import_state(exported: dict[str, Tensor], *, num_experts: int) -> dict[str, Tensor]:
-    """The inverse of ``export_state``; KeyError names a missing expert."""
-    state: dict[str, Tensor] = {}
-    for key, weight in exported.items():
-        name = key.removeprefix("model.")
-        prefix, found, rest = name.partition(".experts.")
-        if not found:
-            state[name] = weight
-        elif rest.startswith("0."):
-            part = rest.split(".")[1]
-            names = [f"model.{prefix}.experts.{e}.{part}.weight" for e in range(num_experts)]
-            state[f"{prefix}.{part}"] = torch.stack([exported[n] for n in names])
-    return state
-
-
-def describe_model(model: Model) -> dict[str, object]:
-    """config.json: the keys that serving engines read, and our own description, whole."""
-    return {
-        "architectures": ["Grok1ForCausalLM"],
-        "model_type": "grok-1",
-        "vocab_size": model.vocab,
-        "hidden_size": model.hidden,
-        "intermediate_size": model.moe_ffn,
-        "num_hidden_layers": model.num_layers,
-        "num_attention_heads": model.num_heads,
-        "num_key_value_heads": model.num_kv_heads,
-        "head_dim": model.head_dim,
-        "num_local_experts": model.num_experts,
-        "num_experts_per_tok": model.topk,
-        "max_position_embeddings": model.context,
-        "rms_norm_eps": NORM_EPS,
-        "rope_theta": ROPE_THETA,
-        "attn_logit_softcapping": ATTENTION_CAP,
-        "embedding_multiplier_scale": math.sqrt(model.hidden),
-        "output_multiplier_scale": OUTPUT_MULTIPLIER,
-        "tie_word_embeddings": True,
-        "torch_dtype": "float32",
-        "gigafactory": {"model": model.model_dump(mode="json")},
-    }
-
-
 def save_exported(
-    directory: Path, *, model: Model, state: dict[str, Tensor], tokenizer: Tokenizer
+    directory: Path, *, model: Model, state: Mapping[str, Tensor], tokenizer: Tokenizer
 ) -> None:
-    """Write the three files; ``directory`` appears whole or not at all."""
+    """Write all files; ``directory`` appears whole or not at all."""
     beside = directory.with_name(directory.name + ".tmp")
     beside.mkdir(parents=True, exist_ok=True)
-    (beside / CONFIG).write_text(json.dumps(describe_model(model), indent=2) + "\n")
-    save_file(export_state(state), beside / WEIGHTS, metadata={"format": "pt"})
+    turns = describe_turns(tokenizer)
+    ends = {key: turns[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    tables = {
+        CONFIG: describe_model(model) | ends,
+        TOKENIZER_CONFIG: describe_tokenizer(context=model.context),
+        GENERATION: turns,
+    }
+    for name, table in tables.items():
+        (beside / name).write_text(json.dumps(table, indent=2) + "\n")
+    exported = export_state(state, model=model)
+    save_file(exported, beside / WEIGHTS, metadata={"format": "pt"})
     tokenizer.save(str(beside / TOKENIZER))
     if directory.exists():
         for old in directory.iterdir():
@@ -116,8 +74,9 @@ def load_exported(directory: Path) -> Exported:
         model = Model.model_validate(config["gigafactory"]["model"])
         weights = load_file(directory / WEIGHTS)
         with torch.device("meta"):
-            net = Grok(model)
-        state = import_state(weights, num_experts=model.num_experts)
+            net = Network(model)
+        names = [name for name, _ in net.named_parameters()]
+        state = import_state(weights, model=model, names=names)
         net.load_state_dict(state, assign=True)
         tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
     except InputError:

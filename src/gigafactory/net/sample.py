@@ -9,11 +9,11 @@ from torch import Tensor
 
 from gigafactory.describe.errors import InputError
 from gigafactory.net.cache import empty_cache
-from gigafactory.net.grok import Grok
+from gigafactory.net.network import Network
 
 
 def stream_tokens(
-    model: Grok,
+    model: Network,
     prompt_ids: Sequence[int],
     *,
     max_new_tokens: int,
@@ -56,7 +56,7 @@ def _until(tokens: Iterator[int], stop_ids: frozenset[int]) -> Iterator[int]:
 
 @torch.no_grad()
 def _choices(
-    model: Grok, prompt_ids: Sequence[int], *, room: int, pick: Callable[[Tensor], int]
+    model: Network, prompt_ids: Sequence[int], *, room: int, pick: Callable[[Tensor], int]
 ) -> Iterator[int]:
     weight = model.embed_tokens.weight
     cache = empty_cache(
@@ -64,7 +64,7 @@ def _choices(
     )
     ids = torch.tensor([list(prompt_ids)], device=weight.device)
     for _ in range(room):
-        logits, _imbalance = model(ids, cache)
+        logits, _routing = model(ids, cache)
         token = pick(logits[0, -1].float())
         yield token
         ids = torch.tensor([[token]], device=weight.device)

@@ -43,7 +43,10 @@ class Ability:
     etp_is_one_or_tp: bool = False
     ep_takes_whole_axes: bool = False
     """ep swallows cp (and tp where etp is 1) whole before it takes of dp."""
-    only_data_parallel: bool = False
+    has_pipeline: bool = True
+    has_context: bool = True
+    splits_experts: bool = True
+    """etp may be above 1."""
 
 
 _MANY = 10**6
@@ -75,10 +78,13 @@ ABILITIES: Mapping[EngineKind, Ability] = MappingProxyType({
         program="our trainer",
         schedules={Schedule.ONE_F_ONE_B: (1, 1)},
         shardings={
-            Sharding.NONE: Pipe.ALONE, Sharding.ZERO1: Pipe.ALONE, Sharding.FSDP: Pipe.ALONE,
+            Sharding.NONE: Pipe.NONE, Sharding.ZERO1: Pipe.NONE, Sharding.ZERO2: Pipe.NONE,
+            Sharding.FSDP: Pipe.NONE, Sharding.HSDP: Pipe.NONE,
         },
         recomputes=frozenset({Recompute.NONE}),
-        only_data_parallel=True,
+        has_pipeline=False,
+        has_context=False,
+        splits_experts=False,
     ),
     EngineKind.RESEARCH: Ability(
         program="the code of the papers",

@@ -163,7 +163,18 @@ def _is_alone(c: Columns) -> Bools:
 
 
 def _axes(a: Ability, c: Columns) -> Bools:
-    return _is_alone(c) if a.only_data_parallel else np.ones(len(c), dtype=np.bool_)
+    piped = (c.pp == 1) | a.has_pipeline
+    split = (c.cp == 1) | a.has_context
+    return np.asarray(piped & split & ((c.etp == 1) | a.splits_experts))
+
+
+def _missing(a: Ability, x: Layout) -> str:
+    found = (
+        ("pipeline parallelism (pp 1)", x.pp > 1 and not a.has_pipeline),
+        ("context parallelism (cp 1)", x.cp > 1 and not a.has_context),
+        ("split experts (etp 1)", x.etp > 1 and not a.splits_experts),
+    )
+    return " and no ".join(name for name, is_missing in found if is_missing)
 
 
 def _expert_slices(a: Ability, c: Columns) -> Bools:
@@ -227,7 +238,8 @@ def _where(a: Ability, x: Layout) -> str:
 
 
 ABLE_MESH = (
-    AbilityRule("axes", _axes, lambda a, x: f"{a.program} is data parallel only"),
+    AbilityRule("axes", _axes, lambda a, x: f"{a.program} has no {_missing(a, x)}; torchtitan and "
+                "Megatron-Core have"),
     AbilityRule("etp", _expert_slices,
                 lambda a, x: f"{a.program} runs etp 1 or tp, not {x.etp} with tp {x.tp}"),
     AbilityRule("ep-axes", _expert_axes,

@@ -268,8 +268,8 @@ def _fixed(study: Study, layout: Layout) -> Plan:
     columns = columns_of(layout)
     if not len(runnable(study, columns)):
         raise InputError(
-            "layout: the training program that this study's calibration measured is data parallel "
-            "only; set tp, pp, vpp, cp, ep and etp to 1 and recompute to none"
+            "layout: only data parallel layouts are composed of what this study's calibration "
+            "measured; set tp, pp, vpp, cp, ep and etp to 1 and recompute to none"
         )
     (only,) = predict(study, columns)
     if not _fits(study, columns, np.array([only.memory_bytes_per_gpu]))[0]:

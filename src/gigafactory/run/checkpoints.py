@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -38,3 +39,13 @@ def why_damaged(directory: Path, step: int) -> str | None:
             if hashlib.file_digest(stream, "sha256").hexdigest() != mark.sha256[name]:
                 return f"{name} differs from what was committed"
     return None
+
+
+def remove_unfit(directory: Path, *, restore_step: int | None) -> None:
+    """Before a start: drop what was never committed, and every checkpoint that is younger than
+    the one restored, for the run goes on without it."""
+    last = "" if restore_step is None else checkpoint_name(restore_step)
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in directory.glob("step-*"):
+        if path.name > last or not (path / COMMIT_MARK).is_file():
+            shutil.rmtree(path, ignore_errors=True)

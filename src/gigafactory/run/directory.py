@@ -18,7 +18,10 @@ from gigafactory.describe.study import Study
 from gigafactory.units import show
 
 _OURS = ("checkpoints", "model", "model.tmp", "logs", "rendezvous", "corpus")
-_OUR_FILES = ("ledger.jsonl", "task.json", "identity.json", "result.json")
+_OUR_FILES = (
+    "ledger.jsonl", "task.json", "identity.json", "result.json", "control.json", "members.json",
+    "corpus.lock",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,18 @@ def clear(place: RunDirectory) -> None:
         shutil.rmtree(place.root / name, ignore_errors=True)
     for name in _OUR_FILES:
         (place.root / name).unlink(missing_ok=True)
+    for book in place.root.glob("ledger-*.jsonl"):
+        book.unlink()
+
+
+_LAYOUT = "layout."
 
 
 def identity_of(study: Study, layout: Layout) -> dict[str, Any]:
-    """What makes two runs the same run: losses and decisions follow from it."""
+    """What makes two runs the same run: losses and decisions follow from it.
+
+    The layout is among it, but may change: checkpoints and batches do not depend on it.
+    """
     assert study.train is not None
     parts = {
         "model": study.model,
@@ -123,22 +134,36 @@ def identity_of(study: Study, layout: Layout) -> dict[str, Any]:
     }
 
 
-def check_identity(place: RunDirectory, study: Study, layout: Layout) -> None:
-    """InputError where the directory holds a run of something else; else remember what this is."""
+def check_identity(place: RunDirectory, study: Study, layout: Layout) -> bool:
+    """Whether the run that the directory holds had another layout, and goes on with this one.
+
+    InputError where it is a run of something else; afterwards the directory says what this is.
+    """
     wanted = identity_of(study, layout)
-    if place.identity.exists():
-        held = _held(place)
-        changed = [
-            f"{key}: {held.get(key)} there, {wanted.get(key)} here"
-            for key in sorted(held.keys() | wanted.keys())
-            if held.get(key) != wanted.get(key)
-        ]
-        if changed:
-            raise InputError(
-                f"{place.root} holds a run of another study:\n  " + "\n  ".join(changed) + "\n"
-                "begin anew with --fresh, or choose another --dir"
-            )
+    held = _held(place) if place.identity.exists() else wanted
+    differing = sorted(k for k in held.keys() | wanted.keys() if held.get(k) != wanted.get(k))
+    moved = [key for key in differing if key.startswith(_LAYOUT)]
+    changed = [
+        f"{key}: {held.get(key)} there, {wanted.get(key)} here"
+        for key in differing
+        if key not in moved
+    ]
+    if changed:
+        raise InputError(
+            f"{place.root} holds a run of another study:\n  " + "\n  ".join(changed) + "\n"
+            "begin anew with --fresh, or choose another --dir"
+        )
     place.identity.write_text(json.dumps(wanted, indent=2) + "\n")
+    return bool(moved)
+
+
+def shelve_book(place: RunDirectory) -> None:
+    """Put the book aside as ledger-1.jsonl, ledger-2.jsonl, ...: one book, one allocation."""
+    number = 1
+    while (aside := place.root / f"ledger-{number}.jsonl").exists():
+        number += 1
+    if place.ledger.exists():
+        place.ledger.rename(aside)
 
 
 def _held(place: RunDirectory) -> dict[str, Any]:

@@ -7,12 +7,13 @@ import json
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from gigafactory.control.actions import Finish, Outcome
+from gigafactory.control.actions import Outcome
 from gigafactory.control.config import ControlConfig, config_from_json
 from gigafactory.control.controller import Controller
 from gigafactory.control.from_study import config_from_study
@@ -41,12 +42,16 @@ from gigafactory.run.directory import (
     check_space,
     clear,
     locked,
+    shelve_book,
 )
+from gigafactory.run.drive import Common, Drive
 from gigafactory.run.engines import ours
+from gigafactory.run.group_run import drive_groups, has_groups, wait_for_room, with_copies
 from gigafactory.run.launchers.local import LocalLauncher
 from gigafactory.run.opening import num_hosts_of, opening
 from gigafactory.run.progress import Observer, Progress, RunResult, Stage, tokens_per_s
 from gigafactory.run.sensors.gang import DRILL_CAUSE, TELL_STEPS_EVERY_S
+from gigafactory.run.texts import check_texts
 
 __all__ = ["Observer", "Progress", "RunResult", "Stage", "run"]
 
@@ -65,20 +70,26 @@ def run(
 ) -> RunResult:
     """Train ``study`` by ``plan.best`` in ``run_dir``, or go on with what is begun there.
 
-    ``fresh`` removes an earlier run first. SIGINT and SIGTERM stop at the next checkpoint, a
-    second one at once. The outcome tells whether the job is done, stopped or failed. InputError
-    where study, layout or directory do not fit; JobError where the machine does not let it begin.
+    ``fresh`` removes an earlier run first. Where the layout has changed, the run goes on from its
+    newest checkpoint in a new book, and the old one is kept beside it. SIGINT and SIGTERM stop at
+    the next checkpoint, a second one at once. The outcome tells whether the job is done, stopped
+    or failed. InputError where study, layout or directory do not fit; JobError where the machine
+    does not let it begin.
     """
     ours.check(study, plan.best.layout)
+    check_texts(study)
     with locked(run_dir) as place:
         if fresh:
             clear(place)
         past = _past(place)
-        check_identity(place, study, plan.best.layout)
+        is_drill_due = study.drill is not None and not _was_drilled(past)
+        if check_identity(place, study, plan.best.layout):
+            shelve_book(place)
+            past = []
         needed = ours.disk_bytes(study, num_kept=NUM_KEPT_CHECKPOINTS)
         check_space(place, needed_bytes=needed)
         try:
-            return _drive(study, plan, place, past, observer)
+            return _drive(study, plan, place, past, observer, is_drill_due=is_drill_due)
         except OSError as error:
             where = error.filename or run_dir
             raise JobError(f"{where}: {error.strerror or error}") from error
@@ -99,36 +110,60 @@ def _past(place: RunDirectory) -> list[Entry]:
 
 
 def _drive(
-    study: Study, plan: Plan, place: RunDirectory, past: list[Entry], observer: Observer | None
+    study: Study,
+    plan: Plan,
+    place: RunDirectory,
+    past: list[Entry],
+    observer: Observer | None,
+    *,
+    is_drill_due: bool,
 ) -> RunResult:
     committed_step = checkpoints.newest_complete(place.checkpoints)
     config = _config(study, plan, past)
+    away_s = max(0.0, time.time() - place.ledger.stat().st_mtime) if past else 0.0
     with (
         _stop_signals() as (requests, wake_descriptor),
-        LedgerWriter(place.ledger, resume=bool(past)) as ledger,
+        LedgerWriter(place.ledger, resume=bool(past), on_full=wait_for_room) as ledger,
     ):
         if not past:
-            ledger.write(opening(study, plan, config=config), at_s=0.0)
-        launcher = LocalLauncher(place.logs, wake_descriptor)
-        campaign = Campaign(
+            first_step = committed_step or 0
+            ledger.write(opening(study, plan, config=config, first_step=first_step), at_s=0.0)
+        common = Common(
             study=study,
             plan=plan,
             place=place,
-            controller=Controller(config),
-            launcher=launcher,
             ledger=ledger,
             observer=observer,
+            away_s=away_s,
             is_new=not _has_trained(past),
-            is_drill_due=study.drill is not None and not _was_drilled(past),
+            is_drill_due=is_drill_due,
             stop_requests=requests,
         )
-        try:
-            finish = campaign.drive(committed_step=committed_step)
-        finally:
-            launcher.stop()
-        _close(ledger, finish, campaign)
+        if has_groups(config):
+            campaign: Drive = drive_groups(
+                common, config=config, past=past, committed_step=committed_step,
+                wake_descriptor=wake_descriptor,
+            )  # fmt: skip
+        else:
+            campaign = _drive_gang(
+                common, config=config, committed_step=committed_step,
+                wake_descriptor=wake_descriptor,
+            )  # fmt: skip
+        _close(ledger, campaign)
         summary = ledger.summary()
     return _result(study, place, campaign, summary=summary, resumed_from_step=committed_step)
+
+
+def _drive_gang(
+    common: Common, *, config: ControlConfig, committed_step: int | None, wake_descriptor: int
+) -> Campaign:
+    launcher = LocalLauncher(common.place.logs, wake_descriptor)
+    campaign = Campaign(common=common, controller=Controller(config), launcher=launcher)
+    try:
+        campaign.drive(committed_step=committed_step)
+    finally:
+        launcher.stop()
+    return campaign
 
 
 def _config(study: Study, plan: Plan, past: list[Entry]) -> ControlConfig:
@@ -140,14 +175,27 @@ def _config(study: Study, plan: Plan, past: list[Entry]) -> ControlConfig:
                 "other rules: begin anew with --fresh, or choose another --dir"
             )
         return config_from_json(opened.controller)
-    return config_from_study(
+    wants_groups = study.policy.recovery is Recovery.REPLICAS
+    config = config_from_study(
         study,
+        layout=plan.best.layout,
         num_hosts=num_hosts_of(study, plan),
         step_s=plan.best.step_s,
         report_s=TELL_STEPS_EVERY_S,
         max_hold_s=MAX_HOLD_S,
-        recovery=Recovery.RESTART,
+        recovery=Recovery.REPLICAS if wants_groups else Recovery.RESTART,
     )
+    return with_copies(config) if has_groups(config) else config
+
+
+def check_groups(study: Study, plan: Plan) -> None:
+    """InputError where the run would not have replica groups, with what is missing."""
+    ours.check(study, plan.best.layout)
+    if not has_groups(_config(study, plan, [])):
+        raise InputError(
+            f"study {study.study!r} trains as one gang; chaos needs policy.recovery: replicas, "
+            "layout.dp above 1, and hosts that each hold whole replicas (cluster.host.num_gpus)"
+        )
 
 
 def _has_trained(past: list[Entry]) -> bool:
@@ -159,9 +207,11 @@ def _was_drilled(past: list[Entry]) -> bool:
     return any(fault.cause.startswith(DRILL_CAUSE) for fault in faults)
 
 
-def _close(ledger: LedgerWriter, finish: Finish, campaign: Campaign) -> None:
+def _close(ledger: LedgerWriter, campaign: Drive) -> None:
     """The last entries: what was not committed is lost, and how it ended."""
     committed_step = campaign.controller.committed_step or 0
+    finish = campaign.finish
+    assert finish is not None
     if finish.outcome is not Outcome.DONE:
         ledger.write(Rollback(step=committed_step), at_s=campaign.now_s())
     closed = Closed(outcome=finish.outcome.value, reason=campaign.reason, step=committed_step)
@@ -171,7 +221,7 @@ def _close(ledger: LedgerWriter, finish: Finish, campaign: Campaign) -> None:
 def _result(
     study: Study,
     place: RunDirectory,
-    campaign: Campaign,
+    campaign: Drive,
     *,
     summary: Summary,
     resumed_from_step: int | None,
@@ -187,6 +237,7 @@ def _result(
         final_loss=summary.losses[-1][1] if summary.losses else None,
         held_out_loss=finished.held_out_loss if finished else None,
         held_out_bits_per_byte=finished.held_out_bits_per_byte if finished else None,
+        bits_per_byte_by_source=finished.bits_per_byte_by_source if finished else {},
         tokens_per_s=tokens_per_s(summary, tokens_per_step=study.job.tokens_per_step),
         num_restarts=max(0, summary.num_starts - 1),
         resumed_from_step=resumed_from_step,

@@ -14,7 +14,7 @@ def num_hosts_of(study: Study, plan: Plan) -> int:
     return -(-plan.best.layout.num_gpus // study.cluster.host.num_gpus)
 
 
-def opening(study: Study, plan: Plan, *, config: ControlConfig) -> Opened:
+def opening(study: Study, plan: Plan, *, config: ControlConfig, first_step: int = 0) -> Opened:
     """What the bill, the report and the replay need to know."""
     best, host, site = plan.best, study.cluster.host, study.cluster.site
     return Opened(
@@ -27,6 +27,7 @@ def opening(study: Study, plan: Plan, *, config: ControlConfig) -> Opened:
         flops_per_step=best.flops_per_step,
         peak_flops_per_s=host.gpu.peak(best.layout.precision),
         step_s=best.step_s,
+        first_step=first_step,
         rent_usd_per_gpu_s=study.money.rent.price_usd_per_s,
         electricity_usd_per_j=site.electricity_usd_per_j,
         training_w_per_gpu=host.training_w / host.num_gpus,

@@ -58,6 +58,8 @@ class RunResult:
     final_loss: float | None
     held_out_loss: float | None
     held_out_bits_per_byte: float | None
+    bits_per_byte_by_source: dict[str, float]
+    """On the held-out text of each source; empty unless the run is done."""
     tokens_per_s: float | None
     """At the median step."""
     num_restarts: int

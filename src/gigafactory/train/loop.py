@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import signal
 import time
@@ -10,23 +9,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from gigafactory.describe.layout import Sharding
+from gigafactory.describe.errors import InputError
+from gigafactory.describe.model import differences
 from gigafactory.describe.rank import Ready, Restoring, Step, Task
-from gigafactory.net.grok import Grok, initialise
-from gigafactory.train.batches import global_batch, rank_share
+from gigafactory.net.network import Network, initialise
+from gigafactory.train.batches import Batch, pieces
 from gigafactory.train.checkpoint import Checkpointer, State, remove_unfit
-from gigafactory.train.optimise import Optimiser, clip, learning_rate
-from gigafactory.train.parallel import accumulating, autocast, full, spread
+from gigafactory.train.copies import agree, clip
+from gigafactory.train.gang import Gang, form
+from gigafactory.train.mixture import Mixture, mix
+from gigafactory.train.objective import documents_of, num_targets, objective
+from gigafactory.train.optimise import Optimiser
+from gigafactory.train.owners import Ownership
+from gigafactory.train.packing import INPUTS, TARGETS
+from gigafactory.train.parallel import accumulating, autocast, device_here, full
+from gigafactory.train.reduce import Reducer
+from gigafactory.train.schedule import learning_rate
+from gigafactory.train.spread import spread
 from gigafactory.train.telling import Tell
 from gigafactory.train.tokens import Text
-
-BALANCE_WEIGHT = 0.01
-"""Weight of the experts' imbalance in the loss (Switch Transformer, arXiv:2101.03961)."""
 
 
 class NonFiniteError(ArithmeticError):
@@ -42,9 +47,10 @@ class Trainer:
     """What a rank holds in memory between two steps."""
 
     task: Task
-    text: Text
-    net: Grok
-    model: nn.Module
+    mixture: Mixture
+    gang: Gang
+    net: Network
+    reducer: Reducer | None
     optimiser: Optimiser
     checkpointer: Checkpointer
     tell: Tell
@@ -59,39 +65,69 @@ def set_up(task: Task, text: Text, *, tell: Tell) -> tuple[Trainer, int]:
     if dist.get_rank() == 0:
         directory.mkdir(parents=True, exist_ok=True)
         remove_unfit(directory, restore_step=task.restore_step)
-    net = Grok(task.model)
-    initialise(net, seed=task.train.seed)
-    model = spread(net, task.layout.sharding)
-    optimiser = Optimiser(net, train=task.train, sharding=task.layout.sharding)
-    checkpointer = Checkpointer(
-        directory,
-        num_kept=task.num_kept_checkpoints,
-        timeout_s=task.collective_timeout_s,
-        tell=tell,
-    )
-    trainer = Trainer(task, text, net, model, optimiser, checkpointer, tell)
+    trainer = build(task, text, tell=tell)
     dist.barrier()
     if task.restore_step is not None:
         restore(trainer, task.restore_step)
     return trainer, task.restore_step or 0
 
 
+def build(task: Task, text: Text, *, tell: Tell) -> Trainer:
+    """Model and optimizer as at step 0, spread over the ranks of a joined gang."""
+    gang = form(task.layout, device=device_here())
+    net = Network(task.model)
+    initialise(net, seed=task.train.seed)
+    if task.train.base is not None and task.restore_step is None:
+        begin_with(net, Path(task.train.base))
+    net.to(gang.device)
+    reducer = spread(net, gang, compiles=task.train.compile)
+    return Trainer(
+        task=task,
+        mixture=mix(text, task.train, seq_len=task.job.seq_len),
+        gang=gang,
+        net=net,
+        reducer=reducer,
+        optimiser=Optimiser(
+            net,
+            train=task.train,
+            precision=task.layout.precision,
+            ownership=Ownership(net, gang),
+        ),
+        checkpointer=Checkpointer(
+            Path(task.directory) / "checkpoints",
+            num_kept=task.num_kept_checkpoints,
+            timeout_s=task.collective_timeout_s,
+            tell=tell,
+        ),
+        tell=tell,
+    )
+
+
+def begin_with(net: Network, base: Path) -> None:
+    """Take over the weights that a finished run left; InputError where they do not fit."""
+    from gigafactory.net.export import load_exported
+
+    found = load_exported(base / "model").model
+    wrong = differences(found.model, net.model)
+    if wrong:
+        raise InputError(f"train.base {base} is another model: {'; '.join(wrong)}")
+    net.load_state_dict(found.state_dict())
+
+
 def state_of(trainer: Trainer) -> State:
-    """All that the next step depends on, as live tensors. Batches and schedule follow from the
-    step alone, so they need no state of their own."""
+    """All that the next step depends on, as live tensors, under names and with shapes that do not
+    depend on the layout. Batches and schedule follow from the step alone, and nothing is drawn."""
     return {
         "model": dict(trainer.net.named_parameters()),
         "optimiser": trainer.optimiser.state(),
-        f"dice_{dist.get_rank()}": torch.get_rng_state(),
     }
 
 
 def restore(trainer: Trainer, step: int) -> None:
-    """Read ``step`` from its checkpoint, which the driver has verified."""
-    state = state_of(trainer)
+    """Read ``step`` from its checkpoint, which the driver has verified; any layout may have
+    written it."""
     with torch.no_grad():
-        trainer.checkpointer.restore(state, step=step)
-    torch.set_rng_state(state[f"dice_{dist.get_rank()}"])
+        trainer.checkpointer.restore(state_of(trainer), step=step)
 
 
 def train(trainer: Trainer, *, after: int) -> None:
@@ -113,7 +149,7 @@ def one_step(trainer: Trainer, step: int) -> bool:
     began_s = time.perf_counter()
     task, train_ = trainer.task, trainer.task.train
     loss = gradients(trainer, step)
-    grad_norm = clip(trainer.net, max_norm=train_.clip_norm)
+    grad_norm = clip(trainer.net.parameters(), max_norm=train_.clip_norm)
     loss, finite, save_asked = _agree(trainer, loss, grad_norm)
     rate = learning_rate(train_, step=step, num_steps=task.num_steps)
     if finite:
@@ -139,62 +175,62 @@ def one_step(trainer: Trainer, step: int) -> bool:
 
 
 def gradients(trainer: Trainer, step: int) -> float:
-    """Leave the global batch's mean gradient in the parameters; returns this rank's loss."""
-    task = trainer.task
-    share = _share_of(task, trainer.text, step)
-    pieces = torch.split(share, task.layout.micro_batch)
-    total = 0.0
-    for index, ids in enumerate(pieces):
-        weight = len(ids) / len(share)
-        with accumulating(trainer.model, is_last=index == len(pieces) - 1):
-            with autocast(task.layout.precision):
-                logits, imbalance = trainer.model(ids[:, :-1])
-            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
-            ((loss + BALANCE_WEIGHT * imbalance.mean()) * weight).backward()
-        total += loss.item() * weight
+    """Leave the global batch's mean gradient in the parameters; returns this rank's part of the
+    loss."""
+    batch = trainer.mixture.batch(step=step, num_sequences=trainer.task.job.global_batch)
+    return accumulate(trainer, batch, rank=trainer.gang.data_rank, of=trainer.gang.num_data_ranks)
+
+
+def accumulate(trainer: Trainer, batch: Batch, *, rank: int, of: int) -> float:
+    """Add to the gradients what share ``rank`` of ``of`` contributes to the batch's mean gradient,
+    summed over the gang; returns what it contributes to the batch's loss."""
+    task, device = trainer.task, trainer.gang.device
+    parts = list(pieces(batch, rank=rank, num_ranks=of, micro_batch=task.layout.micro_batch))
+    target_share, total = 1 / num_targets(batch), 0.0
+    for index, (ids, num_counted) in enumerate(parts):
+        piece = torch.from_numpy(ids).to(device)
+        is_last = index == len(parts) - 1
+        with accumulating(trainer.net, trainer.reducer, is_last=is_last):
+            with autocast(task.layout.precision, device):
+                logits, routing = trainer.net(
+                    piece[:, INPUTS], documents=documents_of(piece, task.train)
+                )
+            loss, nats = objective(
+                logits,
+                piece[:, TARGETS],
+                routing,
+                train=task.train,
+                target_share=target_share if num_counted else 0.0,
+                sequence_share=num_counted / len(batch),
+            )
+            torch.autograd.backward(loss)
+        total += nats.item()
     return total
 
 
-def _share_of(task: Task, text: Text, step: int) -> Tensor:
-    batch = global_batch(
-        text.train,
-        seed=task.train.seed,
-        step=step,
-        num_sequences=task.job.global_batch,
-        seq_len=task.job.seq_len,
-    )
-    share = rank_share(batch, rank=dist.get_rank(), num_ranks=dist.get_world_size())
-    return torch.from_numpy(np.ascontiguousarray(share))
-
-
 def _agree(trainer: Trainer, loss: float, grad_norm: float) -> tuple[float, bool, bool]:
-    """(mean loss, finite everywhere, saving asked for anywhere): the same on every rank."""
+    """(loss of the batch, finite everywhere, saving asked for anywhere): the same on every rank."""
     bad = not (math.isfinite(loss) and math.isfinite(grad_norm))
     sums = torch.tensor([loss, float(bad), float(trainer.save_wanted)], dtype=torch.float64)
     trainer.save_wanted = False
     dist.all_reduce(sums)
     total, num_bad, num_asking = sums.tolist()
-    return total / dist.get_world_size(), num_bad == 0, num_asking > 0
+    # tensor-parallel ranks computed the same loss
+    return total / trainer.gang.layout.tp, num_bad == 0, num_asking > 0
 
 
 def _replicas_agree(trainer: Trainer, step: int, save_asked: bool) -> bool:
-    """Compared only where a checkpoint follows; sharded parameters have no replicas."""
+    """Compared where a checkpoint follows: all of what is to be saved and more than one holds."""
     task = trainer.task
     is_due = step % task.train.checkpoint_steps == 0 or step == task.num_steps
-    if task.layout.sharding is Sharding.FSDP or not (is_due or save_asked):
+    if not (is_due or save_asked):
         return True
-    digest = fingerprint(trainer.net)
-    seen = [torch.zeros_like(digest) for _ in range(dist.get_world_size())]
-    dist.all_gather(seen, digest)
-    return all(torch.equal(other, digest) for other in seen)
-
-
-def fingerprint(net: nn.Module) -> Tensor:
-    """SHA-256 of all parameters, as (32,) bytes."""
-    digest = hashlib.sha256()
-    for weight in net.parameters():
-        digest.update(weight.detach().contiguous().numpy().data)
-    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
+    state = dict(trainer.net.named_parameters()) | {
+        f"{name}.{kind}": tensor
+        for name, kinds in trainer.optimiser.state().items()
+        for kind, tensor in kinds.items()
+    }
+    return agree(state)
 
 
 def whole_state(trainer: Trainer) -> dict[str, Tensor]:

@@ -1,31 +1,28 @@
-"""The ranks of one data-parallel gang, over gloo: DDP, ZeRO-1 or FSDP2.
-
-Sums must come out the same, bit for bit, before and after a restart. DDP by default regroups its
-gradient buckets after the first step, which changes the order of summation among three or more
-ranks; it does not when it looks for unused parameters, so that is switched on.
-"""
+"""Joining a gang, the device and number format of its products, and the rhythm of its sums."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.fsdp import FSDPModule
 
 from gigafactory.describe.cluster import Precision
-from gigafactory.describe.layout import Sharding
 from gigafactory.describe.rank import Task
-from gigafactory.net.grok import Grok
+from gigafactory.train.reduce import Reducer
 
 
 def join(task: Task, *, rank: int, world_size: int) -> None:
     """Meet the other ranks; returns when all are there, RuntimeError when one stays away."""
+    device = device_here()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     dist.init_process_group(
-        "gloo",
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
         init_method=task.rendezvous,
         rank=rank,
         world_size=world_size,
@@ -35,63 +32,43 @@ def join(task: Task, *, rank: int, world_size: int) -> None:
     dist.distributed_c10d._set_pg_timeout(timedelta(seconds=task.collective_timeout_s))
 
 
-def spread(net: Grok, sharding: Sharding) -> nn.Module:
-    """``net`` as the gang computes it; the sharded form changes ``net`` in place."""
-    if sharding is Sharding.FSDP:
-        for layer in net.layers:
-            fully_shard(layer)
-        fully_shard(net)
-        return net
-    if dist.get_world_size() == 1:
-        return net
-    return DistributedDataParallel(net, find_unused_parameters=True)
+def device_here() -> torch.device:
+    """A GPU of its own where this host has one for each of its ranks, else the processor."""
+    local, count = (
+        int(os.environ.get(name, os.environ.get(other, default)))
+        for name, other, default in (
+            ("LOCAL_RANK", "RANK", "0"),
+            ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "1"),
+        )
+    )
+    return torch.device("cuda", local) if torch.cuda.device_count() >= count else _CPU
 
 
-def accumulating(model: nn.Module, *, is_last: bool) -> contextlib.AbstractContextManager[None]:
-    """Within it, gradients are summed over the ranks only in the last microbatch."""
-    if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(is_last)
-    elif isinstance(model, DistributedDataParallel) and not is_last:
-        return model.no_sync()
+_CPU = torch.device("cpu")
+
+
+def accumulating(
+    net: nn.Module, reducer: Reducer | None, *, is_last: bool
+) -> contextlib.AbstractContextManager[None]:
+    """Around a microbatch: gradients are summed over the ranks only in the last one."""
+    if isinstance(net, FSDPModule):
+        net.set_requires_gradient_sync(is_last)
+    elif reducer is not None:
+        return reducer.backward(is_last=is_last)
     return contextlib.nullcontext()
 
 
-def autocast(precision: Precision) -> torch.autocast:
-    """bf16 matrix products where the processor has them, else float32 throughout."""
-    wanted = precision is Precision.BF16 and has_bf16()
-    return torch.autocast("cpu", torch.bfloat16, enabled=wanted)
+def autocast(precision: Precision, device: torch.device = _CPU) -> torch.autocast:
+    """bf16 matrix products where the hardware has them, else float32 throughout."""
+    is_fast = device.type == "cuda" or has_bf16()
+    wanted = precision is not Precision.FP32 and is_fast
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 
 
 def has_bf16() -> bool:
     """Whether this processor multiplies bf16 in hardware."""
     has = torch.cpu.get_capabilities()
     return bool(has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16"))
-
-
-def owners(weights: list[nn.Parameter], *, num_ranks: int) -> list[int]:
-    """ZeRO-1: which rank updates each parameter; largest first to the least loaded rank."""
-    load = [0] * num_ranks
-    owner = [0] * len(weights)
-    for index in sorted(range(len(weights)), key=lambda i: (-weights[i].numel(), i)):
-        rank = min(range(num_ranks), key=lambda r: (load[r], r))
-        owner[index] = rank
-        load[rank] += weights[index].numel()
-    return owner
-
-
-@torch.no_grad()
-def share_updates(weights: list[nn.Parameter], owner: list[int]) -> None:
-    """ZeRO-1: every rank sends the parameters it updated to all others."""
-    for rank in range(dist.get_world_size()):
-        owned = [w for w, o in zip(weights, owner, strict=True) if o == rank]
-        if not owned:
-            continue
-        flat = torch.cat([w.detach().flatten() for w in owned])
-        dist.broadcast(flat, src=rank)
-        if rank != dist.get_rank():
-            parts = torch.split(flat, [w.numel() for w in owned])
-            for weight, part in zip(owned, parts, strict=True):
-                weight.copy_(part.view_as(weight))
 
 
 def full(weight: Tensor) -> Tensor:

@@ -56,24 +56,31 @@ def work(task: Task, *, rank: int, world_size: int, tell: Tell) -> None:
     directory = Path(task.directory)
     corpus = directory / "corpus"
     if rank == 0:
-        tokens.prepare(task.train.corpus, vocab=task.train.vocab, directory=corpus)
+        tokens.prepare(task.train, directory=corpus)
     tell(Joined(pid=os.getpid()))
     parallel.join(task, rank=rank, world_size=world_size)
-    text = tokens.load(corpus)
+    text = tokens.load(task.train, directory=corpus)
     trainer, step = loop.set_up(task, text, tell=tell)
     loop.train(trainer, after=step)
-    loss, bits_per_byte = evaluate.evaluate(
-        trainer.model,
+    score = evaluate.evaluate(
+        trainer.net,
         text,
+        train=task.train,
         seq_len=task.job.seq_len,
-        precision=parallel.autocast(task.layout.precision),
+        gang=trainer.gang,
     )
     state = loop.whole_state(trainer)
     if rank == 0:
         from gigafactory.net.export import save_exported
 
         save_exported(directory / "model", model=task.model, state=state, tokenizer=text.tokenizer)
-    tell(Finished(held_out_loss=loss, held_out_bits_per_byte=bits_per_byte))
+    tell(
+        Finished(
+            held_out_loss=score.nats_per_token,
+            held_out_bits_per_byte=score.bits_per_byte,
+            bits_per_byte_by_source=score.bits_per_byte_by_source,
+        )
+    )
     torch.distributed.barrier()
 
 

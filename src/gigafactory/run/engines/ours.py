@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 from gigafactory.cost.parameters import count_parameters
-from gigafactory.describe.cluster import Precision
 from gigafactory.describe.errors import InputError
-from gigafactory.describe.layout import Layout, Recompute
-from gigafactory.describe.model import Block
+from gigafactory.describe.group import GroupTask
+from gigafactory.describe.layout import Layout, Sharding
 from gigafactory.describe.rank import Task
 from gigafactory.describe.study import Study
+from gigafactory.net.recipe import cannot_build
+from gigafactory.run.engines.possible import wrong_axes, wrong_shapes
 from gigafactory.run.launchers.launcher import RankCommand
 
 NAME = "ours"
@@ -22,14 +23,16 @@ NAME = "ours"
 CHECKPOINT_BYTES_PER_PARAMETER = 12
 EXPORT_BYTES_PER_PARAMETER = 4
 
-_AXES = ("tp", "pp", "vpp", "cp", "ep", "etp")
-_PRECISIONS = (Precision.FP32, Precision.BF16)
 _NEVER_BYTES = str(1 << 40)
 
 
 def check(study: Study, layout: Layout) -> None:
     """InputError with everything that this engine cannot do, each with what would be right."""
-    wrong = _wrong_study(study) + _wrong_layout(study, layout)
+    wrong = [
+        *_wrong_study(study),
+        *wrong_axes(layout),
+        *wrong_shapes(study.model, study.job, layout),
+    ]
     if wrong:
         raise InputError(
             f"study {study.study!r} cannot be run by the engine {NAME!r}:\n  " + "\n  ".join(wrong)
@@ -40,8 +43,7 @@ def _wrong_study(study: Study) -> list[str]:
     wrong = []
     if study.train is None:
         wrong.append("train: missing; add `train: {corpus: chitchat}` to say what to train on")
-    if study.model.block is not Block.GROK1:
-        wrong.append(f"model.block: {study.model.block} cannot be built; only {Block.GROK1} can")
+    wrong += [f"model: {fault}" for fault in cannot_build(study.model)]
     if study.job.seq_len > study.model.context:
         wrong.append(
             f"job.seq_len: {study.job.seq_len} is longer than model.context {study.model.context}"
@@ -50,25 +52,6 @@ def _wrong_study(study: Study) -> list[str]:
         wrong.append(
             f"drill.kill_rank: there is no rank {study.drill.kill_rank} among "
             f"{study.layout.num_gpus} (0 to {study.layout.num_gpus - 1})"
-        )
-    return wrong
-
-
-def _wrong_layout(study: Study, layout: Layout) -> list[str]:
-    wrong = [
-        f"layout.{axis}: {getattr(layout, axis)} is not possible; it is data-parallel only, use 1"
-        for axis in _AXES
-        if getattr(layout, axis) != 1
-    ]
-    if layout.recompute is not Recompute.NONE:
-        wrong.append(f"layout.recompute: {layout.recompute} is not possible; use none")
-    if layout.precision not in _PRECISIONS:
-        allowed = " or ".join(_PRECISIONS)
-        wrong.append(f"layout.precision: {layout.precision} is not possible; use {allowed}")
-    if study.job.global_batch % (layout.dp * layout.micro_batch):
-        wrong.append(
-            f"job.global_batch: {study.job.global_batch} is not a multiple of "
-            f"layout.dp {layout.dp} x layout.micro_batch {layout.micro_batch}"
         )
     return wrong
 
@@ -111,11 +94,47 @@ def render_commands(layout: Layout, *, task_file: Path, gpus_per_host: int) -> l
     ]
 
 
+def group_ranks(layout: Layout) -> int:
+    """Processes of one replica group."""
+    return layout.replica_gpus
+
+
+def render_group_task(
+    study: Study, layout: Layout, *, num_replicas: int, directory: Path
+) -> GroupTask:
+    """What every process of a run with replica groups is told, in all its lives."""
+    inner = layout.model_copy(update={"dp": layout.dp // num_replicas, "sharding": Sharding.NONE})
+    task = render_task(study, inner, generation=0, restore_step=None, directory=directory)
+    place = f"file://{directory / 'rendezvous' / 'group'}"
+    return GroupTask(
+        task=task.model_copy(update={"rendezvous": place}),
+        num_replicas=num_replicas,
+        orphan_s=study.policy.start_timeout_s,
+    )
+
+
+def render_group(layout: Layout, *, replica: int, host: int, task_file: Path) -> list[RankCommand]:
+    """One command line a process of one replica group."""
+    num_ranks = group_ranks(layout)
+    argv = (sys.executable, "-m", "gigafactory.train.group.worker", "--config", str(task_file))
+    return [
+        RankCommand(
+            rank=rank,
+            host=host,
+            argv=argv,
+            environment=rank_environment(rank, num_ranks=num_ranks),
+        )
+        for rank in range(num_ranks)
+    ]
+
+
 def rank_environment(rank: int, *, num_ranks: int) -> dict[str, str]:
     """What a rank of a gang on this machine finds in its environment."""
     return {
         "RANK": str(rank),
         "WORLD_SIZE": str(num_ranks),
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(num_ranks),
         "GLOO_SOCKET_IFNAME": "lo",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "PYTHONUNBUFFERED": "1",

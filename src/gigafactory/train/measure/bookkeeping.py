@@ -12,9 +12,11 @@ import torch.distributed as dist
 from gigafactory.describe.job import Train
 from gigafactory.describe.measured import Piece, Unit
 from gigafactory.describe.rank import Step
-from gigafactory.train.batches import global_batch, rank_share
+from gigafactory.train.batches import rank_share
 from gigafactory.train.measure.timing import Case
-from gigafactory.train.optimise import learning_rate
+from gigafactory.train.mixture import BLOCK, Mixture
+from gigafactory.train.packing import StreamWindows
+from gigafactory.train.schedule import learning_rate
 from gigafactory.train.telling import into_pipe
 
 _NUM_SEQUENCES, _SEQ_LEN, _NUM_STEPS = 16, 128, 1000
@@ -26,13 +28,13 @@ def steps() -> Iterator[Case]:
     stream = dice.integers(0, 2048, 1 << 18).astype(np.uint32)
     tell = into_pipe(os.open(os.devnull, os.O_WRONLY))
     train = Train()
+    mixture = Mixture((StreamWindows(stream, 0, _SEQ_LEN),), (BLOCK,), _SEQ_LEN, seed=0)
     rank, world = dist.get_rank(), dist.get_world_size()
     sequences = _NUM_SEQUENCES * world
 
     def run() -> None:
-        batch = global_batch(stream, seed=0, step=1, num_sequences=sequences, seq_len=_SEQ_LEN)
-        share = rank_share(batch, rank=rank, num_ranks=world)
-        torch.from_numpy(np.ascontiguousarray(share))
+        batch = mixture.batch(step=1, num_sequences=sequences)
+        torch.from_numpy(rank_share(batch, rank=rank, num_ranks=world))
         sums = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
         dist.all_reduce(sums)
         rate = learning_rate(train, step=1, num_steps=_NUM_STEPS)

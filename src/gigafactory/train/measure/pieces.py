@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from gigafactory.describe.measured import Piece, Unit
-from gigafactory.describe.model import Model
+from gigafactory.describe.model import Block, Model
+from gigafactory.net.attention import attend
 from gigafactory.net.experts import Experts, grouped_matmul
-from gigafactory.net.grok import OUTPUT_MULTIPLIER, RmsNorm, attend, rope_table, rotate
+from gigafactory.net.norms import RmsNorm
+from gigafactory.net.recipe import RECIPES
+from gigafactory.net.rope import rope_table, rotate
 from gigafactory.train.measure.timing import Case
 
 Make = Callable[..., Tensor]
@@ -239,8 +242,8 @@ def routes(bench: Bench, models: Iterable[tuple[Model, int, int]]) -> Iterator[C
         x = bench.of(B, T, model.hidden, dtype=torch.float32)
 
         def compute(x: Tensor = x, experts: Experts = experts) -> Tensor:
-            y, imbalance = experts(x)
-            total: Tensor = y + imbalance.mean()
+            y, routing = experts(x)
+            total: Tensor = y + routing.imbalance.mean()
             return total
 
         run = both_ways(bench, compute, x, experts.gate.weight)
@@ -269,7 +272,7 @@ def losses(bench: Bench, shapes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
         targets = torch.randint(0, V, (t,), device=bench.device)
 
         def run(raw: Tensor = raw, targets: Tensor = targets) -> None:
-            logits = raw * OUTPUT_MULTIPLIER
+            logits = raw * RECIPES[Block.GROK1].output_multiplier
             loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), targets)
             torch.autograd.grad(loss, raw)
 

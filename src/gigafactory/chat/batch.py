@@ -1,0 +1,196 @@
+"""Many conversations at once in one engine: the async shell around a core that batches.
+
+All of the core's work is done in one thread: it takes in what was asked and given up meanwhile,
+makes a step, and hands the words over. Nobody's reading speed is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import secrets
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
+from typing import Protocol
+
+from gigafactory.chat.answerer import Embedded
+from gigafactory.chat.box import Box, Bunch
+from gigafactory.chat.completion import Job, prepare
+from gigafactory.chat.engine import Ability, Message, Origin, Piece
+from gigafactory.chat.errors import ApiError, as_api_error, bad_request, busy
+from gigafactory.chat.request import ChatRequest
+
+Said = tuple[int, Piece | ApiError]
+"""What a step adds to one conversation, or why it is over."""
+_RETRY_AFTER_S = 5
+
+
+class Core(Protocol):
+    """An engine that makes steps with many conversations; all calls come from one thread."""
+
+    @property
+    def name(self) -> str:
+        """As it is asked for in ``model``."""
+
+    @property
+    def origin(self) -> Origin:
+        """Where the weights come from."""
+
+    @property
+    def about(self) -> str:
+        """One honest sentence for people."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Prompt and answer together must fit in it."""
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What it can do beyond plain text."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is left to compute."""
+
+    def num_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt that ``messages`` become."""
+
+    def add(self, ident: int, job: Job) -> Sequence[Said]:
+        """Take in a conversation, or say why not."""
+
+    def drop(self, ident: int) -> None:
+        """Nobody wants it any more; unknown ones are passed over."""
+
+    def step(self) -> Sequence[Said]:
+        """Compute once; the last piece of a conversation has ``finish`` or is an error."""
+
+
+class Batch:
+    """An answerer whose conversations are computed together."""
+
+    def __init__(self, core: Core, *, max_present: int = 64) -> None:
+        self._core = core
+        self.name, self.origin, self.about = core.name, core.origin, core.about
+        self.context_tokens, self.abilities = core.context_tokens, core.abilities
+        self.num_present = 0
+        self._max_present = max_present
+        self._boxes: dict[int, Box] = {}
+        self._idents = count()
+        self._tasks: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._work, name=core.name, daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Be counted; ApiError 503 where ``max_present`` requests are there."""
+        if self.num_present >= self._max_present:
+            raise busy(self.name, num_waiting=self.num_present, retry_after_s=_RETRY_AFTER_S)
+        self.num_present += 1
+        try:
+            yield
+        finally:
+            self.num_present -= 1
+
+    async def prepare(self, request: ChatRequest) -> Job:
+        """Count and check the prompt; ApiError says what is wrong."""
+        self._loop = asyncio.get_running_loop()
+        done: asyncio.Future[Job] = self._loop.create_future()
+        seed = secrets.randbelow(2**31)
+
+        def work() -> None:
+            try:
+                job = prepare(request, engine=self._core, seed=seed)
+            except Exception as error:
+                self._call(_settle, done, None, as_api_error(self.name, error))
+            else:
+                self._call(_settle, done, job, None)
+
+        self._tasks.put(work)
+        return await done
+
+    async def said(self, job: Job) -> AsyncGenerator[Bunch]:
+        """Join the batch; closing it, or cancelling whoever waits, leaves it."""
+        self._loop = asyncio.get_running_loop()
+        ident = next(self._idents)
+        box = self._boxes[ident] = Box()
+        self._tasks.put(lambda: self._tell(self._core.add(ident, job)))
+        bunches = box.bunches()
+        try:
+            async for bunch in bunches:
+                yield bunch
+        finally:
+            if self._boxes.pop(ident, None) is not None:
+                self._tasks.put(partial(self._core.drop, ident))
+            await bunches.aclose()
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """ApiError 400: these engines have no vectors."""
+        raise bad_request(f"{self.name} makes no embeddings of {len(texts)} texts", param="model")
+
+    async def close(self) -> None:
+        """End the thread after the step under way."""
+        self._tasks.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    # ---- in the thread of the core ----
+
+    def _work(self) -> None:
+        while True:
+            try:
+                task = self._tasks.get(block=self._core.is_idle)
+            except queue.Empty:
+                self._guarded(self._step)
+                continue
+            if task is None:
+                return
+            self._guarded(task)
+
+    def _step(self) -> None:
+        self._tell(self._core.step())
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:  # whatever it was, nobody may wait for ever
+            told = as_api_error(self.name, error)
+            for ident in tuple(self._boxes):
+                self._core.drop(ident)
+                self._tell([(ident, told)])
+
+    def _tell(self, said: Sequence[Said]) -> None:
+        if said:
+            self._call(self._deliver, said)
+
+    def _call(self, work: Callable[..., object], *args: object) -> None:
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(work, *args)
+
+    # ---- in the event loop ----
+
+    def _deliver(self, said: Sequence[Said]) -> None:
+        for ident, piece in said:
+            box = self._boxes.get(ident)
+            if box is None:
+                continue
+            if isinstance(piece, ApiError):
+                box.close(piece)
+            else:
+                box.put((piece,))
+                if piece.finish is not None:
+                    box.close()
+            if isinstance(piece, ApiError) or piece.finish is not None:
+                del self._boxes[ident]
+
+
+def _settle(done: asyncio.Future[Job], job: Job | None, error: ApiError | None) -> None:
+    if done.done():
+        return
+    if error is not None:
+        done.set_exception(error)
+    elif job is not None:
+        done.set_result(job)

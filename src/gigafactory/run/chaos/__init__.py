@@ -1,0 +1,1 @@
+"""Shooting at a real run from outside, and judging what it made of it."""

@@ -1,0 +1,1 @@
+"""One process of a replica group: it goes on with whoever is left."""

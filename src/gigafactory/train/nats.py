@@ -1,0 +1,69 @@
+"""Cross entropy in slices: the logits are never held in float32, nor their softmax at all.
+
+    nats = sum over targets of  log Z - logit of the target          Z = sum(exp(logits))
+    z    = sum over targets of  (log Z)^2
+
+What backward needs is worked out on the way forward, while a slice is still in the caches, and
+kept in the logits' own number format: d nats = softmax - 1(target), d z = 2 log Z softmax.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IGNORED = -100
+"""A target that is none; torch's own convention."""
+#: Numbers of a slice: what the caches of a processor hold, what keeps a GPU busy.
+_CPU_SLICE, _GPU_SLICE = 1 << 18, 1 << 25
+
+
+def target_nats(logits: Tensor, targets: Tensor, *, z_weight: float = 0.0) -> tuple[Tensor, Tensor]:
+    """(nats + z_weight * z, nats without a gradient) of logits (B, T, V) and targets (B, T)."""
+    flat = logits.flatten(0, -2)
+    loss, nats = _Nats.apply(flat, targets.flatten(), z_weight)  # type: ignore[no-untyped-call]
+    return loss, nats
+
+
+class _Nats(torch.autograd.Function):
+    """Over logits (N, V) and targets (N,)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, z_weight: float
+    ) -> tuple[Tensor, Tensor]:
+        needs_grad = ctx.needs_input_grad[0]
+        grad = torch.empty_like(logits) if needs_grad else None
+        sums = torch.zeros(2, device=logits.device)
+        numbers = _GPU_SLICE if logits.is_cuda else _CPU_SLICE
+        num_rows = max(1, numbers // logits.shape[1])
+        for begin in range(0, len(logits), num_rows):
+            rows = slice(begin, begin + num_rows)
+            sums += _slice(
+                logits[rows], targets[rows], z_weight, None if grad is None else grad[rows]
+            )
+        ctx.save_for_backward(grad)
+        loss, nats = sums[0] + z_weight * sums[1], sums[0].clone()
+        ctx.mark_non_differentiable(nats)
+        return loss, nats
+
+    @staticmethod
+    def backward(ctx: Any, of_loss: Tensor, _of_nats: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = ctx.saved_tensors
+        return grad * of_loss.to(grad.dtype), None, None
+
+
+def _slice(logits: Tensor, targets: Tensor, z_weight: float, grad: Tensor | None) -> Tensor:
+    """(nats, z) of some rows; their gradient goes into ``grad``."""
+    wide = logits.to(torch.float32, copy=True)  # it becomes the softmax, in place
+    log_z = torch.logsumexp(wide, dim=1)
+    counts = (targets != IGNORED).float()
+    place = targets.clamp(min=0)[:, None]
+    nats = (log_z - wide.gather(1, place).squeeze(1)) * counts
+    if grad is not None:
+        factor = counts * (1 + 2 * z_weight * log_z)
+        soft = wide.sub_(log_z[:, None]).exp_().mul_(factor[:, None])
+        grad.copy_(soft.scatter_(1, place, soft.gather(1, place) - counts[:, None]))
+    return torch.stack((nats.sum(), (log_z.square() * counts).sum()))

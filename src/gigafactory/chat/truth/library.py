@@ -24,6 +24,20 @@ PER_AUTHORITY = 15
 """Posts taken of each authority: a flood of one kind cannot push out another."""
 
 
+#: the oldest of all copies stands for them (bare columns of MIN(at_s) are of that row); of every
+#: authority the best few, so that a flood of one kind cannot push out another
+_SEARCH = f"""
+WITH found AS MATERIALIZED (
+    SELECT rowid AS at, -bm25(words, 2.0, 1.0) AS score FROM words WHERE words MATCH ?),
+apart AS (
+    SELECT {_COLUMNS}, score, COUNT(*) AS num_copies, MIN(at_s) FROM found JOIN posts ON posts.rowid = at
+    GROUP BY fingerprint, authority),
+placed AS (
+    SELECT *, ROW_NUMBER() OVER (PARTITION BY authority ORDER BY score DESC, id) AS place FROM apart)
+SELECT {_COLUMNS}, score, num_copies FROM placed WHERE place <= ?
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A post that was found; the higher ``score``, the more of the words it has."""
@@ -118,25 +132,14 @@ class Library:
         query = _query(text)
         if not query:
             return []
-        hits = [hit for authority in Authority for hit in self._of(authority, query)]
+        rows = self.connection.execute(_SEARCH, (query, PER_AUTHORITY)).fetchall()
+        hits = [Hit(_post(row[:7]), float(row[7]), int(row[8])) for row in rows]
         best: dict[str, Hit] = {}
-        for hit in hits:  # authorities come highest first
+        for hit in sorted(hits, key=lambda h: h.post.authority.rank):
             best.setdefault(hit.post.fingerprint, hit)
         return sorted(best.values(), key=lambda h: (-h.score, h.post.authority.rank, h.post.id))[
             :num_hits
         ]
-
-    def _of(self, authority: Authority, query: str) -> list[Hit]:
-        columns = ", ".join(f"p.{name.strip()}" for name in _COLUMNS.split(","))
-        # the oldest of all copies stands for them: bare columns of MIN(at_s) are of that row
-        sql = (
-            f"SELECT {columns}, score, COUNT(*), MIN(p.at_s) FROM "
-            "(SELECT rowid, -bm25(words, 2.0, 1.0) AS score FROM words WHERE words MATCH ?) "
-            "JOIN posts p USING (rowid) WHERE p.authority = ? "
-            "GROUP BY p.fingerprint ORDER BY score DESC LIMIT ?"
-        )
-        rows = self.connection.execute(sql, (query, str(authority), PER_AUTHORITY)).fetchall()
-        return [Hit(_post(row[:7]), float(row[7]), int(row[8])) for row in rows]
 
     # ---- remembered answers ----
 

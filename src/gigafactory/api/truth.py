@@ -139,7 +139,9 @@ def _lines(path: Path) -> list[str]:
 
 def _there(database: Path) -> Path:
     if not database.is_file():
-        raise InputError(f"{database}: there is no database of posts; giga chat posts import makes one")
+        raise InputError(
+            f"{database}: there is no database of posts; giga chat posts import makes one"
+        )
     return database
 
 

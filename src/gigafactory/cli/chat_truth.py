@@ -90,9 +90,7 @@ def start(database: Path) -> None:
 
 
 @command.command("score")
-@click.argument(
-    "lots", nargs=-1, type=click.Choice(["development", "held_out", "traps", "sealed"])
-)
+@click.argument("lots", nargs=-1, type=click.Choice(["development", "held_out", "traps", "sealed"]))
 @json_option
 def score(lots: tuple[str, ...], as_json: bool) -> None:
     """Judge the project's own claims and sources; precision and recall of "supported" by lot."""
@@ -104,7 +102,10 @@ def score(lots: tuple[str, ...], as_json: bool) -> None:
         return
     click.echo(f"{'lot':<12} {'cases':>5} {'precision':>10} {'recall':>7}")
     for lot, found in scores.items():
-        shown = [f"{found[key]:.2f}" if found[key] is not None else "-" for key in ("precision", "recall")]
+        shown = [
+            f"{found[key]:.2f}" if found[key] is not None else "-"
+            for key in ("precision", "recall")
+        ]
         click.echo(f"{lot:<12} {found['num_cases']:>5} {shown[0]:>10} {shown[1]:>7}")
 
 

@@ -20,7 +20,9 @@ from gigafactory.cli.common import json_option, print_json
 @click.option("--live", "is_live", is_flag=True, help="Really post and delete; without, only show.")
 @click.option("--budget", "usd_per_day", type=float, default=1.0, show_default=True,
               help="Dollars a day, reads included.")  # fmt: skip
-@click.option("--follow", "follows", is_flag=True, help="Go on with posts as they come, until Ctrl-C.")
+@click.option(
+    "--follow", "follows", is_flag=True, help="Go on with posts as they come, until Ctrl-C."
+)
 @json_option
 def command(
     database: Path,
@@ -51,6 +53,7 @@ def command(
             click.echo(f"{outcome.mention}: {said}")
     if as_json:
         rows = [
-            {"mention": o.mention, "text": o.text, "reply": o.reply, "refusal": o.refusal} for o in found
+            {"mention": o.mention, "text": o.text, "reply": o.reply, "refusal": o.refusal}
+            for o in found
         ]
         print_json(rows)

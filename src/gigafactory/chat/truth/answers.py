@@ -92,7 +92,13 @@ def _judged(claims: Sequence[str], hits: Sequence[Hit]) -> list[Quote]:
         if finding.verdict is not Verdict.ABSENT:
             quotes.append(
                 Quote(
-                    hit.post, finding.first, finding.last, finding.verdict, finding.why, hit.score, hit.num_copies,
+                    hit.post,
+                    finding.first,
+                    finding.last,
+                    finding.verdict,
+                    finding.why,
+                    hit.score,
+                    hit.num_copies,
                 )  # fmt: skip
             )
     return sorted(quotes, key=lambda q: (q.post.authority.rank, -q.post.at_s, q.post.id))

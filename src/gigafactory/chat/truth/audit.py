@@ -135,7 +135,10 @@ class Audit:
                 erased.update(json.loads(body)["seqs"])
             before, expected = link, seq + 1
             links.add(link)
-        faults += [f"record {s}: its details are gone, no erasure says so" for s in sorted(missing - erased)]
+        faults += [
+            f"record {s}: its details are gone, no erasure says so"
+            for s in sorted(missing - erased)
+        ]
         if head is not None and head not in links:
             faults.append(f"the record with hash {head} is not in the chain: its end was cut off")
         return Checked(expected - 1, len(missing & erased), before, tuple(faults))

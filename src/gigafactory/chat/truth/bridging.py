@@ -81,9 +81,7 @@ def rate(ratings: Sequence[Rating], *, seed: int = 0) -> list[Rated]:
     ]
     best = min(fits, key=lambda fit: fit.cost)
     counts = np.bincount(note_of, minlength=len(notes))
-    return [
-        _rated(name, best.note[at], num_ratings=int(counts[at])) for name, at in notes.items()
-    ]
+    return [_rated(name, best.note[at], num_ratings=int(counts[at])) for name, at in notes.items()]
 
 
 def _rated(name: str, row: Array, *, num_ratings: int) -> Rated:
@@ -91,7 +89,9 @@ def _rated(name: str, row: Array, *, num_ratings: int) -> Rated:
     status = Status.NEEDS_RATINGS
     if num_ratings >= LEAST_RATINGS and intercept >= HELPFUL_AT:
         status = Status.HELPFUL
-    elif num_ratings >= LEAST_RATINGS and intercept < NOT_HELPFUL_BELOW - FACTOR_SLOPE * abs(factor):
+    elif num_ratings >= LEAST_RATINGS and intercept < NOT_HELPFUL_BELOW - FACTOR_SLOPE * abs(
+        factor
+    ):
         status = Status.NOT_HELPFUL
     return Rated(name, intercept, factor, num_ratings, status)
 

@@ -79,8 +79,23 @@ _MARKS = (
     (CONDITIONAL, Mark.CONDITIONAL), (FIGURATIVE, Mark.FIGURATIVE), (DILUTING, Mark.DILUTED),
 )  # fmt: skip
 _STOPS = ("and", "but", ";", "or", ",", "—", "–")
-_BEFORE_ARTICLE = frozenset("of all both half and not nearly almost only".split())
-_WRAPPERS = frozenset("false untrue myth hoax lie wrong nonsense rumour rumor doubtful unlikely unclear".split())
+_BEFORE_ARTICLE = frozenset(["of", "all", "both", "half", "and", "not", "nearly", "almost", "only"])
+_WRAPPERS = frozenset(
+    [
+        "false",
+        "untrue",
+        "myth",
+        "hoax",
+        "lie",
+        "wrong",
+        "nonsense",
+        "rumour",
+        "rumor",
+        "doubtful",
+        "unlikely",
+        "unclear",
+    ]
+)
 
 
 def statements(found: Sequence[Item], *, marks: frozenset[Mark]) -> list[Statement]:
@@ -232,9 +247,9 @@ def _runs(found: Sequence[Item]) -> list[tuple[str, list[Item]]]:
     for at, item in enumerate(found):
         if item.lower in PREPOSITIONS:
             runs.append((item.lower, []))
-        elif _is_time_noun(found, at):
-            runs.append(("on", [item]))
-        elif runs[-1][1] and Kind.DAY in (item.kind, runs[-1][1][-1].kind):
+        elif _is_time_noun(found, at) or (
+            runs[-1][1] and Kind.DAY in (item.kind, runs[-1][1][-1].kind)
+        ):
             runs.append(("on", [item]))
         elif item.kind is not Kind.SIGN:
             runs[-1][1].append(item)
@@ -288,7 +303,12 @@ def _verb_group(part: Sequence[Item], begin: int) -> tuple[_Verb, frozenset[Mark
         word = item.lower
         if word in NEGATIONS or (word == "no" and _is_no_longer(part, at)):
             verb.is_negated = not verb.is_negated
-        elif word == "to" and verb.base in OPEN_CHAINS | NEGATING_CHAINS | {"go", "have", "use", "be"}:
+        elif word == "to" and verb.base in OPEN_CHAINS | NEGATING_CHAINS | {
+            "go",
+            "have",
+            "use",
+            "be",
+        }:
             marks |= _chained(verb)
         elif word in AUXILIARIES and not (verb.base and verb.base not in ("be", "have", "do")):
             form = verb_form(word)
@@ -297,7 +317,7 @@ def _verb_group(part: Sequence[Item], begin: int) -> tuple[_Verb, frozenset[Mark
         elif _continues(part, at, verb, last_aux=last_aux):
             _take(verb, word, last_aux=last_aux)
             last_aux = ""
-        elif not _is_adverb(item) or verb.base in ("be",) and word in FILLERS:
+        elif not _is_adverb(item) or (verb.base in ("be",) and word in FILLERS):
             break
         at += 1
     verb.end = at
@@ -365,7 +385,9 @@ def _has_loose_verb(rest: Sequence[Item]) -> bool:
         if item.lower in AUXILIARIES:
             return True
         form = verb_form(item.lower)
-        is_past = form is not None and form.tense is Tense.PAST
+        if form is None:
+            continue
+        is_past = form.tense is Tense.PAST
         if is_past and at > 1 and (not form.is_participle or _ends_or_acts(rest, at)):
             return True
     return False

@@ -9,21 +9,48 @@ from dataclasses import dataclass, fields
 _MONTHS = {
     name: index + 1
     for index, names in enumerate(
-        "january jan|february feb|march mar|april apr|may|june jun|july jul|august aug|september sep sept|"
-        "october oct|november nov|december dec".split("|")
+        [
+            "january jan",
+            "february feb",
+            "march mar",
+            "april apr",
+            "may",
+            "june jun",
+            "july jul",
+            "august aug",
+            "september sep sept",
+            "october oct",
+            "november nov",
+            "december dec",
+        ]
     )
     for name in names.split()
 }
 _WEEKDAYS = {
     name: index
     for index, name in enumerate(
-        "monday tuesday wednesday thursday friday saturday sunday".split()
+        ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
     )
 }
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})$")
 _YEAR = re.compile(r"1[5-9]\d\d$|20\d\d$|21\d\d$")
 _DAY = re.compile(r"([12]?\d|3[01])$")
-_BEFORE_YEAR = frozenset("in since until by before after during of from to through around".split())
+_BEFORE_YEAR = frozenset(
+    [
+        "in",
+        "since",
+        "until",
+        "by",
+        "before",
+        "after",
+        "during",
+        "of",
+        "from",
+        "to",
+        "through",
+        "around",
+    ]
+)
 _HALVES = {"am": 0, "a.m.": 0, "pm": 12, "p.m.": 12}
 
 

@@ -154,5 +154,3 @@ def _quoted(quote: Quote) -> dict[str, Any]:
         "why": quote.why,
         "authority": quote.post.authority,
     }
-
-

@@ -146,4 +146,4 @@ def positive(word: str) -> str:
     return word
 
 
-_SILENT_E = frozenset("large wide safe late fine rare pure nice".split())
+_SILENT_E = frozenset(["large", "wide", "safe", "late", "fine", "rare", "pure", "nice"])

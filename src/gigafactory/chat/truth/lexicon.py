@@ -83,9 +83,26 @@ IRREGULAR = {
 }
 VERBS = frozenset(_REGULAR) | frozenset(IRREGULAR)
 
-BE = frozenset("be is are was were been being am".split())
+BE = frozenset(["be", "is", "are", "was", "were", "been", "being", "am"])
 AUXILIARIES = BE | frozenset(
-    "has have had having do does did will would shall should may might must can could".split()
+    [
+        "has",
+        "have",
+        "had",
+        "having",
+        "do",
+        "does",
+        "did",
+        "will",
+        "would",
+        "shall",
+        "should",
+        "may",
+        "might",
+        "must",
+        "can",
+        "could",
+    ]
 )
 
 #: words that stand for the first of their line
@@ -150,69 +167,467 @@ def are_opposite(one: str, other: str) -> bool:
 
 #: participles that describe a state, not something done
 STATES = frozenset(
-    "closed tired married drunk injured-looking located alone born based situated dead unsafe "
-    "interested retired bored excited satisfied broken lost".split()
+    [
+        "closed",
+        "tired",
+        "married",
+        "drunk",
+        "injured-looking",
+        "located",
+        "alone",
+        "born",
+        "based",
+        "situated",
+        "dead",
+        "unsafe",
+        "interested",
+        "retired",
+        "bored",
+        "excited",
+        "satisfied",
+        "broken",
+        "lost",
+    ]
 )
 
-DETERMINERS = frozenset("the a an this that these those its his her their our my your".split())
+DETERMINERS = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "this",
+        "that",
+        "these",
+        "those",
+        "its",
+        "his",
+        "her",
+        "their",
+        "our",
+        "my",
+        "your",
+    ]
+)
 INDEFINITE = frozenset(("a", "an"))
 PREPOSITIONS = frozenset(
-    "aboard regarding concerning like besides opposite versus throughout amongst beneath underneath "
-    "in on at by for from to with without into onto over under near during after before since until till "
-    "through across against among between behind beside beyond despite inside outside toward towards "
-    "via within along around about than as because while when where although though whereas if unless except "
-    "upon off out up down below above per amid following".split()
+    [
+        "aboard",
+        "regarding",
+        "concerning",
+        "like",
+        "besides",
+        "opposite",
+        "versus",
+        "throughout",
+        "amongst",
+        "beneath",
+        "underneath",
+        "in",
+        "on",
+        "at",
+        "by",
+        "for",
+        "from",
+        "to",
+        "with",
+        "without",
+        "into",
+        "onto",
+        "over",
+        "under",
+        "near",
+        "during",
+        "after",
+        "before",
+        "since",
+        "until",
+        "till",
+        "through",
+        "across",
+        "against",
+        "among",
+        "between",
+        "behind",
+        "beside",
+        "beyond",
+        "despite",
+        "inside",
+        "outside",
+        "toward",
+        "towards",
+        "via",
+        "within",
+        "along",
+        "around",
+        "about",
+        "than",
+        "as",
+        "because",
+        "while",
+        "when",
+        "where",
+        "although",
+        "though",
+        "whereas",
+        "if",
+        "unless",
+        "except",
+        "upon",
+        "off",
+        "out",
+        "up",
+        "down",
+        "below",
+        "above",
+        "per",
+        "amid",
+        "following",
+    ]
 )
 DILUTING = frozenset(
-    "nearly almost rarely seldom hardly barely scarcely partly partially half virtually practically somewhat sometimes "
-    "occasionally theoretically technically nominally effectively briefly temporarily once briefly initially originally "
-    "mostly largely mainly usually often generally typically normally tentatively formerly previously".split()
+    [
+        "nearly",
+        "almost",
+        "rarely",
+        "seldom",
+        "hardly",
+        "barely",
+        "scarcely",
+        "partly",
+        "partially",
+        "half",
+        "virtually",
+        "practically",
+        "somewhat",
+        "sometimes",
+        "occasionally",
+        "theoretically",
+        "technically",
+        "nominally",
+        "effectively",
+        "briefly",
+        "temporarily",
+        "once",
+        "briefly",
+        "initially",
+        "originally",
+        "mostly",
+        "largely",
+        "mainly",
+        "usually",
+        "often",
+        "generally",
+        "typically",
+        "normally",
+        "tentatively",
+        "formerly",
+        "previously",
+    ]
 )
 """Adverbs that take something away from what is said."""
 
 RETRACTIONS = frozenset(
-    "annul annulled retract retracted withdrawn quashed overturned debunked refuted disproved disproven false untrue wrong wrongly "
-    "incorrect incorrectly misleading mistaken mistakenly fabricated fake correction corrected erroneous erroneously "
-    "baseless unfounded denied denies myth hoax revoked rescinded reversed".split()
+    [
+        "annul",
+        "annulled",
+        "retract",
+        "retracted",
+        "withdrawn",
+        "quashed",
+        "overturned",
+        "debunked",
+        "refuted",
+        "disproved",
+        "disproven",
+        "false",
+        "untrue",
+        "wrong",
+        "wrongly",
+        "incorrect",
+        "incorrectly",
+        "misleading",
+        "mistaken",
+        "mistakenly",
+        "fabricated",
+        "fake",
+        "correction",
+        "corrected",
+        "erroneous",
+        "erroneously",
+        "baseless",
+        "unfounded",
+        "denied",
+        "denies",
+        "myth",
+        "hoax",
+        "revoked",
+        "rescinded",
+        "reversed",
+    ]
 )
 """Words that take back what stands beside them; a claim that has them itself may still be supported."""
 
-NOT_QUITE = frozenset("very always entirely fully only just necessarily exactly completely quite really".split())
+NOT_QUITE = frozenset(
+    [
+        "very",
+        "always",
+        "entirely",
+        "fully",
+        "only",
+        "just",
+        "necessarily",
+        "exactly",
+        "completely",
+        "quite",
+        "really",
+    ]
+)
 """Behind "not" they leave open what is the case."""
 
-IRONIC_PHRASES = ("said nobody", "said no one", "own mind", "in my dreams", "in your dreams", "my foot", "as if", "all but")
-
-CLAUSE_OPENERS = frozenset(
-    "because while when although though whereas if unless as than after before since until till where".split()
+IRONIC_PHRASES = (
+    "said nobody",
+    "said no one",
+    "own mind",
+    "in my dreams",
+    "in your dreams",
+    "my foot",
+    "as if",
+    "all but",
 )
 
-LIMITS = frozenset("except unless apart excluding barring without aside".split())
+CLAUSE_OPENERS = frozenset(
+    [
+        "because",
+        "while",
+        "when",
+        "although",
+        "though",
+        "whereas",
+        "if",
+        "unless",
+        "as",
+        "than",
+        "after",
+        "before",
+        "since",
+        "until",
+        "till",
+        "where",
+    ]
+)
+
+LIMITS = frozenset(["except", "unless", "apart", "excluding", "barring", "without", "aside"])
 FICTION = frozenset(
-    "novel film movie simulation dream game play book series episode joke script exercise drill model comic cartoon "
-    "story tale sketch parody satire fiction thriller drama musical video-game universe fantasy scenario rehearsal trailer".split()
+    [
+        "novel",
+        "film",
+        "movie",
+        "simulation",
+        "dream",
+        "game",
+        "play",
+        "book",
+        "series",
+        "episode",
+        "joke",
+        "script",
+        "exercise",
+        "drill",
+        "model",
+        "comic",
+        "cartoon",
+        "story",
+        "tale",
+        "sketch",
+        "parody",
+        "satire",
+        "fiction",
+        "thriller",
+        "drama",
+        "musical",
+        "video-game",
+        "universe",
+        "fantasy",
+        "scenario",
+        "rehearsal",
+        "trailer",
+    ]
 )
 """What happens in one of these has not happened."""
 
 REPEATABLE = frozenset(
-    "rise fall increase decrease grow shrink win lose score visit play meet vote beat defeat sell buy earn travel perform "
-    "strike hold publish fine arrest pay cost attack bomb flood shoot rescue cancel run march protest".split()
+    [
+        "rise",
+        "fall",
+        "increase",
+        "decrease",
+        "grow",
+        "shrink",
+        "win",
+        "lose",
+        "score",
+        "visit",
+        "play",
+        "meet",
+        "vote",
+        "beat",
+        "defeat",
+        "sell",
+        "buy",
+        "earn",
+        "travel",
+        "perform",
+        "strike",
+        "hold",
+        "publish",
+        "fine",
+        "arrest",
+        "pay",
+        "cost",
+        "attack",
+        "bomb",
+        "flood",
+        "shoot",
+        "rescue",
+        "cancel",
+        "run",
+        "march",
+        "protest",
+    ]
 )
 """Verbs of what can happen again: on another day is no contradiction."""
 
-HARMLESS_LINKS = frozenset("because despite although though whereas while since after before during following amid".split())
+HARMLESS_LINKS = frozenset(
+    [
+        "because",
+        "despite",
+        "although",
+        "though",
+        "whereas",
+        "while",
+        "since",
+        "after",
+        "before",
+        "during",
+        "following",
+        "amid",
+    ]
+)
 """Adjuncts that do not narrow what is said."""
 
 TIME_NOUNS = frozenset(
-    "spring summer autumn fall winter year month week night weekend decade century morning evening time season".split()
+    [
+        "spring",
+        "summer",
+        "autumn",
+        "fall",
+        "winter",
+        "year",
+        "month",
+        "week",
+        "night",
+        "weekend",
+        "decade",
+        "century",
+        "morning",
+        "evening",
+        "time",
+        "season",
+    ]
 )
 
 PLAIN_ADJECTIVES = frozenset(
-    "new old young big large huge small little long short tall high low good great bad red blue green white black grey "
-    "famous local popular modern ancient main major minor rich poor strong weak heavy light dark bright late early "
-    "beautiful ugly busy quiet whole entire first second third last next recent current nearby crowded empty full "
-    "wooden golden stone european african asian american british french german italian spanish russian chinese japanese "
-    "indian mexican canadian brazilian swedish norwegian danish dutch polish turkish greek irish scottish english "
-    "highly very quite".split()
+    [
+        "new",
+        "old",
+        "young",
+        "big",
+        "large",
+        "huge",
+        "small",
+        "little",
+        "long",
+        "short",
+        "tall",
+        "high",
+        "low",
+        "good",
+        "great",
+        "bad",
+        "red",
+        "blue",
+        "green",
+        "white",
+        "black",
+        "grey",
+        "famous",
+        "local",
+        "popular",
+        "modern",
+        "ancient",
+        "main",
+        "major",
+        "minor",
+        "rich",
+        "poor",
+        "strong",
+        "weak",
+        "heavy",
+        "light",
+        "dark",
+        "bright",
+        "late",
+        "early",
+        "beautiful",
+        "ugly",
+        "busy",
+        "quiet",
+        "whole",
+        "entire",
+        "first",
+        "second",
+        "third",
+        "last",
+        "next",
+        "recent",
+        "current",
+        "nearby",
+        "crowded",
+        "empty",
+        "full",
+        "wooden",
+        "golden",
+        "stone",
+        "european",
+        "african",
+        "asian",
+        "american",
+        "british",
+        "french",
+        "german",
+        "italian",
+        "spanish",
+        "russian",
+        "chinese",
+        "japanese",
+        "indian",
+        "mexican",
+        "canadian",
+        "brazilian",
+        "swedish",
+        "norwegian",
+        "danish",
+        "dutch",
+        "polish",
+        "turkish",
+        "greek",
+        "irish",
+        "scottish",
+        "english",
+        "highly",
+        "very",
+        "quite",
+    ]
 )
 _ADJECTIVE_ENDINGS = ("al", "ous", "ive", "ful", "less", "able", "ible", "ish", "ary", "ic")
 
@@ -225,73 +640,360 @@ def is_harmless_adjective(word: str) -> bool:
 
 
 TIME_PREPOSITIONS = frozenset(("in", "on", "at", "during"))
-RELATIVES = frozenset("who which that whom whose where".split())
+RELATIVES = frozenset(["who", "which", "that", "whom", "whose", "where"])
 FILLERS = frozenset(
-    "also just then there here now very quite already still today yesterday indeed however meanwhile again "
-    "finally later soon eventually please successfully officially".split()
+    [
+        "also",
+        "just",
+        "then",
+        "there",
+        "here",
+        "now",
+        "very",
+        "quite",
+        "already",
+        "still",
+        "today",
+        "yesterday",
+        "indeed",
+        "however",
+        "meanwhile",
+        "again",
+        "finally",
+        "later",
+        "soon",
+        "eventually",
+        "please",
+        "successfully",
+        "officially",
+    ]
 )
 """Words that a claim need not repeat."""
 
-PRONOUNS = frozenset("he she it they him her them this these those i we you me us".split())
+PRONOUNS = frozenset(
+    [
+        "he",
+        "she",
+        "it",
+        "they",
+        "him",
+        "her",
+        "them",
+        "this",
+        "these",
+        "those",
+        "i",
+        "we",
+        "you",
+        "me",
+        "us",
+    ]
+)
 PERSONAL = frozenset(("he", "she"))
 
-NEGATIONS = frozenset("not never neither nor hardly barely scarcely no-one".split())
+NEGATIONS = frozenset(["not", "never", "neither", "nor", "hardly", "barely", "scarcely", "no-one"])
 #: verbs whose chain says that the next verb did not happen
-NEGATING_CHAINS = frozenset("fail refuse decline forget neglect".split())
+NEGATING_CHAINS = frozenset(["fail", "refuse", "decline", "forget", "neglect"])
 #: verbs whose chain leaves open whether the next verb happens
 OPEN_CHAINS = frozenset(
-    "want plan expect hope intend try attempt wish promise threaten seek vow pledge need like schedule "
-    "consider agree offer propose aim suppose prepare decide accuse suspect allege".split()
+    [
+        "want",
+        "plan",
+        "expect",
+        "hope",
+        "intend",
+        "try",
+        "attempt",
+        "wish",
+        "promise",
+        "threaten",
+        "seek",
+        "vow",
+        "pledge",
+        "need",
+        "like",
+        "schedule",
+        "consider",
+        "agree",
+        "offer",
+        "propose",
+        "aim",
+        "suppose",
+        "prepare",
+        "decide",
+        "accuse",
+        "suspect",
+        "allege",
+    ]
 )
 
-POSSIBLE = frozenset("may might could possibly perhaps maybe can potentially".split())
-PROBABLE = frozenset("probably likely presumably seemingly apparently".split())
-ALLEGED = frozenset(
-    "allegedly reportedly supposedly purportedly rumour rumours rumor rumors allegation allegations alleged "
-    "rumoured rumored accused suspected accusation accusations claims unconfirmed".split()
+POSSIBLE = frozenset(
+    ["may", "might", "could", "possibly", "perhaps", "maybe", "can", "potentially"]
 )
-CONDITIONAL = frozenset("if unless would should provided assuming hypothetically".split())
-FUTURE = frozenset("will shall".split())
+PROBABLE = frozenset(["probably", "likely", "presumably", "seemingly", "apparently"])
+ALLEGED = frozenset(
+    [
+        "allegedly",
+        "reportedly",
+        "supposedly",
+        "purportedly",
+        "rumour",
+        "rumours",
+        "rumor",
+        "rumors",
+        "allegation",
+        "allegations",
+        "alleged",
+        "rumoured",
+        "rumored",
+        "accused",
+        "suspected",
+        "accusation",
+        "accusations",
+        "claims",
+        "unconfirmed",
+    ]
+)
+CONDITIONAL = frozenset(
+    ["if", "unless", "would", "should", "provided", "assuming", "hypothetically"]
+)
+FUTURE = frozenset(["will", "shall"])
 FORMER = frozenset(("used",))
-FIGURATIVE = frozenset("literally basically metaphorically figuratively".split())
+FIGURATIVE = frozenset(["literally", "basically", "metaphorically", "figuratively"])
 
 REPORTS = frozenset(
-    "say tell claim announce state report argue insist add explain write tweet post assert confirm warn declare "
-    "suggest admit deny predict estimate note reveal vow acknowledge allege stress confess boast testify swear maintain dispute question recall".split()
+    [
+        "say",
+        "tell",
+        "claim",
+        "announce",
+        "state",
+        "report",
+        "argue",
+        "insist",
+        "add",
+        "explain",
+        "write",
+        "tweet",
+        "post",
+        "assert",
+        "confirm",
+        "warn",
+        "declare",
+        "suggest",
+        "admit",
+        "deny",
+        "predict",
+        "estimate",
+        "note",
+        "reveal",
+        "vow",
+        "acknowledge",
+        "allege",
+        "stress",
+        "confess",
+        "boast",
+        "testify",
+        "swear",
+        "maintain",
+        "dispute",
+        "question",
+        "recall",
+    ]
 )
-BELIEFS = frozenset("reckon figure speculate joke imply hint believe think hope fear suspect expect assume guess wonder doubt dream imagine wish".split())
+BELIEFS = frozenset(
+    [
+        "reckon",
+        "figure",
+        "speculate",
+        "joke",
+        "imply",
+        "hint",
+        "believe",
+        "think",
+        "hope",
+        "fear",
+        "suspect",
+        "expect",
+        "assume",
+        "guess",
+        "wonder",
+        "doubt",
+        "dream",
+        "imagine",
+        "wish",
+    ]
+)
 
 PRIVATIVE = frozenset(
-    "former fake alleged proposed planned mock so-called toy virtual possible potential would-be supposed ex "
-    "future fictional imaginary counterfeit self-proclaimed aspiring failed cancelled unofficial attempted suspected "
-    "fictitious parody pretend".split()
+    [
+        "former",
+        "fake",
+        "alleged",
+        "proposed",
+        "planned",
+        "mock",
+        "so-called",
+        "toy",
+        "virtual",
+        "possible",
+        "potential",
+        "would-be",
+        "supposed",
+        "ex",
+        "future",
+        "fictional",
+        "imaginary",
+        "counterfeit",
+        "self-proclaimed",
+        "aspiring",
+        "failed",
+        "cancelled",
+        "unofficial",
+        "attempted",
+        "suspected",
+        "fictitious",
+        "parody",
+        "pretend",
+    ]
 )
 """Adjectives that say that the thing is not what the noun says."""
 
 TITLES = frozenset(
-    "president minister prime mayor governor senator doctor captain coach striker goalkeeper king queen prince princess "
-    "judge general colonel professor director chairman chairwoman chief executive officer chancellor pope bishop "
-    "actor actress singer author novelist poet painter scientist engineer physicist economist champion "
-    "mr mrs ms dr sir dame founder inspector detective sergeant pilot driver lawyer midfielder defender "
-    "miss lady lord secretary ambassador".split()
+    [
+        "president",
+        "minister",
+        "prime",
+        "mayor",
+        "governor",
+        "senator",
+        "doctor",
+        "captain",
+        "coach",
+        "striker",
+        "goalkeeper",
+        "king",
+        "queen",
+        "prince",
+        "princess",
+        "judge",
+        "general",
+        "colonel",
+        "professor",
+        "director",
+        "chairman",
+        "chairwoman",
+        "chief",
+        "executive",
+        "officer",
+        "chancellor",
+        "pope",
+        "bishop",
+        "actor",
+        "actress",
+        "singer",
+        "author",
+        "novelist",
+        "poet",
+        "painter",
+        "scientist",
+        "engineer",
+        "physicist",
+        "economist",
+        "champion",
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "sir",
+        "dame",
+        "founder",
+        "inspector",
+        "detective",
+        "sergeant",
+        "pilot",
+        "driver",
+        "lawyer",
+        "midfielder",
+        "defender",
+        "miss",
+        "lady",
+        "lord",
+        "secretary",
+        "ambassador",
+    ]
 )
 """What may stand before a name without making it another one."""
 
 SCOPED = frozenset(
-    "ban forbid forbidden prohibit bar allow permit permitted legal illegal free mandatory require compulsory banned "
-    "prohibited allowed".split()
+    [
+        "ban",
+        "forbid",
+        "forbidden",
+        "prohibit",
+        "bar",
+        "allow",
+        "permit",
+        "permitted",
+        "legal",
+        "illegal",
+        "free",
+        "mandatory",
+        "require",
+        "compulsory",
+        "banned",
+        "prohibited",
+        "allowed",
+    ]
 )
 """What holds only as far as the rest of its sentence says."""
 
 UNIQUE_DOER = frozenset(
-    "write win direct found lead invent discover command compose design own head succeed assassinate paint".split()
+    [
+        "write",
+        "win",
+        "direct",
+        "found",
+        "lead",
+        "invent",
+        "discover",
+        "command",
+        "compose",
+        "design",
+        "own",
+        "head",
+        "succeed",
+        "assassinate",
+        "paint",
+    ]
 )
 """Verbs of which one doer excludes another for the same thing."""
 
-SYMMETRIC = frozenset("marry meet divorce resemble equal join merge match".split())
+SYMMETRIC = frozenset(["marry", "meet", "divorce", "resemble", "equal", "join", "merge", "match"])
 
 IRONY_WORDS = frozenset(
-    "lol lmao rofl lmfao haha hahaha jk satire parody meme shitpost til smh kek sarcasm satirical parodies hoax irony /s".split()
+    [
+        "lol",
+        "lmao",
+        "rofl",
+        "lmfao",
+        "haha",
+        "hahaha",
+        "jk",
+        "satire",
+        "parody",
+        "meme",
+        "shitpost",
+        "til",
+        "smh",
+        "kek",
+        "sarcasm",
+        "satirical",
+        "parodies",
+        "hoax",
+        "irony",
+        "/s",
+    ]
 )
 IRONY_OPENINGS = (
     ("yeah", "right"), ("oh", "sure"), ("sure",), ("oh", "great"), ("great",), ("oh", "yeah"), ("yeah",), ("imagine",),
@@ -302,13 +1004,35 @@ IRONY_SIGNS = frozenset("😂🤣💀😜🤡🙄😏🔥😹🤪🤭")
 #: words with a second sense: the word, and what around it says that the second one is meant
 SLANG = {
     "brick": frozenset(
-        "shot shots shooting game three threes quarter points basketball hoop rim arc deep playoff playoffs "
-        "nba field-goal tonight half free throws layup".split()
+        [
+            "shot",
+            "shots",
+            "shooting",
+            "game",
+            "three",
+            "threes",
+            "quarter",
+            "points",
+            "basketball",
+            "hoop",
+            "rim",
+            "arc",
+            "deep",
+            "playoff",
+            "playoffs",
+            "nba",
+            "field-goal",
+            "tonight",
+            "half",
+            "free",
+            "throws",
+            "layup",
+        ]
     ),
-    "bomb": frozenset("comedy joke movie set stand-up dropped deep".split()),
-    "murder": frozenset("verse beat mic guitar solo serve".split()),
-    "kill": frozenset("joke outfit stage vibe mic".split()),
-    "fire": frozenset("album track verse mixtape beat".split()),
-    "goat": frozenset("player game league ever".split()),
-    "robbed": frozenset("award oscar referee ref vote".split()),
+    "bomb": frozenset(["comedy", "joke", "movie", "set", "stand-up", "dropped", "deep"]),
+    "murder": frozenset(["verse", "beat", "mic", "guitar", "solo", "serve"]),
+    "kill": frozenset(["joke", "outfit", "stage", "vibe", "mic"]),
+    "fire": frozenset(["album", "track", "verse", "mixtape", "beat"]),
+    "goat": frozenset(["player", "game", "league", "ever"]),
+    "robbed": frozenset(["award", "oscar", "referee", "ref", "vote"]),
 }

@@ -16,8 +16,62 @@ from gigafactory.chat.truth.posts import Authority, Post
 _COLUMNS = "id, author, text, at_s, authority, title, url"
 _WORD = re.compile(r"\w+")
 _TOO_COMMON = frozenset(
-    "a an the of in on at by for from to with and or is are was were be been did do does has have had will would can could "
-    "who what when where which why how many much it its he she they that this there not i you we me about any".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "in",
+        "on",
+        "at",
+        "by",
+        "for",
+        "from",
+        "to",
+        "with",
+        "and",
+        "or",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "did",
+        "do",
+        "does",
+        "has",
+        "have",
+        "had",
+        "will",
+        "would",
+        "can",
+        "could",
+        "who",
+        "what",
+        "when",
+        "where",
+        "which",
+        "why",
+        "how",
+        "many",
+        "much",
+        "it",
+        "its",
+        "he",
+        "she",
+        "they",
+        "that",
+        "this",
+        "there",
+        "not",
+        "i",
+        "you",
+        "we",
+        "me",
+        "about",
+        "any",
+    ]
 )
 _MOST_TERMS = 24
 PER_AUTHORITY = 15
@@ -164,7 +218,9 @@ class Library:
                 "INSERT OR REPLACE INTO cache VALUES (?, ?, ?)", (key, answer, self.revision())
             )
             self.connection.execute("DELETE FROM cited WHERE question = ?", (key,))
-            self.connection.executemany("INSERT INTO cited VALUES (?, ?)", [(key, c) for c in cites])
+            self.connection.executemany(
+                "INSERT INTO cited VALUES (?, ?)", [(key, c) for c in cites]
+            )
 
     def remembered(self, question: str) -> str | None:
         """The answer given before, if no post has changed since."""

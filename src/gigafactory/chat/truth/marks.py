@@ -51,7 +51,7 @@ class Attributed:
     marks: frozenset[Mark] = frozenset()
 
 
-_QUOTES = "\"“”„«»"
+_QUOTES = '"“”„«»'
 _LONGEST_SPEAKER = 8
 
 

@@ -176,7 +176,7 @@ def _next_is_capital(found: Sequence[Item], at: int) -> bool:
 
 def match(claim: Phrase, source: Phrase) -> Match:
     """Whether ``claim`` speaks of what ``source`` speaks of, no more and no other."""
-    if claim.is_pronoun and claim.head not in ("we", "i") or claim.joined != source.joined:
+    if (claim.is_pronoun and claim.head not in ("we", "i")) or claim.joined != source.joined:
         return Match.OPEN
     thing = _thing(claim, source)
     extra = set(source.words) - set(claim.words)

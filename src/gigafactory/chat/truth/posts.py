@@ -112,9 +112,7 @@ def _post(fields: dict[str, Any], *, where: str) -> Post:
         authority = Authority(fields.get("authority", Authority.ANYONE))
     except ValueError:
         known = ", ".join(Authority)
-        raise InputError(
-            f"{where}: authority {fields['authority']!r}; there are {known}"
-        ) from None
+        raise InputError(f"{where}: authority {fields['authority']!r}; there are {known}") from None
     return Post(
         id=fields["id"],
         author=fields["author"],

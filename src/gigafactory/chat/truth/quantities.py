@@ -16,13 +16,36 @@ _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?$|\d+(?:\.\d+)?$")
 _WORDS = {
     name: index
     for index, name in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split()
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ]
     )
 }
 _WORDS |= {
     name: 10 * (index + 3)
-    for index, name in enumerate("thirty forty fifty sixty seventy eighty ninety".split())
+    for index, name in enumerate(
+        ["thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+    )
 }
 _SCALES = {
     "hundred": 1e2, "thousand": 1e3, "million": 1e6, "millions": 1e6, "billion": 1e9, "trillion": 1e12,
@@ -30,7 +53,13 @@ _SCALES = {
 }  # fmt: skip
 _MONEY_SCALES = {"k": 1e3, "m": 1e6, "b": 1e9}
 """Behind a sign of money only: elsewhere "5 m" are metres."""
-_FRACTIONS = {"half": 0.5, "quarter": 0.25, "third": 1 / 3, "two-thirds": 2 / 3, "three-quarters": 0.75}
+_FRACTIONS = {
+    "half": 0.5,
+    "quarter": 0.25,
+    "third": 1 / 3,
+    "two-thirds": 2 / 3,
+    "three-quarters": 0.75,
+}
 _TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
 _MONEY_SIGNS = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen"}
 

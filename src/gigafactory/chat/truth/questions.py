@@ -39,7 +39,27 @@ class Question:
     claims: tuple[str, ...] = ()
 
 
-_ASKING = frozenset("who whom whose what when where which why how is it true that tell me about please".split())
+_ASKING = frozenset(
+    [
+        "who",
+        "whom",
+        "whose",
+        "what",
+        "when",
+        "where",
+        "which",
+        "why",
+        "how",
+        "is",
+        "it",
+        "true",
+        "that",
+        "tell",
+        "me",
+        "about",
+        "please",
+    ]
+)
 _LEADS = ("is it true that", "is it true", "is it correct that", "grok,", "hey,", "please,")
 
 
@@ -78,9 +98,21 @@ def _wanted(parts: Sequence[Item]) -> Wanted:
         return Wanted.ANYTHING
     if lowers[0] in AUXILIARIES:
         return Wanted.TRUTH
-    if lowers[:2] in (["how", "many"], ["how", "much"], ["how", "long"], ["how", "big"], ["how", "deep"], ["how", "tall"]):
+    if lowers[:2] in (
+        ["how", "many"],
+        ["how", "much"],
+        ["how", "long"],
+        ["how", "big"],
+        ["how", "deep"],
+        ["how", "tall"],
+    ):
         return Wanted.NUMBER
-    table = {"when": Wanted.TIME, "who": Wanted.PERSON, "whom": Wanted.PERSON, "where": Wanted.PLACE}
+    table = {
+        "when": Wanted.TIME,
+        "who": Wanted.PERSON,
+        "whom": Wanted.PERSON,
+        "where": Wanted.PLACE,
+    }
     return table.get(lowers[0], Wanted.ANYTHING)
 
 

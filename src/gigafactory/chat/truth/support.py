@@ -31,6 +31,7 @@ from gigafactory.chat.truth.phrases import Match, Phrase, match, read_phrase
 from gigafactory.chat.truth.quantities import Dimension
 from gigafactory.chat.truth.words import items, sentences
 
+
 class Verdict(StrEnum):
     """What a source does for a claim."""
 
@@ -232,7 +233,10 @@ def _is_swapped(claim: Statement, source: Statement) -> bool:
     for ours, theirs in pairs:
         if ours is None or theirs is None or source.doer is None:
             return False
-        if match(claim.doer, theirs) is not Match.SAME or match(ours, source.doer) is not Match.SAME:
+        if (
+            match(claim.doer, theirs) is not Match.SAME
+            or match(ours, source.doer) is not Match.SAME
+        ):
             return False
         if match(claim.doer, source.doer) is Match.SAME:
             return False

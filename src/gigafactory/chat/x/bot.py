@@ -45,11 +45,18 @@ class Bot:
     """One account. ``is_live`` False: everything is done but posting and deleting."""
 
     def __init__(
-        self, platform: Platform, desk: Desk, *, budget: Budget, clock: Clock, is_live: bool = False
+        self,
+        platform: Platform,
+        desk: Desk,
+        *,
+        budget: Budget,
+        memory: Memory,
+        clock: Clock,
+        is_live: bool = False,
     ) -> None:
         self._platform, self._desk, self._budget = platform, desk, budget
         self._clock, self._is_live = clock, is_live
-        self._memory = Memory(desk.connection)
+        self._memory = memory
         self._me: Account | None = None
 
     @property
@@ -76,9 +83,7 @@ class Bot:
                 found.setdefault(mention.id, mention)
             if page:
                 self._budget.spend(Cost.READ, at_s=self._clock(), count=len(page))
-        return sorted(
-            (m for m in found.values() if m.author_id != me.id), key=lambda m: int(m.id)
-        )
+        return sorted((m for m in found.values() if m.author_id != me.id), key=lambda m: int(m.id))
 
     def follow(self) -> Iterator[Outcome]:
         """Deal with posts as they come; after a break, with those that came meanwhile."""
@@ -110,7 +115,7 @@ class Bot:
         cites = tuple(dict.fromkeys(quote.post.id for quote in given.quotes))
         try:
             self._budget.spend(cost_of(reply.text), at_s=self._clock())
-            if mention.id not in self._living([mention.id]):
+            if self._gone([mention.id]):
                 return self._refuse(mention, Refusal.GONE)
         except Spent:
             return Outcome(mention.id, text=reply.text, refusal=Refusal.BUDGET)
@@ -128,9 +133,9 @@ class Bot:
         self._memory.put(mention.id, State.REFUSED, why=str(why))
         return Outcome(mention.id, refusal=why)
 
-    def _living(self, idents: list[str]) -> set[str]:
+    def _gone(self, idents: list[str]) -> set[str]:
         self._budget.spend(Cost.READ, at_s=self._clock(), count=len(idents))
-        return self._platform.living(idents)
+        return self._platform.gone(idents)
 
     def tidy(self) -> Tidied:
         """Honour deletes: a reply whose question or source is gone on X goes too, and gone sources leave
@@ -141,13 +146,13 @@ class Bot:
         sources = [row[0].removeprefix(X_ID) for row in stored]
         replies = self._memory.replied(last=_MOST_REPLIES)
         asked = list(dict.fromkeys([*sources, *(done.mention for done in replies)]))
-        living: set[str] = set()
+        lost: set[str] = set()
         for at in range(0, len(asked), _MOST_IDS):
-            living |= self._living(asked[at : at + _MOST_IDS])
-        gone = {f"{X_ID}{ident}" for ident in sources if ident not in living}
+            lost |= self._gone(asked[at : at + _MOST_IDS])
+        gone = {f"{X_ID}{ident}" for ident in sources if ident in lost}
         if gone:
             delete_posts(self._desk.connection, sorted(gone), at_s=self._clock())
-        stale = [d for d in replies if d.mention not in living or gone & set(d.cites)]
+        stale = [d for d in replies if d.mention in lost or gone & set(d.cites)]
         for done in stale if self._is_live else ():
             if done.reply is not None:
                 self._platform.delete(done.reply)

@@ -132,7 +132,9 @@ class _Fake:
             return
         asked = self._world.posts.get(to)
         if asked is None:
-            raise HTTPException(403, "Forbidden: the post that is replied to is deleted or not visible")
+            raise HTTPException(
+                403, "Forbidden: the post that is replied to is deleted or not visible"
+            )
         if not self._world.calls(asked, user):
             raise HTTPException(403, "Forbidden: the author did not mention or quote you")
 

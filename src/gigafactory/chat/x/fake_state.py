@@ -137,7 +137,9 @@ class World:
     def body(self, post: FakePost, *, for_stream: bool) -> dict[str, object]:
         """A post as the API writes it."""
         fields: dict[str, object] = {"id": post.id, "text": post.text, "author_id": post.author_id}
-        named = [{"username": u.username, "id": u.id, "start": 0, "end": 1} for u in self.named(post)]
+        named = [
+            {"username": u.username, "id": u.id, "start": 0, "end": 1} for u in self.named(post)
+        ]
         if named:
             fields["entities"] = {"mentions": named}
         referenced = [

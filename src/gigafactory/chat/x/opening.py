@@ -12,10 +12,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gigafactory.chat.guard import is_loopback
+from gigafactory.chat.truth.database import open_database
 from gigafactory.chat.truth.desk import Desk
 from gigafactory.chat.x.bot import Bot
 from gigafactory.chat.x.budget import Budget
 from gigafactory.chat.x.fake_state import World
+from gigafactory.chat.x.memory import Memory
 from gigafactory.describe.errors import InputError
 
 TOKEN_VARIABLE = "GIGA_X_ACCESS_TOKEN"
@@ -42,7 +44,9 @@ def opened(plan: BotPlan) -> Iterator[Bot]:
     if plan.usd_per_day < 0:
         raise InputError(f"a budget of {plan.usd_per_day:g} $ a day: it is 0 or more")
     if not plan.database.is_file():
-        raise InputError(f"{plan.database}: there is no database of posts; giga chat posts import makes one")
+        raise InputError(
+            f"{plan.database}: there is no database of posts; giga chat posts import makes one"
+        )
     desk = Desk(plan.database)
     try:
         with _address(plan) as (url, token):
@@ -56,9 +60,16 @@ def _bot(desk: Desk, plan: BotPlan, *, url: str, token: str) -> Bot:
         from gigafactory.chat.x.sdk import XdkPlatform
     except ImportError as error:
         raise InputError(f"the bot needs X's SDK: pip install 'gigafactory[x]' ({error})") from None
-    budget = Budget(desk.connection, usd_per_day=plan.usd_per_day)
-    platform = XdkPlatform(base_url=url, access_token=token)
-    return Bot(platform, desk, budget=budget, clock=time.time, is_live=plan.is_live)
+    # a fake that ends with the run leaves nothing behind: its ids begin anew each time
+    kept = open_database(Path(":memory:")) if plan.api is None else desk.connection
+    return Bot(
+        XdkPlatform(base_url=url, access_token=token),
+        desk,
+        budget=Budget(kept, usd_per_day=plan.usd_per_day),
+        memory=Memory(kept),
+        clock=time.time,
+        is_live=plan.is_live,
+    )
 
 
 @contextmanager
@@ -71,10 +82,14 @@ def _address(plan: BotPlan) -> Iterator[tuple[str, str]]:
             yield url, _FAKE_TOKEN
         return
     if plan.mentions is not None:
-        raise InputError("--mentions is what people of the local fake post; leave it out with --api")
+        raise InputError(
+            "--mentions is what people of the local fake post; leave it out with --api"
+        )
     token = os.environ.get(TOKEN_VARIABLE, "")
     if not token:
-        raise InputError(f"{plan.api} wants an access token in the environment variable {TOKEN_VARIABLE}")
+        raise InputError(
+            f"{plan.api} wants an access token in the environment variable {TOKEN_VARIABLE}"
+        )
     parts = urlsplit(plan.api)
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise InputError(f"{plan.api}: a token goes to https addresses only")
@@ -102,5 +117,7 @@ def _read_mentions(path: Path | None) -> Iterator[tuple[str, str]]:
             fields = json.loads(line)
             author, text = fields["author"], fields["text"]
         except (ValueError, KeyError, TypeError):
-            raise InputError(f'{path}:{number}: a mention is {{"author": "...", "text": "..."}}') from None
+            raise InputError(
+                f'{path}:{number}: a mention is {{"author": "...", "text": "..."}}'
+            ) from None
         yield str(author), str(text)

@@ -84,8 +84,8 @@ class Platform(Protocol):
     def stream(self) -> Iterator[Mention | Gap]:
         """Posts that call the bot, as they come."""
 
-    def living(self, idents: Sequence[str]) -> set[str]:
-        """Those of at most 100 posts that are still there."""
+    def gone(self, idents: Sequence[str]) -> set[str]:
+        """Those of at most 100 posts that the platform says are deleted or no longer public."""
 
     def reply(self, reply: Reply) -> str:
         """Post it; its id. Forbidden where the platform refuses."""

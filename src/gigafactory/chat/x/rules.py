@@ -48,7 +48,9 @@ def refusal(mention: Mention, *, me: Account, is_done: bool) -> Refusal | None:
 
 def question_of(mention: Mention, *, me: Account) -> str:
     """What is asked, without the bot's name."""
-    words = [w for w in mention.text.split() if w.lower().strip(",:.!?") != f"@{me.username.lower()}"]
+    words = [
+        w for w in mention.text.split() if w.lower().strip(",:.!?") != f"@{me.username.lower()}"
+    ]
     return " ".join(words)
 
 
@@ -65,8 +67,12 @@ def compose(given: Answer, *, to: str) -> Reply:
         text = plain(given.text[: given.spans[num_quotes - 1][1]])
         if len_on_x(text) <= MOST_CHARACTERS:
             return Reply(text, to)
-    idents = " ".join(dict.fromkeys(f"[{quote.post.id}; {quote.post.date}]" for quote in given.quotes))
-    return Reply(fitted(f"{lead} the source is too long to quote here: {plain(idents)}".strip()), to)
+    idents = " ".join(
+        dict.fromkeys(f"[{quote.post.id}; {quote.post.date}]" for quote in given.quotes)
+    )
+    return Reply(
+        fitted(f"{lead} the source is too long to quote here: {plain(idents)}".strip()), to
+    )
 
 
 def fitted(text: str) -> str:
@@ -93,4 +99,9 @@ def len_on_x(text: str) -> int:
 
 
 def _is_light(code: int) -> bool:
-    return code <= 0x10FF or 0x2000 <= code <= 0x200D or 0x2010 <= code <= 0x201F or 0x2032 <= code <= 0x2037
+    return (
+        code <= 0x10FF
+        or 0x2000 <= code <= 0x200D
+        or 0x2010 <= code <= 0x201F
+        or 0x2032 <= code <= 0x2037
+    )

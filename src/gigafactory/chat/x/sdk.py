@@ -12,7 +12,17 @@ from xdk import Client
 from xdk.posts.models import CreateRequest
 from xdk.streaming import StreamConfig, StreamError
 
-from gigafactory.chat.x.platform import Account, Broken, Call, Forbidden, Gap, Mention, Platform, Reply, TooMany
+from gigafactory.chat.x.platform import (
+    Account,
+    Broken,
+    Call,
+    Forbidden,
+    Gap,
+    Mention,
+    Platform,
+    Reply,
+    TooMany,
+)
 
 _PAGE = 100
 _TIMEOUT_S = 30.0
@@ -28,9 +38,12 @@ class XdkPlatform(Platform):
         self, *, base_url: str, access_token: str, backoff_s: float = 1.0, max_retries: int = 10
     ) -> None:
         self._client = Client(base_url=base_url, access_token=access_token)
-        self._client.session.request = _with_timeout(self._client.session.request)  # type: ignore[method-assign]
+        self._client.session.request = _with_timeout(self._client.session.request)
         self._config = StreamConfig(
-            max_retries=max_retries, initial_backoff=backoff_s, jitter=False, on_connect=self._connected
+            max_retries=max_retries,
+            initial_backoff=backoff_s,
+            jitter=False,
+            on_connect=self._connected,
         )
         self._num_connections = 0
         self._me: Account | None = None
@@ -53,7 +66,7 @@ class XdkPlatform(Platform):
             max_results=_PAGE,
             since_id=since,
             post_fields=_FIELDS,
-            expansions=["referenced_posts.id"],
+            expansions=["referenced_posts"],
         )
         while True:
             with _told():
@@ -81,13 +94,19 @@ class XdkPlatform(Platform):
                 yield Gap()
             yield from mentions_of(_plain(event), me=me)
 
-    def living(self, idents: Sequence[str]) -> set[str]:
-        """Those that are still there."""
+    def gone(self, idents: Sequence[str]) -> set[str]:
+        """Those that X names as not found, withheld or protected; silence about one proves nothing."""
         if not idents:
             return set()
         with _told():
             found = _plain(self._client.posts.get_by_ids(list(idents)))
-        return {str(post["id"]) for post in found.get("data") or ()}
+        there = {str(post["id"]) for post in found.get("data") or ()}
+        named = {
+            str(problem.get("resource_id") or problem.get("value"))
+            for problem in found.get("errors") or ()
+            if str(problem.get("type", "")).rsplit("/", 1)[-1] in _GONE_PROBLEMS
+        }
+        return (named & set(idents)) - there
 
     def reply(self, reply: Reply) -> str:
         """Post it."""
@@ -113,6 +132,9 @@ class XdkPlatform(Platform):
 
 
 _GONE = "gone"
+_GONE_PROBLEMS = frozenset(
+    ("resource-not-found", "not-authorized-for-resource", "resource-unavailable")
+)
 
 
 def mentions_of(answer: dict[str, Any], *, me: Account) -> list[Mention]:
@@ -146,7 +168,9 @@ def _mention(post: dict[str, Any], *, me: Account, authors: dict[str, str]) -> M
 
 
 def _plain(answer: Any) -> dict[str, Any]:
-    found: dict[str, Any] = answer.model_dump(exclude_none=True) if hasattr(answer, "model_dump") else dict(answer)
+    found: dict[str, Any] = (
+        answer.model_dump(exclude_none=True) if hasattr(answer, "model_dump") else dict(answer)
+    )
     return found
 
 
@@ -179,7 +203,9 @@ def _error_of(response: requests.Response | None) -> Exception:
     if status == 404:
         return Forbidden(_GONE)
     detail = _detail(response)
-    return Forbidden(f"status {status}: {detail}", is_duplicate="duplicate content" in detail.lower())
+    return Forbidden(
+        f"status {status}: {detail}", is_duplicate="duplicate content" in detail.lower()
+    )
 
 
 def _detail(response: requests.Response) -> str:

@@ -43,7 +43,8 @@ def delete_posts(database: Path, idents: Sequence[str]) -> dict[str, int]:
 
 
 def erase_author(database: Path, author: str, *, opts_out: bool = False) -> dict[str, int]:
-    """Remove all posts of ``author``, with every trace; ``opts_out``: and never import one again."""
+    """Remove all posts of ``author``, with every trace; ``opts_out``: and never import one
+    again."""
     from gigafactory.chat.truth.database import open_database
     from gigafactory.chat.truth.erasure import erase_author as erase
 
@@ -76,7 +77,8 @@ def switch_answers(database: Path, *, off: str | None) -> None:
 
 
 def verify_audit(database: Path, *, head: str | None = None) -> dict[str, Any]:
-    """Check the chain of records; ``head`` is its last hash as noted earlier. JobError tells the faults."""
+    """Check the chain of records; ``head`` is its last hash as noted earlier. JobError tells the
+    faults."""
     with _desk(database) as desk:
         checked = desk.audit.check(head=head)
     if checked.faults:

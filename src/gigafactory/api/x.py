@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def run_x_bot(plan: BotPlan, *, follows: bool = False) -> Iterator[Outcome]:
-    """Deal with all mentions, or ``follows``: go on with those that come; JobError where X stops it."""
+    """Deal with all mentions, or ``follows``: go on with those that come; JobError where X stops
+    it."""
     from gigafactory.chat.x.budget import Spent
     from gigafactory.chat.x.opening import opened
     from gigafactory.chat.x.platform import Broken, Forbidden, TooMany

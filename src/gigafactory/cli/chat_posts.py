@@ -26,7 +26,8 @@ def command() -> None:
 def import_(database: Path, files: tuple[Path, ...], as_json: bool) -> None:
     """Add the posts of FILES to DATABASE, or replace those of the same id; all or none.
 
-    One JSON object a line: id, author, text, at (ISO 8601) and, if known, authority (official, press,
+    One JSON object a line: id, author, text, at (ISO 8601) and, if known, authority (official,
+    press,
     known, anyone), title, url. Authors who opted out are passed over.
     """
     from gigafactory import api

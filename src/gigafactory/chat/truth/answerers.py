@@ -1,4 +1,5 @@
-"""The desk behind the gateway: one answerer that only quotes, and one that lets a model rephrase."""
+"""The desk behind the gateway: one answerer that only quotes, and one that lets a model
+rephrase."""
 
 from __future__ import annotations
 
@@ -107,7 +108,8 @@ class Quoting:
 
 
 class Grounded:
-    """A model that may rephrase quotes; what it adds is cut, and if nothing is left, the quotes stand."""
+    """A model that may rephrase quotes; what it adds is cut, and if nothing is left, the quotes
+    stand."""
 
     context_tokens = 0
     abilities = NO_ABILITIES
@@ -138,7 +140,8 @@ class Grounded:
         return Job(request.messages, sampling, (), tokens, request)
 
     async def said(self, job: Job) -> AsyncGenerator[Bunch]:
-        """Search, let the model write to its end, cut, then answer: nothing unchecked is streamed."""
+        """Search, let the model write to its end, cut, then answer: nothing unchecked is
+        streamed."""
         desk, question = self._counter.desk, question_of(job.messages)
         hits = await self._counter.call(lambda: desk.find(question))
         draft, num_tokens = await self._draft(question, hits) if hits else ("", 0)

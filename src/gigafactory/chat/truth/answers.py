@@ -1,4 +1,5 @@
-"""Answers that quote: what is found, judged, weighed by authority, and said with its date and doubt.
+"""Answers that quote: what is found, judged, weighed by authority, and said with its date and
+doubt.
 
 How many say something decides nothing. A source of authority that says so supports; one that says
 the opposite contradicts; both together are a dispute, and both are shown. What only anybody says is
@@ -55,7 +56,8 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is said, and what it rests on; ``spans`` are the characters of ``text`` of each quote."""
+    """What is said, and what it rests on; ``spans`` are the characters of ``text`` of each
+    quote."""
 
     decision: Decision
     text: str
@@ -64,7 +66,8 @@ class Answer:
 
 
 def answer(question: Question, hits: Sequence[Hit]) -> Answer:
-    """The answer to ``question`` from ``hits``; never a word that is not a quote or a fixed phrase."""
+    """The answer to ``question`` from ``hits``; never a word that is not a quote or a fixed
+    phrase."""
     if question.claims:
         judged = _judged(question.claims, hits)
         if judged:
@@ -110,7 +113,8 @@ def _best(findings: Sequence[Finding]) -> Finding:
 
 
 def _weighed(quotes: Sequence[Quote]) -> Answer:
-    """The highest authority speaks; a lower one that differs is shown, an anonymous one is not asked."""
+    """The highest authority speaks; a lower one that differs is shown, an anonymous one is not
+    asked."""
     strong = [quote for quote in quotes if not quote.post.authority.is_weak]
     if not strong:
         return _said(Decision.UNCONFIRMED, "Unconfirmed, only said by anyone:", _both_sides(quotes))

@@ -1,7 +1,8 @@
 """The record of every answer, hash-chained, and still erasable.
 
 The chain holds no text: each link is the hash of the link before, the time, the kind and the salted
-hash of its details. The details (ids retrieved, scores, hashes of prompt and model, the decision, the
+hash of its details. The details (ids retrieved, scores, hashes of prompt and model, the decision,
+the
 cost) stand apart; an erasure removes them with their salt, and writes a link that names what it
 removed. So the chain verifies for ever, and details that are gone without an erasure are a fault.
 """
@@ -49,7 +50,8 @@ class Checked:
     num_records: int
     num_erased: int
     head: str
-    """The hash of the last link: keep it elsewhere, then nobody can cut the chain's end off unseen."""
+    """The hash of the last link: keep it elsewhere, then nobody can cut the chain's end off
+    unseen."""
     faults: tuple[str, ...]
 
 
@@ -62,7 +64,8 @@ class Audit:
     def append(
         self, kind: Kind, details: Mapping[str, Any], *, at_s: float, posts: Sequence[str] = ()
     ) -> int:
-        """Write a record; its number. ``posts`` are the ids whose erasure takes the details along."""
+        """Write a record; its number. ``posts`` are the ids whose erasure takes the details
+        along."""
         body = json.dumps(details, sort_keys=True, ensure_ascii=False)
         salt = secrets.token_hex(16)
         digest = _sha(salt, body)

@@ -171,7 +171,8 @@ def _end_of_lead(body: Sequence[Item]) -> int:
 
 
 def _without_insert(part: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """Take out what stands between commas behind the subject; the clause, and what was taken out."""
+    """Take out what stands between commas behind the subject; the clause, and what was taken
+    out."""
     commas = [at for at, item in enumerate(part) if item.text == ","]
     for opening, closing in zip(commas, commas[1:], strict=False):
         if find_verb(part[closing + 1 : closing + 3]) == 0 and find_verb(part[:opening]) is None:
@@ -394,7 +395,8 @@ def _has_loose_verb(rest: Sequence[Item]) -> bool:
 
 
 def _ends_or_acts(rest: Sequence[Item], at: int) -> bool:
-    """Whether a participle at ``at`` looks like a verb: behind a noun, at the end of the sentence."""
+    """Whether a participle at ``at`` looks like a verb: behind a noun, at the end of the
+    sentence."""
     is_behind_noun = rest[at - 1].lower not in DETERMINERS | AUXILIARIES | PREPOSITIONS
     return is_behind_noun and at == len(rest) - 1
 
@@ -405,7 +407,8 @@ def _is_time_noun(found: Sequence[Item], at: int) -> bool:
 
 
 def _rest(rest: Sequence[Item]) -> tuple[Phrase | None, list[tuple[str, Phrase]]]:
-    """Object or complement, and the adjuncts behind it; what follows a comma adds, it does not say."""
+    """Object or complement, and the adjuncts behind it; what follows a comma adds, it does not
+    say."""
     stop = next((at for at, i in enumerate(rest) if i.lower in RELATIVES or i.text in ",;:"), None)
     runs = _runs(rest[:stop])
     found = read_phrase(runs[0][1]) if _says_something(runs[0][1]) else None

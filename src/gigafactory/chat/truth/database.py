@@ -12,15 +12,18 @@ from gigafactory.describe.errors import InputError
 _WAIT_S = 10.0
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS posts (
-        rowid INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, author TEXT NOT NULL, text TEXT NOT NULL,
-        at_s REAL NOT NULL, authority TEXT NOT NULL, title TEXT, url TEXT, fingerprint TEXT NOT NULL)""",
+        rowid INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, author TEXT NOT NULL, text TEXT NOT
+        NULL,
+        at_s REAL NOT NULL, authority TEXT NOT NULL, title TEXT, url TEXT, fingerprint TEXT NOT
+        NULL)""",
     "CREATE INDEX IF NOT EXISTS posts_by_author ON posts (author)",
     "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 "
     "(title, text, content='posts', content_rowid='rowid', tokenize='porter unicode61')",
     """CREATE TRIGGER IF NOT EXISTS post_in AFTER INSERT ON posts BEGIN
         INSERT INTO words (rowid, title, text) VALUES (new.rowid, new.title, new.text); END""",
     """CREATE TRIGGER IF NOT EXISTS post_out AFTER DELETE ON posts BEGIN
-        INSERT INTO words (words, rowid, title, text) VALUES ('delete', old.rowid, old.title, old.text); END""",
+        INSERT INTO words (words, rowid, title, text) VALUES ('delete', old.rowid, old.title,
+        old.text); END""",
     "CREATE TABLE IF NOT EXISTS opted_out (digest TEXT PRIMARY KEY)",
     "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE IF NOT EXISTS cache (

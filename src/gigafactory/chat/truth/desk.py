@@ -96,7 +96,8 @@ class Desk:
         prompt: Prompt,
         at_s: float | None = None,
     ) -> Told:
-        """Keep of a model's draft what the hits support, else the quotes; recorded with both hashes."""
+        """Keep of a model's draft what the hits support, else the quotes; recorded with both
+        hashes."""
         self.switch.check()  # it may have been thrown while the model wrote
         plain = answer(read_question(question), hits)
         grounded = drafts.ground(draft, hits, otherwise=plain)

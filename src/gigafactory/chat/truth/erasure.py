@@ -1,4 +1,5 @@
-"""Taking posts back: out of the index, the remembered answers, the audit details and the file itself."""
+"""Taking posts back: out of the index, the remembered answers, the audit details and the file
+itself."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def delete_posts(connection: sqlite3.Connection, idents: Sequence[str], *, at_s:
 def erase_author(
     connection: sqlite3.Connection, author: str, *, at_s: float, opts_out: bool = False
 ) -> Erased:
-    """Remove all that ``author`` posted and every trace of it; ``opts_out``: and take nothing again."""
+    """Remove all that ``author`` posted and every trace of it; ``opts_out``: and take nothing
+    again."""
     library = Library(connection)
     if opts_out:
         library.opt_out(author)

@@ -84,10 +84,12 @@ _SEARCH = f"""
 WITH found AS MATERIALIZED (
     SELECT rowid AS at, -bm25(words, 2.0, 1.0) AS score FROM words WHERE words MATCH ?),
 apart AS (
-    SELECT {_COLUMNS}, score, COUNT(*) AS num_copies, MIN(at_s) FROM found JOIN posts ON posts.rowid = at
+    SELECT {_COLUMNS}, score, COUNT(*) AS num_copies, MIN(at_s) FROM found JOIN posts ON
+    posts.rowid = at
     GROUP BY fingerprint, authority),
 placed AS (
-    SELECT *, ROW_NUMBER() OVER (PARTITION BY authority ORDER BY score DESC, id) AS place FROM apart)
+    SELECT *, ROW_NUMBER() OVER (PARTITION BY authority ORDER BY score DESC, id) AS place FROM
+    apart)
 SELECT {_COLUMNS}, score, num_copies FROM placed WHERE place <= ?
 """
 

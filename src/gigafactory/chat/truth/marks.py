@@ -1,4 +1,5 @@
-"""What makes a sentence less than a plain statement: doubt, irony, a question, somebody else's words."""
+"""What makes a sentence less than a plain statement: doubt, irony, a question, somebody else's
+words."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ _LONGEST_SPEAKER = 8
 def marks_of_text(text: str) -> frozenset[Mark]:
     """Marks that colour a whole post."""
     words = [word.lower() for word in re.findall(r"/s\b|[\w'’-]+|[^\w\s]", text)]
-    # the signs of #satire and of a smile are no letters; the words around them are looked at as well
+    # the signs of #satire and of a smile are no letters; the words around them are looked at as
+    # well
     is_ironic = bool(IRONY_WORDS & set(words)) or bool(IRONY_SIGNS & set(text))
     is_ironic |= any(tuple(words[: len(opening)]) == opening for opening in IRONY_OPENINGS)
     marks = {Mark.IRONIC} if is_ironic else set()

@@ -1,4 +1,5 @@
-"""The audit records as one self-contained page: what was answered from which posts, and does the chain hold."""
+"""The audit records as one self-contained page: what was answered from which posts, and does the
+chain hold."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from gigafactory.chat.truth.audit import Checked, Kind, Record
 from gigafactory.chat.truth.library import Library
 
 _STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0
+1rem;color-scheme:light dark}
 article{border-top:1px solid #8886;padding:.75rem 0}h2{font-size:1rem;margin:0}
 blockquote{margin:.4rem 0 .4rem 1rem;padding-left:.75rem;border-left:3px solid #8886}
 small,code{opacity:.75;overflow-wrap:anywhere}.bad{color:#c22}

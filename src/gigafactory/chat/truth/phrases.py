@@ -58,7 +58,8 @@ class Match(Enum):
 
     SAME = auto()
     CONFLICT = auto()
-    """The same thing, of which something else is said: a number, an opposite, a part or none of it."""
+    """The same thing, of which something else is said: a number, an opposite, a part or none of
+    it."""
     OTHER = auto()
     """Another thing of the same kind: two different names."""
     OPEN = auto()

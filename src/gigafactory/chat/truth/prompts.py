@@ -1,7 +1,10 @@
-"""Prompts are files with a version, and their hashes stand here: a changed prompt is a changed program.
+"""Prompts are files with a version, and their hashes stand here: a changed prompt is a changed
+program.
 
-An edit that nobody reviewed makes the hash differ, and then nothing starts. A reviewed edit changes this
-file as well. Lines that order the model to be harsh, partisan or single-minded are refused even then.
+An edit that nobody reviewed makes the hash differ, and then nothing starts. A reviewed edit
+changes this
+file as well. Lines that order the model to be harsh, partisan or single-minded are refused even
+then.
 """
 
 from __future__ import annotations

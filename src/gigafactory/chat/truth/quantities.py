@@ -1,6 +1,7 @@
 """Numbers with their bounds and units, and what follows from what.
 
-A quantity is an interval: "more than 40" is (40, inf), "about 40" is [36, 44]. A claim follows where
+A quantity is an interval: "more than 40" is (40, inf), "about 40" is [36, 44]. A claim follows
+where
 the source's interval lies inside its own, and is contradicted where the two are apart.
 """
 

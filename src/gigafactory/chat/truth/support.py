@@ -1,7 +1,9 @@
 """Whether a source supports a claim, contradicts it, or does neither.
 
-Decided word by word and role by role: who did what to whom, how many, when, how surely, and who says
-so. Similarity decides nothing. The order of worth is precision: "supported" is said only where every
+Decided word by word and role by role: who did what to whom, how many, when, how surely, and who
+says
+so. Similarity decides nothing. The order of worth is precision: "supported" is said only where
+every
 part of the claim is found in one statement of the source.
 """
 
@@ -61,7 +63,8 @@ class Said:
 
 
 def read(text: str) -> list[Said]:
-    """All statements of a text that the grammar reaches, pronouns resolved where that is certain."""
+    """All statements of a text that the grammar reaches, pronouns resolved where that is
+    certain."""
     marks = marks_of_text(text)
     found: list[Said] = []
     for offset, sentence in sentences(text):

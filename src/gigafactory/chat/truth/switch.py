@@ -1,4 +1,5 @@
-"""The kill switch: one row in the database, seen by every process that answers, on its next answer."""
+"""The kill switch: one row in the database, seen by every process that answers, on its next
+answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Text into sentences and items: words, quantities, dates and signs, each with its place in the text."""
+"""Text into sentences and items: words, quantities, dates and signs, each with its place in the
+text."""
 
 from __future__ import annotations
 

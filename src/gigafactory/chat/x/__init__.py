@@ -1,1 +1,2 @@
-"""The bot on X: called by name, answers with quotes, keeps the platform's rules, pays by the day."""
+"""The bot on X: called by name, answers with quotes, keeps the platform's rules, pays by the
+day."""

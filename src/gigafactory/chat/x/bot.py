@@ -68,7 +68,8 @@ class Bot:
         return self._me
 
     def catch_up(self) -> Iterator[Outcome]:
-        """Deal with everything since the last time, oldest first; Spent, TooMany or Broken stop it, and
+        """Deal with everything since the last time, oldest first; Spent, TooMany or Broken stop
+        it, and
         the next call goes on where it stopped."""
         for mention in self._fetched():
             yield self.handle(mention)
@@ -138,7 +139,8 @@ class Bot:
         return self._platform.gone(idents)
 
     def tidy(self) -> Tidied:
-        """Honour deletes: a reply whose question or source is gone on X goes too, and gone sources leave
+        """Honour deletes: a reply whose question or source is gone on X goes too, and gone sources
+        leave
         the library with all their traces."""
         stored = self._desk.connection.execute(
             "SELECT id FROM posts WHERE id LIKE ? ORDER BY id", (f"{X_ID}%",)

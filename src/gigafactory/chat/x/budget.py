@@ -1,6 +1,7 @@
 """What a day may cost, written down before it is spent, so that a crash cannot spend it twice.
 
-Prices: X's pay per use, November 2026: a post read 0.005 $, a post 0.015 $, a post with a link 0.20 $.
+Prices: X's pay per use, November 2026: a post read 0.005 $, a post 0.015 $, a post with a link
+0.20 $.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""A local fake X: the few routes of its API v2 that the bot uses, with its limits, refusals and faults.
+"""A local fake X: the few routes of its API v2 that the bot uses, with its limits, refusals and
+faults.
 
-Routes, fields and answers are those of the SDK's client and models (`xdk` 0.10.6), which are generated
-from X's OpenAPI document; the document itself is not in the package. A test holds every route here against the client's.
+Routes, fields and answers are those of the SDK's client and models (`xdk` 0.10.6), which are
+generated
+from X's OpenAPI document; the document itself is not in the package. A test holds every route here
+against the client's.
 """
 
 from __future__ import annotations

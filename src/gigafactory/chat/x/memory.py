@@ -1,4 +1,5 @@
-"""What the bot has seen and said: ids only, no text, so that nothing of X is kept that is deleted there."""
+"""What the bot has seen and said: ids only, no text, so that nothing of X is kept that is deleted
+there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Opening the bot: where it posts, with whose token, live or not. Going live takes a switch and a token."""
+"""Opening the bot: where it posts, with whose token, live or not. Going live takes a switch and a
+token."""
 
 from __future__ import annotations
 

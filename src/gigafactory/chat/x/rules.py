@@ -1,7 +1,8 @@
 """The platform's rules as code: pure, and asked before every post.
 
 Automated replies are accepted only where the author called the bot (X, February 2026); what a model
-wrote is marked; a post with a link costs 13 times one without, so sources are cited by quote and id.
+wrote is marked; a post with a link costs 13 times one without, so sources are cited by quote and
+id.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def question_of(mention: Mention, *, me: Account) -> str:
 
 
 def compose(given: Answer, *, to: str) -> Reply:
-    """A reply that fits, has no link and calls nobody: whole quotes are dropped from its end, never cut
+    """A reply that fits, has no link and calls nobody: whole quotes are dropped from its end,
+    never cut
     in the middle of what makes them true; a single long quote is shortened with its id kept."""
     text = plain(given.text)
     if len_on_x(text) <= MOST_CHARACTERS:

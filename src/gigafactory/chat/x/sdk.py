@@ -95,7 +95,8 @@ class XdkPlatform(Platform):
             yield from mentions_of(_plain(event), me=me)
 
     def gone(self, idents: Sequence[str]) -> set[str]:
-        """Those that X names as not found, withheld or protected; silence about one proves nothing."""
+        """Those that X names as not found, withheld or protected; silence about one proves
+        nothing."""
         if not idents:
             return set()
         with _told():

@@ -70,6 +70,6 @@ def _tell(done: dict[str, int], *, as_json: bool) -> None:
         print_json(done)
         return
     click.echo(
-        f"removed: {done['num_posts']} posts, {done['num_answers']} remembered answers, the details of "
-        f"{done['num_records']} audit records"
+        f"removed: {done['num_posts']} posts, {done['num_answers']} remembered answers, "
+        f"the details of {done['num_records']} audit records"
     )

@@ -65,8 +65,8 @@ def audit(database: Path, head: str | None, page: Path | None, as_json: bool) ->
         print_json(found)
         return
     click.echo(
-        f"the chain holds: {found['num_records']} records, {found['num_erased']} with erased details, "
-        f"last hash {found['head']}"
+        f"the chain holds: {found['num_records']} records, {found['num_erased']} with erased "
+        f"details, last hash {found['head']}"
     )
 
 
@@ -121,6 +121,5 @@ def rate(ratings: Path, as_json: bool) -> None:
         print_json(rated)
         return
     for one in rated:
-        click.echo(
-            f"{one['note']}: {one['status']} ({one['intercept']:+.2f}, {one['num_ratings']} ratings)"
-        )
+        told = f"{one['intercept']:+.2f}, {one['num_ratings']} ratings"
+        click.echo(f"{one['note']}: {one['status']} ({told})")

@@ -93,18 +93,20 @@ def _judged(claims: Sequence[str], hits: Sequence[Hit]) -> list[Quote]:
     for hit in hits:
         finding = _best([judge(claim, hit.post.text) for claim in claims])
         if finding.verdict is not Verdict.ABSENT:
-            quotes.append(
-                Quote(
-                    hit.post,
-                    finding.first,
-                    finding.last,
-                    finding.verdict,
-                    finding.why,
-                    hit.score,
-                    hit.num_copies,
-                )  # fmt: skip
-            )
+            quotes.append(_quote(hit, finding))
     return sorted(quotes, key=lambda q: (q.post.authority.rank, -q.post.at_s, q.post.id))
+
+
+def _quote(hit: Hit, finding: Finding) -> Quote:
+    return Quote(
+        post=hit.post,
+        first=finding.first,
+        last=finding.last,
+        verdict=finding.verdict,
+        why=finding.why,
+        score=hit.score,
+        num_copies=hit.num_copies,
+    )
 
 
 def _best(findings: Sequence[Finding]) -> Finding:
@@ -172,10 +174,10 @@ def _best_sentence(question: Question, hit: Hit) -> tuple[float, Quote] | None:
         if is_question or share < _LEAST_SHARE or not _answers(question.wanted, parts):
             continue
         if best is None or share > best[0]:
-            quote = Quote(
-                hit.post, offset, offset + len(sentence), Verdict.SUPPORTED, "it speaks of this", hit.score, hit.num_copies,
-            )  # fmt: skip
-            best = (share, quote)
+            finding = Finding(
+                Verdict.SUPPORTED, "it speaks of this", offset, offset + len(sentence)
+            )
+            best = (share, _quote(hit, finding))
     return best
 
 

@@ -75,9 +75,14 @@ class _Verb:
 
 
 _MARKS = (
-    (POSSIBLE, Mark.POSSIBLE), (PROBABLE, Mark.PROBABLE), (ALLEGED, Mark.ALLEGED), (FUTURE, Mark.FUTURE),
-    (CONDITIONAL, Mark.CONDITIONAL), (FIGURATIVE, Mark.FIGURATIVE), (DILUTING, Mark.DILUTED),
-)  # fmt: skip
+    (POSSIBLE, Mark.POSSIBLE),
+    (PROBABLE, Mark.PROBABLE),
+    (ALLEGED, Mark.ALLEGED),
+    (FUTURE, Mark.FUTURE),
+    (CONDITIONAL, Mark.CONDITIONAL),
+    (FIGURATIVE, Mark.FIGURATIVE),
+    (DILUTING, Mark.DILUTED),
+)
 _STOPS = ("and", "but", ";", "or", ",", "—", "–")
 _BEFORE_ARTICLE = frozenset(["of", "all", "both", "half", "and", "not", "nearly", "almost", "only"])
 _WRAPPERS = frozenset(
@@ -174,7 +179,7 @@ def _without_insert(part: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     """Take out what stands between commas behind the subject; the clause, and what was taken
     out."""
     commas = [at for at, item in enumerate(part) if item.text == ","]
-    for opening, closing in zip(commas, commas[1:], strict=False):
+    for opening, closing in pairwise(commas):
         if find_verb(part[closing + 1 : closing + 3]) == 0 and find_verb(part[:opening]) is None:
             return [*part[:opening], *part[closing + 1 :]], list(part[opening + 1 : closing])
     return list(part), []

@@ -102,8 +102,14 @@ class Desk:
         plain = answer(read_question(question), hits)
         grounded = drafts.ground(draft, hits, otherwise=plain)
         return self._tell(
-            question, hits, grounded.answer, at_s=at_s, writer=writer, prompt=prompt, num_cut=grounded.num_cut,
-        )  # fmt: skip
+            question,
+            hits,
+            grounded.answer,
+            at_s=at_s,
+            writer=writer,
+            prompt=prompt,
+            num_cut=grounded.num_cut,
+        )
 
     def _tell(
         self,

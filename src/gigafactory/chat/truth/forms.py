@@ -30,10 +30,25 @@ class Form:
 _VOWELS = "aeiou"
 _NO_PLURAL = ("ss", "us", "is")
 _IRREGULAR_PLURALS = {
-    "people": "person", "men": "man", "women": "woman", "children": "child", "feet": "foot", "teeth": "tooth",
-    "mice": "mouse", "wives": "wife", "lives": "life", "knives": "knife", "wolves": "wolf", "media": "media",
-    "news": "news", "series": "series", "buses": "bus", "gases": "gas", "politics": "politics", "physics": "physics",
-}  # fmt: skip
+    "people": "person",
+    "men": "man",
+    "women": "woman",
+    "children": "child",
+    "feet": "foot",
+    "teeth": "tooth",
+    "mice": "mouse",
+    "wives": "wife",
+    "lives": "life",
+    "knives": "knife",
+    "wolves": "wolf",
+    "media": "media",
+    "news": "news",
+    "series": "series",
+    "buses": "bus",
+    "gases": "gas",
+    "politics": "politics",
+    "physics": "physics",
+}
 
 
 def _past(verb: str) -> str:

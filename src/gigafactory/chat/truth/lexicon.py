@@ -1,7 +1,7 @@
-"""The words that decide: verbs, synonyms, opposites, and what makes a sentence less than a statement.
+"""The words that decide: verbs, synonyms, opposites, what makes a sentence less than a statement.
 
-The tables stand in ``words.txt``, written for this program. A word that stands in none of them keeps its
-own meaning and nothing else: it can be matched by itself only, so a gap costs answers, never truth.
+The tables stand in ``words.txt``, written for this program. A word that stands in none of them
+keeps its own meaning and nothing else: it can be matched by itself only.
 """
 
 from __future__ import annotations

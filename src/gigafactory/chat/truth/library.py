@@ -141,8 +141,15 @@ class Library:
             self._forget_answers([post.id])
             self.connection.execute("DELETE FROM posts WHERE id = ?", (post.id,))
         values = (
-            post.id, post.author, post.text, post.at_s, str(post.authority), post.title, post.url, post.fingerprint,
-        )  # fmt: skip
+            post.id,
+            post.author,
+            post.text,
+            post.at_s,
+            str(post.authority),
+            post.title,
+            post.url,
+            post.fingerprint,
+        )
         self.connection.execute(
             f"INSERT INTO posts ({_COLUMNS}, fingerprint) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
         )

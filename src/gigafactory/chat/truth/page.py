@@ -24,13 +24,15 @@ def audit_html(records: Sequence[Record], library: Library, checked: Checked) ->
     """The page; quotes are looked up now, so what was erased is not on it."""
     state = "The chain holds." if not checked.faults else "The chain does not hold:"
     faults = "".join(f"<li>{escape(fault)}</li>" for fault in checked.faults)
+    mark = " class=bad" if faults else ""
     body = "".join(_article(record, library) for record in reversed(records))
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>Audit of answers</title>"
         '<meta name=viewport content="width=device-width">'
         f"<style>{_STYLE}</style><h1>Audit of answers</h1>"
-        f"<p{' class=bad' if faults else ''}>{state} {checked.num_records} records, "
-        f"{checked.num_erased} with erased details; last hash <code>{escape(checked.head)}</code></p>"
+        f"<p{mark}>{state} {checked.num_records} records, "
+        f"{checked.num_erased} with erased details; last hash "
+        f"<code>{escape(checked.head)}</code></p>"
         f"<ul class=bad>{faults}</ul>{body}"
     )
 
@@ -52,7 +54,8 @@ def _inside(record: Record, library: Library) -> str:
     model = details["model"]["name"] if details["model"] else "none"
     prompt = details["prompt"]["name"] if details["prompt"] else "none"
     return (
-        f"<p>Decision: <b>{escape(details['decision'])}</b>; model {escape(model)}, prompt {escape(prompt)}, "
+        f"<p>Decision: <b>{escape(details['decision'])}</b>; model {escape(model)}, "
+        f"prompt {escape(prompt)}, "
         f"{details['num_cut']} sentences cut, {details['cost_usd']:.4f} $</p>{quotes}"
         f"<small>Retrieved: {escape(found) or 'nothing'}</small>"
     )
@@ -62,6 +65,7 @@ def _quote(quote: dict[str, Any], library: Library) -> str:
     post = library.get(quote["id"])
     words = post.text[quote["first"] : quote["last"]] if post else "no longer here"
     return (
-        f"<blockquote>{escape(words)}<br><small>{escape(quote['id'])}, {escape(quote['authority'])}: "
+        f"<blockquote>{escape(words)}<br>"
+        f"<small>{escape(quote['id'])}, {escape(quote['authority'])}: "
         f"{escape(quote['verdict'])}, {escape(quote['why'])}</small></blockquote>"
     )

@@ -37,14 +37,29 @@ class Share(Enum):
 
 
 _SHARES = {
-    "all": Share.ALL, "every": Share.ALL, "each": Share.ALL, "both": Share.ALL, "most": Share.MOST,
-    "many": Share.MANY, "several": Share.SOME, "some": Share.SOME, "few": Share.FEW, "no": Share.NONE,
-    "none": Share.NONE, "only": Share.ONLY, "any": Share.ALL,
-}  # fmt: skip
+    "all": Share.ALL,
+    "every": Share.ALL,
+    "each": Share.ALL,
+    "both": Share.ALL,
+    "most": Share.MOST,
+    "many": Share.MANY,
+    "several": Share.SOME,
+    "some": Share.SOME,
+    "few": Share.FEW,
+    "no": Share.NONE,
+    "none": Share.NONE,
+    "only": Share.ONLY,
+    "any": Share.ALL,
+}
 _PERSONS = {
-    "nobody": Share.NONE, "everybody": Share.ALL, "everyone": Share.ALL, "somebody": Share.SOME,
-    "someone": Share.SOME, "anyone": Share.ALL, "anybody": Share.ALL,
-}  # fmt: skip
+    "nobody": Share.NONE,
+    "everybody": Share.ALL,
+    "everyone": Share.ALL,
+    "somebody": Share.SOME,
+    "someone": Share.SOME,
+    "anyone": Share.ALL,
+    "anybody": Share.ALL,
+}
 _FOLLOWS = {
     Share.SOME: {Share.SOME, Share.MANY, Share.MOST, Share.ALL},
     Share.MANY: {Share.MANY},

@@ -24,14 +24,20 @@ HASHES: Mapping[str, str] = {
 
 #: what instructions to chatbots have said before they did harm in public
 _REFUSED = (
-    (r"politically incorrect|(?:not|n't) (?:shy|afraid|hesitate)[^.]*\b(?:offend|incorrect)", "invites abuse"),
+    (
+        r"politically incorrect|(?:not|n't) (?:shy|afraid|hesitate)[^.]*\b(?:offend|incorrect)",
+        "invites abuse",
+    ),
     (r"\b(?:mock|insult|offend|provoke|ridicule|humiliate)\b", "invites abuse"),
     (r"\b(?:always|never) (?:mention|claim|say|accept|deny|bring up|ignore)\b", "fixes an opinion"),
     (r"regardless of (?:the )?(?:question|topic|query|evidence)", "fixes an opinion"),
-    (r"ignore (?:all )?sources|sources (?:that|which) (?:mention|say|criticis|criticiz)", "hides sources"),
+    (
+        r"ignore (?:all )?sources|sources (?:that|which) (?:mention|say|criticis|criticiz)",
+        "hides sources",
+    ),
     (r"(?:mainstream|legacy) media (?:is|are)|assume[^.]*\bbiased", "judges sources beforehand"),
     (r"(?:opinion|view|stance|posts?) of (?:the )?(?:owner|founder|ceo)", "serves an owner"),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,9 +49,16 @@ _WORDS |= {
     )
 }
 _SCALES = {
-    "hundred": 1e2, "thousand": 1e3, "million": 1e6, "millions": 1e6, "billion": 1e9, "trillion": 1e12,
-    "bn": 1e9, "mn": 1e6, "dozen": 12.0,
-}  # fmt: skip
+    "hundred": 1e2,
+    "thousand": 1e3,
+    "million": 1e6,
+    "millions": 1e6,
+    "billion": 1e9,
+    "trillion": 1e12,
+    "bn": 1e9,
+    "mn": 1e6,
+    "dozen": 12.0,
+}
 _MONEY_SCALES = {"k": 1e3, "m": 1e6, "b": 1e9}
 """Behind a sign of money only: elsewhere "5 m" are metres."""
 _FRACTIONS = {
@@ -85,7 +92,8 @@ class Dimension(Enum):
 
 _UNITS: dict[str, tuple[Dimension, float]] = {}
 for _dimension, _names in {
-    Dimension.LENGTH: "m=1 km=1e3 kilometre=1e3 kilometer=1e3 metre=1 meter=1 cm=0.01 centimetre=0.01 mm=1e-3 "
+    Dimension.LENGTH: "m=1 km=1e3 kilometre=1e3 kilometer=1e3 metre=1 meter=1 cm=0.01 "
+    "centimetre=0.01 mm=1e-3 "
     "millimetre=1e-3 mile=1609.344 foot=0.3048 feet=0.3048 inch=0.0254 inches=0.0254 yard=0.9144",
     Dimension.MASS: "kg=1 kilogram=1 kilo=1 gram=1e-3 g=1e-3 tonne=1e3 ton=1e3 mg=1e-6",
     Dimension.TIME: "seconds=1 minute=60 hour=3600 day=86400 week=604800",
@@ -117,14 +125,29 @@ class Bound(Enum):
 
 
 _BOUNDS = {
-    ("more", "than"): Bound.MORE, ("over",): Bound.MORE, ("above",): Bound.MORE, ("at", "least"): Bound.AT_LEAST,
-    ("fewer", "than"): Bound.LESS, ("less", "than"): Bound.LESS, ("under",): Bound.LESS, ("below",): Bound.LESS,
-    ("at", "most"): Bound.AT_MOST, ("up", "to"): Bound.AT_MOST, ("as", "many", "as"): Bound.AT_MOST,
-    ("no", "more", "than"): Bound.AT_MOST, ("about",): Bound.ABOUT, ("around",): Bound.ABOUT,
-    ("some",): Bound.ABOUT, ("roughly",): Bound.ABOUT, ("approximately",): Bound.ABOUT,
-    ("nearly",): Bound.NEARLY, ("almost",): Bound.NEARLY, ("exactly",): Bound.EXACT,
-    ("only",): Bound.EXACT, ("just",): Bound.EXACT,
-}  # fmt: skip
+    ("more", "than"): Bound.MORE,
+    ("over",): Bound.MORE,
+    ("above",): Bound.MORE,
+    ("at", "least"): Bound.AT_LEAST,
+    ("fewer", "than"): Bound.LESS,
+    ("less", "than"): Bound.LESS,
+    ("under",): Bound.LESS,
+    ("below",): Bound.LESS,
+    ("at", "most"): Bound.AT_MOST,
+    ("up", "to"): Bound.AT_MOST,
+    ("as", "many", "as"): Bound.AT_MOST,
+    ("no", "more", "than"): Bound.AT_MOST,
+    ("about",): Bound.ABOUT,
+    ("around",): Bound.ABOUT,
+    ("some",): Bound.ABOUT,
+    ("roughly",): Bound.ABOUT,
+    ("approximately",): Bound.ABOUT,
+    ("nearly",): Bound.NEARLY,
+    ("almost",): Bound.NEARLY,
+    ("exactly",): Bound.EXACT,
+    ("only",): Bound.EXACT,
+    ("just",): Bound.EXACT,
+}
 
 
 class Relation(Enum):

@@ -60,6 +60,7 @@ _ASKING = frozenset(
         "please",
     ]
 )
+_MEASURES = frozenset(("many", "much", "long", "big", "deep", "tall", "high", "old", "far", "fast"))
 _LEADS = ("is it true that", "is it true", "is it correct that", "grok,", "hey,", "please,")
 
 
@@ -98,14 +99,7 @@ def _wanted(parts: Sequence[Item]) -> Wanted:
         return Wanted.ANYTHING
     if lowers[0] in AUXILIARIES:
         return Wanted.TRUTH
-    if lowers[:2] in (
-        ["how", "many"],
-        ["how", "much"],
-        ["how", "long"],
-        ["how", "big"],
-        ["how", "deep"],
-        ["how", "tall"],
-    ):
+    if lowers[0] == "how" and lowers[-1] != "how" and lowers[1] in _MEASURES:
         return Wanted.NUMBER
     table = {
         "when": Wanted.TIME,
@@ -129,7 +123,8 @@ def terms_of(parts: Sequence[Item]) -> frozenset[str]:
     return frozenset(terms)
 
 
-_EMPTY = DETERMINERS | PREPOSITIONS | AUXILIARIES | FILLERS | PRONOUNS | {"of", "and", "or", "'s", "not", "many", "much", "all", "any", "ever", "there", "long"}  # fmt: skip
+_SMALL = {"of", "and", "or", "'s", "not", "many", "much", "all", "any", "ever", "there", "long"}
+_EMPTY = DETERMINERS | PREPOSITIONS | AUXILIARIES | FILLERS | PRONOUNS | _SMALL
 
 
 def _turned(sentence: str) -> Iterator[str]:

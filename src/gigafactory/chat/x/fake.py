@@ -118,8 +118,12 @@ class _Fake:
         to = (fields.get("reply") or {}).get("in_reply_to_tweet_id")
         self._refuse(user, text, to=to)
         post = self._world.add_post(
-            user, text, replies_to=to, quotes=fields.get("quote_tweet_id"), made_with_ai=fields.get("made_with_ai"),
-        )  # fmt: skip
+            user,
+            text,
+            replies_to=to,
+            quotes=fields.get("quote_tweet_id"),
+            made_with_ai=fields.get("made_with_ai"),
+        )
         if self._world.faults.num_lost_answers > 0:
             self._world.faults.num_lost_answers -= 1
             raise HTTPException(504, "Gateway Timeout: the answer was lost")

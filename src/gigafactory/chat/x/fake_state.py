@@ -145,10 +145,12 @@ class World:
         referenced = [
             {"type": kind, "id": ident}
             for kind, ident in (
-                ("replied_to", post.replies_to), ("quoted", post.quotes), ("retweeted", post.reposts),
+                ("replied_to", post.replies_to),
+                ("quoted", post.quotes),
+                ("retweeted", post.reposts),
             )
             if ident
-        ]  # fmt: skip
+        ]
         if referenced:
             fields["referenced_tweets" if for_stream else "referenced_posts"] = referenced
         return fields

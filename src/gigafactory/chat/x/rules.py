@@ -15,7 +15,11 @@ from gigafactory.chat.truth.answers import Answer, Decision
 from gigafactory.chat.x.platform import Account, Call, Mention, Reply
 
 MOST_CHARACTERS = 280
-_LINK = re.compile(r"(?:https?://|www\.)\S+|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|io|co|dev|app|info|me|ly|gg|ai)\b(?:/\S*)?", re.IGNORECASE)  # fmt: skip
+_LINK = re.compile(
+    r"(?:https?://|www\.)\S+"
+    r"|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|io|co|dev|app|info|me|ly|gg|ai)\b(?:/\S*)?",
+    re.IGNORECASE,
+)
 _NAME = re.compile(r"@(\w)")
 
 

@@ -19,8 +19,13 @@ _START_S = 20.0
 def served(world: World) -> Iterator[str]:
     """Its address while the context lasts."""
     config = uvicorn.Config(
-        make_fake(world), host="127.0.0.1", port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1,
-    )  # fmt: skip
+        make_fake(world),
+        host="127.0.0.1",
+        port=0,
+        log_level="error",
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="fake-x", daemon=True)
     thread.start()

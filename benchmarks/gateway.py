@@ -4,8 +4,8 @@
 
 An upstream in a process of its own answers every request with a stream of 16 tokens. Both gateways
 stand before it in turn: ours with keys, budget and a usage ledger on disk, the plain one with
-nothing. What is said of "one core" is requests by second of processor time that the gateway took, so
-that a busy machine does not count.
+nothing. What is said of "one core" is requests by second of processor time that the gateway took,
+so that a busy machine does not count.
 """
 
 from __future__ import annotations
@@ -51,8 +51,7 @@ async def upstream(port: int) -> None:
         + b"0\r\n\r\n"
     )
     begin = (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

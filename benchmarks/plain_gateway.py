@@ -1,4 +1,4 @@
-"""The gateway that one writes in an hour: Starlette, httpx, no keys, no metering. The measure of ours."""
+"""The gateway one writes in an hour: Starlette, httpx, no keys, no metering. Ours beside it."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -38,6 +38,15 @@ BLOCKS = {
                "moe_ffn": 32, "ffn": 32, "dense_residual": True},
     "qwen3": {"block": Block.QWEN3_MOE, "tied_embeddings": True, "ffn": 32},
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Tiny products are slower on two threads, and much slower on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def network(kind: str = "grok-1") -> Network:
@@ -126,11 +135,12 @@ def text_of(pieces: Sequence[Piece]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-def test_in_company_everybody_gets_the_answer_they_would_get_alone() -> None:
+def test_in_company_everybody_gets_the_answer_they_get_alone() -> None:
     words = Words()
     core = PagedTrained(words, max_running=3)  # type: ignore[arg-type]
     asked = {0: ("hello there, who are you?", 12), 1: ("hi", 20), 2: ("hello there, who is he", 9),
-             3: ("a" * 40, 20), 4: ("hello there, who are you?", 12), 5: ("b" * 30, 25)}  # fmt: skip
+             3: ("a" * 40, 20), 4: ("hello there, who are you?", 12),
+             5: ("b" * 30, 25)}  # fmt: skip
     for ident, (text, most) in asked.items():
         assert core.add(ident, job(text, most)) == []
     said = run(core)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from gigafactory.chat import engines, smollm
 from gigafactory.chat.ask import ask
-from gigafactory.chat.engine import Message, Origin, Role, Sampling, num_threads
-from gigafactory.chat.engines import open_engines
+from gigafactory.chat.engine import Ability, Message, Origin, Role, Sampling, num_threads
+from gigafactory.chat.engines import as_answerers, open_engines
+from gigafactory.chat.request import as_request
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.model import Block, Model
 
@@ -131,3 +133,24 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_core_is_left_to_the_rest() -> None:
     assert num_threads() >= 1
+
+
+def test_the_trained_model_is_served_in_a_batch(run_dir: Path) -> None:
+    [answerer] = as_answerers([Trained(run_dir)])
+    assert answerer.abilities == {Ability.LOGPROBS}
+    fields = {"model": "first-light", "messages": [{"role": "user", "content": "hello there"}]}
+
+    async def answer(seed: int) -> str:
+        request = as_request({**fields, "seed": seed, "max_tokens": 12})
+        job = await answerer.prepare(request)
+        return "".join([p.text async for bunch in answerer.said(job) for p in bunch])
+
+    async def several() -> list[str]:
+        try:
+            return await asyncio.gather(answer(1), answer(2), answer(1))
+        finally:
+            await answerer.close()
+
+    said = asyncio.run(several())
+    assert said[0] == said[2] != said[1]
+    assert all(said)

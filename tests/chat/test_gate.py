@@ -28,7 +28,9 @@ def refusal(gate: Gate, *args: Any, **kwargs: Any) -> ApiError:
     return caught.value
 
 
-@pytest.mark.parametrize("header", [None, "", SECRET, "Bearer", "Bearer giga-no", f"Basic {SECRET}"])
+@pytest.mark.parametrize(
+    "header", [None, "", SECRET, "Bearer", "Bearer giga-no", f"Basic {SECRET}"]
+)
 def test_without_a_good_key_nobody_enters(header: str | None) -> None:
     with pytest.raises(ApiError) as caught:
         Gate([key()]).enter(header, Scope.CHAT)

@@ -124,7 +124,7 @@ def test_a_revoked_key_stops_at_once_also_in_the_middle(url: str, store: str, pa
         lines = response.iter_lines()
         next(lines)
         with open_store(store) as opened:
-            ident = opened.keys()[0].id
+            ident = opened.all_keys()[0].id
         revoke_key(store, ident)
         revoked_s = time.monotonic()
         text = "\n".join(lines)
@@ -181,6 +181,33 @@ def test_a_killed_gateway_loses_no_token_that_was_sent(store: str, tmp_path: Pat
     assert not [p for p in (tmp_path / "chat.usage").iterdir() if p.stat().st_size]
 
 
+def test_sigterm_lets_answers_end_and_takes_no_new_ones(store: str) -> None:
+    _, key = add_key(store, "bob")
+    program = Path(__file__).with_name("keyed_parrot.py")
+    with subprocess.Popen(
+        [sys.executable, str(program), store], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        messages = [{"role": "user", "content": "word " * 600}]
+        body = {"model": "parrot", "messages": messages, "stream": True, "max_tokens": 10_000}
+        headers = {"Authorization": f"Bearer {key}"}
+        with httpx.stream(
+            "POST", url + "v1/chat/completions", json=body, headers=headers, timeout=20
+        ) as response:
+            lines = response.iter_lines()
+            next(lines)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            with pytest.raises(httpx.ConnectError):
+                ask(url, key)
+            last = list(lines)[-2]
+        assert last == "data: [DONE]"
+        process.wait(20)
+    [entry] = ledger(store)
+    assert (entry.completion_tokens, entry.outcome) == (600, Outcome.DONE)
+
+
 def test_what_cannot_be_done_here_is_a_clear_400(url: str, store: str) -> None:
     key = new_key(store, url)
     tool = {"type": "function", "function": {"name": "f"}}
@@ -208,7 +235,9 @@ def test_figures_for_prometheus(url: str, store: str) -> None:
     assert 'giga_chat_requests_total{route="chat",model="parrot",status="200"} 2' in text
     assert 'giga_chat_requests_present{model="parrot"} 0' in text
     for line in text.splitlines():
-        assert re.fullmatch(r'# (HELP|TYPE) \w+ .+|\w+(\{(\w+="[^"]*",?)*\})? [-+.e\d]+', line), line
+        assert re.fullmatch(r'# (HELP|TYPE) \w+ .+|\w+(\{(\w+="[^"]*",?)*\})? [-+.e\d]+', line), (
+            line
+        )
     buckets = re.findall(r'first_token_seconds_bucket\{.*le="([^"]+)"\} (\d+)', text)
     assert buckets[-1] == ("+Inf", "2")
     assert [int(count) for _, count in buckets] == sorted(int(count) for _, count in buckets)
@@ -246,9 +275,7 @@ def test_pages_from_elsewhere_are_let_in_by_name_only(parrot: Any, serving: Any)
     theirs = {"Origin": "https://app.example"}
     with serving(Service([Line(parrot, max_waiting=1)])) as url:
         assert httpx.get(url + "v1/models", headers=theirs).status_code == 403
-    with serving(
-        Service([Line(parrot, max_waiting=1)]), origins=("https://app.example",)
-    ) as url:
+    with serving(Service([Line(parrot, max_waiting=1)]), origins=("https://app.example",)) as url:
         answer = httpx.get(url + "v1/models", headers=theirs)
         assert answer.headers["access-control-allow-origin"] == "https://app.example"
         assert httpx.get(url, headers={"Origin": "https://evil.example"}).status_code == 403

@@ -12,7 +12,7 @@ from gigafactory.chat.line import Line
 from gigafactory.chat.openapi import document
 from gigafactory.chat.service import Service
 
-schemathesis = pytest.importorskip("schemathesis", reason="needs the extra test")
+pytest.importorskip("schemathesis", reason="needs the extra test")
 
 from hypothesis import HealthCheck, settings
 from schemathesis import openapi

@@ -1,4 +1,4 @@
-"""An engine elsewhere, through a really served gateway: what goes well, and every way to break off."""
+"""An engine elsewhere, through a really served gateway: what goes well, and ways to break off."""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if programs is None:
         pytest.skip("no PostgreSQL server here: make postgres (Debian package postgresql)")
     pytest.importorskip("psycopg", reason="needs the extra postgres")
-    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/giga-pg-XXXXXX"], text=True).strip())
+    folder = Path(
+        subprocess.check_output(["mktemp", "-d", "/tmp/giga-pg-XXXXXX"], text=True).strip()
+    )
     as_user: list[str] = []
     if os.getuid() == 0:  # the server refuses to run as root
         shutil.chown(folder, "postgres")
@@ -86,7 +88,7 @@ def test_a_key_comes_back_as_it_was(where: str) -> None:
     with open_store(where) as store:
         before = store.revision()
         store.add_key(KEY)
-        assert store.keys() == [KEY]
+        assert store.all_keys() == [KEY]
         assert store.revision() != before
 
 
@@ -98,7 +100,7 @@ def test_a_key_is_revoked_once(where: str) -> None:
         assert not store.revoke_key("key-1", at_s=10.0)
         assert not store.revoke_key("key-2", at_s=10.0)
         assert other.revision() != before
-        assert other.keys()[0].revoked_s == 9.0
+        assert other.all_keys()[0].revoked_s == 9.0
 
 
 def test_a_line_of_the_ledger_counts_once(where: str) -> None:

@@ -8,9 +8,7 @@ import threading
 from typing import Any
 
 HEAD = {"id": "up", "object": "chat.completion.chunk", "created": 1, "model": "theirs"}
-BEGIN = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-)
+BEGIN = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 CALL = {"index": 0, "id": "call_1", "type": "function",
         "function": {"name": "weather", "arguments": '{"city":'}}  # fmt: skip
 LOGPROBS = {"content": [{"token": "yes", "logprob": -0.1, "bytes": None, "top_logprobs": []}]}
@@ -68,7 +66,12 @@ SCRIPTS: dict[str, list[bytes | float | None]] = {
     "wants-key": [error("401 Unauthorized", "bad key sk-secret")],
     "half-pair": [BEGIN, chunk({"content": "a\ud83d"}), chunk({}, "stop"), END],
     "endless": [BEGIN, *[x for _ in range(20000) for x in (chunk({"content": " w"}), 0.002)]],
-    "large": [BEGIN, *[chunk({"content": "x" * 8000}) for _ in range(3000)], chunk({}, "stop"), END],
+    "large": [
+        BEGIN,
+        *[chunk({"content": "x" * 8000}) for _ in range(3000)],
+        chunk({}, "stop"),
+        END,
+    ],
     "slow": [BEGIN, 1.0, *WORDS, chunk({}, "stop"), END],
 }
 

@@ -37,6 +37,7 @@ FLAGS = {
         "--host",
         "--origin",
         "--moderator",
+        "--posts",
         "--log",
     ],
 }

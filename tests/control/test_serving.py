@@ -91,7 +91,10 @@ class Engine:
         for chunk in compute.chunks:
             self.grow(chunk.id, chunk.num_tokens)
             if chunk.is_last:
-                assert self.cached[chunk.id] == self.asked[chunk.id].prompt_tokens + self.said[chunk.id]
+                assert (
+                    self.cached[chunk.id]
+                    == self.asked[chunk.id].prompt_tokens + self.said[chunk.id]
+                )
                 self.said[chunk.id] += 1
         for ident in compute.decodes:
             self.grow(ident, repeats)
@@ -119,7 +122,10 @@ class Engine:
         assert blocks.num_published == len(self.published)
         step = self.scheduler.step
         if step is not None:
-            assert len(step.decodes) + sum(c.num_tokens for c in step.chunks) <= self.scheduler.limits.max_step_tokens
+            assert (
+                len(step.decodes) + sum(c.num_tokens for c in step.chunks)
+                <= self.scheduler.limits.max_step_tokens
+            )
             assert self.scheduler.num_running <= self.scheduler.limits.max_running
 
 
@@ -140,7 +146,9 @@ EVENTS = st.lists(
 
 @settings(max_examples=120, deadline=None)
 @given(EVENTS)
-def test_whatever_happens_memory_is_kept_apart_and_all_get_what_they_asked_for(events: list) -> None:
+def test_whatever_happens_memory_is_kept_apart_and_all_get_what_they_asked_for(
+    events: list,
+) -> None:
     engine = Engine(Scheduler(limits()))
     num_asked = 0
     gone = set()

@@ -53,7 +53,8 @@ def giga(line: str) -> list[str]:
 
 
 def serves(line: str) -> bool:
-    return line.startswith("giga chat") and "--ask" not in line
+    is_quick = "--ask" in line or line.startswith(("giga chat keys", "giga chat load"))
+    return line.startswith("giga chat") and not is_quick
 
 
 @pytest.mark.real

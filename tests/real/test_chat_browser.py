@@ -23,6 +23,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from gigafactory.chat.opening import add_key
+
 pytestmark = pytest.mark.real
 
 PARROTS = Path(__file__).parents[1] / "chat" / "parrot.py"
@@ -185,3 +187,107 @@ def test_the_console_stays_clean(page: Any) -> None:
     ask(page, "hello", Keys.ENTER)
     until(page, lambda: len(said(page)) == 2 and is_idle(page))
     assert page.get_log("browser") == []
+
+
+def titles(page: Any) -> list[str]:
+    return [node.text for node in page.find_elements(By.CSS_SELECTOR, "#list .title")]
+
+
+def test_conversations_are_kept_opened_and_deleted(page: Any) -> None:
+    for question in ("first words", "second words"):
+        ask(page, question, Keys.ENTER)
+        until(page, lambda: len(said(page)) == 2 and is_idle(page))
+        ask(page, Keys.ALT, "n", Keys.NULL)
+        assert said(page) == []
+    page.refresh()
+    until(page, lambda: titles(page) == ["second words", "first words"])
+    page.find_elements(By.CSS_SELECTOR, "#list .title")[1].click()
+    assert said(page) == ["first words"] * 2
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#model option"))
+    ask(page, "and more", Keys.ENTER)
+    until(page, lambda: len(said(page)) == 4 and is_idle(page))
+    assert titles(page) == ["first words", "second words"]
+    page.find_element(By.CSS_SELECTOR, "#list li.open .drop").click()
+    assert titles(page) == ["second words"]
+    assert said(page) == []
+
+
+@pytest.mark.parametrize("by_key", [True, False])
+def test_the_last_answer_can_be_asked_for_again(page: Any, by_key: bool) -> None:
+    for question in ("one two", "three four"):
+        ask(page, question, Keys.ENTER)
+        until(page, lambda q=question: is_idle(page) and said(page) and said(page)[-1] == q)
+    assert len(page.find_elements(By.CSS_SELECTOR, ".again")) == 1
+    choose(page, "slow-parrot")
+    if by_key:
+        ask(page, Keys.ALT, "r", Keys.NULL)
+    else:
+        page.find_element(By.CSS_SELECTOR, ".again").click()
+    until(page, lambda: is_idle(page) and said(page)[-1] == "three four")
+    assert said(page) == ["one two"] * 2 + ["three four"] * 2
+    who = [node.text for node in page.find_elements(By.CSS_SELECTOR, ".assistant .who")]
+    assert who == ["parrot", "slow-parrot"]
+
+
+def test_the_list_is_a_drawer_on_a_phone(page: Any) -> None:
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 360, "height": 640, "deviceScaleFactor": 1, "mobile": True},
+    )
+    side = page.find_element(By.ID, "side")
+    assert not side.is_displayed()
+    page.find_element(By.ID, "menu").click()
+    until(page, lambda: side.is_displayed() and side.rect["x"] == 0)
+    ask_again = page.switch_to.active_element
+    ask_again.send_keys(Keys.ESCAPE)
+    until(page, lambda: not side.is_displayed())
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Address and key of a service that wants one."""
+    store = str(tmp_path_factory.mktemp("keyed") / "chat.db")
+    _, key = add_key(store, "browser")
+    program = [sys.executable, str(PARROTS.with_name("keyed_parrot.py")), store]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip(), key
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+
+
+def test_a_key_is_asked_for_and_sources_stand_beside_the_claims(
+    browser: Any, keyed: tuple[str, str]
+) -> None:
+    url, key = keyed
+    browser.set_window_size(1100, 800)
+    browser.get(url)
+    door = browser.find_element(By.ID, "door")
+    until(browser, door.is_displayed)
+    browser.find_element(By.ID, "key").send_keys("giga-wrong", Keys.ENTER)
+    until(
+        browser,
+        lambda: (
+            door.is_displayed() and not browser.find_element(By.ID, "key").get_property("value")
+        ),
+    )
+    browser.find_element(By.ID, "key").send_keys(key, Keys.ENTER)
+    until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#model option"))
+    choose(browser, "sourced")
+    ask(browser, "one two", Keys.ENTER)
+    until(browser, lambda: len(said(browser)) == 2 and is_idle(browser))
+    assert said(browser)[1] == "one1 two2"
+    entries = browser.find_elements(By.CSS_SELECTOR, ".sources li")
+    quotes = [entry.find_element(By.TAG_NAME, "q").text for entry in entries]
+    assert quotes == ["It was one.", "<b>two</b>"]
+    assert browser.find_elements(By.CSS_SELECTOR, ".sources a") == []
+    words = browser.find_element(By.CSS_SELECTOR, ".assistant .said").rect
+    assert entries[0].rect["x"] >= words["x"] + words["width"]
+    browser.find_elements(By.CSS_SELECTOR, ".mark")[1].click()
+    assert entries[1].get_attribute("class") == "named"
+    browser.refresh()
+    until(browser, lambda: titles(browser) == ["one two"])
+    browser.find_element(By.CSS_SELECTOR, "#list .title").click()
+    assert said(browser)[1] == "one1 two2"
+    browser.execute_script("localStorage.clear(); sessionStorage.clear()")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from gigafactory.chat.ask import ask
-from gigafactory.chat.engine import Finish, Message, Role, Sampling
-from gigafactory.chat.smollm import SmolLM2, why_missing
+from gigafactory.chat.completion import Job, prepare
+from gigafactory.chat.engine import Finish, Message, Piece, Role, Sampling
+from gigafactory.chat.errors import ApiError
+from gigafactory.chat.request import as_request
+from gigafactory.chat.smollm import SmolLM2, SmolLM2Batch, why_missing
 
 pytestmark = [
     pytest.mark.real,
@@ -74,3 +80,63 @@ def test_characters_of_several_tokens_arrive_whole(engine: SmolLM2) -> None:
     text = "".join(p.text for p in engine.stream(said, Sampling(40, seed=0, temperature=0.0)))
     assert text
     assert "�" not in text
+
+
+def asked(engine: SmolLM2, text: str, **fields: Any) -> Job:
+    message = {"role": "user", "content": text}
+    fields = {
+        "model": engine.name,
+        "messages": [message],
+        "temperature": 0,
+        "max_tokens": 20,
+    } | fields
+    return prepare(as_request(fields), engine=engine, seed=0)
+
+
+def shape(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+
+
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+def test_many_are_answered_at_once_and_a_bad_schema_hurts_nobody_else(engine: SmolLM2) -> None:
+    core = SmolLM2Batch(engine)
+    france = "What is the capital of France?"
+    jobs = [
+        asked(engine, france),
+        asked(engine, "A person with name and age, as JSON.", response_format=shape(PERSON),
+              max_tokens=60),
+        asked(engine, "Tell me a long story about the sea."),
+        asked(engine, france, stop=["Paris"]),
+        asked(engine, "Tell me a long story about the sea."),
+    ]  # fmt: skip
+    for ident, job in enumerate(jobs):
+        assert core.add(ident, job) == ()
+    said: dict[int, list[Any]] = {ident: [] for ident in range(7)}
+    bad = {"type": "nonsense"}
+    for step in range(200):
+        if step == 3:
+            said[5] = [
+                error for _, error in core.add(5, asked(engine, "x", response_format=shape(bad)))
+            ]
+            core.drop(4)
+        for ident, piece in core.step():
+            said[ident].append(piece)
+        if core.is_idle and step > 3:
+            break
+    texts = {i: "".join(p.text for p in ps if isinstance(p, Piece)) for i, ps in said.items()}
+    assert "Paris" in texts[0]
+    assert set(json.loads(texts[1])) == {"name", "age"}
+    assert said[2][-1].finish is Finish.LENGTH
+    assert "Paris" not in texts[3]
+    assert said[3][-1].finish is Finish.STOP
+    [error] = said[5]
+    assert isinstance(error, ApiError)
+    assert error.param == "response_format.json_schema.schema.type"
+    assert not core._talks

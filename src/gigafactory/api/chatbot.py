@@ -26,7 +26,7 @@ def chat(
     door: Door | None = None,
     log: str | None = None,
 ) -> None:
-    """Serve models until Ctrl-C: the one trained in ``folder``, the pretrained one, and ``remotes``.
+    """Serve models until Ctrl-C: that trained in ``folder``, the pretrained one, and ``remotes``.
 
     ``remotes`` are services elsewhere, NAME=URL or NAME=URL#MODEL; with them and no ``folder``
     nothing is loaded here. ``opening`` brings keys and a ledger, ``door`` an address (else
@@ -46,9 +46,7 @@ def chat(
     engines = [] if elsewhere and folder is None else open_engines(folder)
     answerers = [*as_answerers(engines), *elsewhere]
     talks = any(answerer.origin is not Origin.TRAINED for answerer in answerers)
-    service = open_service(
-        answerers, opening or Opening(), notice=None if talks else why_missing()
-    )
+    service = open_service(answerers, opening or Opening(), notice=None if talks else why_missing())
     serve_service(service, door=door or Door(port=port), on_ready=on_ready)
 
 

@@ -1,4 +1,4 @@
-"""Who answers requests: an engine in this process, another service, or one that looks things up first.
+"""Who answers requests: an engine in this process, another service, one that looks things up.
 
 This is the one joint between the gateway and everything behind it. An answerer that adds sources
 wraps another and passes its pieces on.

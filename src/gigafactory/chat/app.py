@@ -18,7 +18,6 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from gigafactory import __version__
-from gigafactory.chat.answerer import Answerer
 from gigafactory.chat.embeddings import embedding_document, read_embedding_request
 from gigafactory.chat.engine import Ability, Engine, Usage
 from gigafactory.chat.errors import ApiError, bad_request, closing

@@ -19,6 +19,21 @@ class _HasName(Protocol):
     def name(self) -> str: ...
 
 
+class Counting(Protocol):
+    """What fitting a prompt into a context needs of an engine."""
+
+    @property
+    def name(self) -> str:
+        """As it is asked for in ``model``."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Prompt and answer together must fit in it."""
+
+    def num_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt that ``messages`` become."""
+
+
 Named = TypeVar("Named", bound=_HasName)
 
 
@@ -42,7 +57,7 @@ def choose(engines: Sequence[Named], name: str) -> Named:
     raise unknown_model(name, names=[engine.name for engine in engines])
 
 
-def prepare(request: ChatRequest, *, engine: Engine, seed: int) -> Job:
+def prepare(request: ChatRequest, *, engine: Counting, seed: int) -> Job:
     """Fit a request into the context; ApiError 400 where not one token of answer would fit.
 
     ``seed`` serves where the request names none. A wish for more tokens than there is room is

@@ -42,7 +42,14 @@ class Flight:
     """An ASGI response: what happens between a checked request and its last byte."""
 
     def __init__(
-        self, service: Service, request: ChatRequest, *, key: Key, form: Form, route: str, ident: str
+        self,
+        service: Service,
+        request: ChatRequest,
+        *,
+        key: Key,
+        form: Form,
+        route: str,
+        ident: str,
     ) -> None:
         self._service, self._request, self._key = service, request, key
         self._form, self._route, self._id = form, route, ident

@@ -27,9 +27,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def is_local_request(
-    *, host: str | None, origin: str | None, also: Collection[str] = ()
-) -> bool:
+def is_local_request(*, host: str | None, origin: str | None, also: Collection[str] = ()) -> bool:
     """Whether the headers Host and, where there is one, Origin both name this machine.
 
     An origin in ``also`` may be elsewhere.

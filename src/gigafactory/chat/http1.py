@@ -22,7 +22,7 @@ _MOST_UNREAD_BYTES = 1_000_000
 _MOST_IDLE = 256
 
 
-class BrokenOff(Exception):
+class BrokenOffError(Exception):
     """The connection ended before the response did."""
 
 
@@ -36,18 +36,18 @@ class Response:
         self.is_complete = False
         self._parts: list[bytes] = []
         self._num_unread = 0
-        self._error: BrokenOff | None = None
+        self._error: BrokenOffError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     async def head(self) -> None:
-        """Wait for status and headers; BrokenOff where none come."""
+        """Wait for status and headers; BrokenOffError where none come."""
         while not self.status:
             if self._error:
                 raise self._error
             await self._wait()
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """The body, as many bytes at a time as have come; BrokenOff where it ends too early."""
+        """The body, as many bytes at a time as have come; BrokenOffError: it ended too early."""
         while True:
             if self._parts:
                 data, self._parts = b"".join(self._parts), []
@@ -94,7 +94,7 @@ class Response:
     def broke(self, why: str) -> None:
         """Nothing more will come."""
         if not self.is_complete:
-            self._error = BrokenOff(why)
+            self._error = BrokenOffError(why)
         self.wake()
 
 
@@ -196,7 +196,7 @@ class Client:
         self._idle: list[_Connection] = []
 
     async def post(self, path: str, body: bytes) -> Response:
-        """Send JSON; the response with its head. OSError or BrokenOff where none comes."""
+        """Send JSON; the response with its head. OSError or BrokenOffError where none comes."""
         head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         return await self._ask("POST", path, head, body)
 
@@ -212,7 +212,7 @@ class Client:
             response = connection.ask(request)
             try:
                 await response.head()
-            except BrokenOff:
+            except BrokenOffError:
                 if not connection.num_served:
                     raise
                 continue  # the server had closed an idle connection; a fresh one will tell

@@ -13,7 +13,7 @@ from gigafactory.chat.answerer import Embedded
 from gigafactory.chat.box import Box, Bunch
 from gigafactory.chat.completion import Job, answer, prepare
 from gigafactory.chat.engine import NO_ABILITIES, Ability, Engine, Origin, Piece
-from gigafactory.chat.errors import ApiError, as_api_error, bad_request, busy
+from gigafactory.chat.errors import as_api_error, bad_request, busy
 from gigafactory.chat.request import ChatRequest
 
 RETRY_AFTER_S = 5

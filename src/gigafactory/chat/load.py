@@ -7,16 +7,36 @@ import json
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gigafactory.chat.errors import ApiError
-from gigafactory.chat.http1 import BrokenOff, Client, Response
+from gigafactory.chat.http1 import BrokenOffError, Client, Response
 from gigafactory.chat.load_figures import Promise, Shot, figures
 from gigafactory.chat.remote import EventReader
 from gigafactory.describe.errors import InputError, JobError
 
-_WORDS = "the sea is wide and blue and a ship goes out in the morning with five men on board".split()
+_WORDS = [
+    "the",
+    "sea",
+    "is",
+    "wide",
+    "and",
+    "blue",
+    "and",
+    "a",
+    "ship",
+    "goes",
+    "out",
+    "in",
+    "the",
+    "morning",
+    "with",
+    "five",
+    "men",
+    "on",
+    "board",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +54,7 @@ class Load:
     prompt_words: int = 32
     max_tokens: int = 64
     seed: int = 0
-    promise: Promise = Promise()
+    promise: Promise = field(default_factory=Promise)
 
     def __post_init__(self) -> None:
         wrong = [
@@ -102,14 +122,14 @@ async def _shot(client: Client, body: bytes, zero_s: float) -> Shot:
     began_s = time.perf_counter() - zero_s
     try:
         response = await client.post("/chat/completions", body)
-    except (OSError, BrokenOff) as error:
+    except (OSError, BrokenOffError) as error:
         return _missed(began_s, zero_s, f"{type(error).__name__}: {error}")
     try:
         if response.status != 200:
             words = (await response.whole(most_bytes=2000)).decode("utf-8", "replace")
             return _missed(began_s, zero_s, f"status {response.status}: {words}")
         return await _heard(response, began_s, zero_s)
-    except (BrokenOff, ApiError) as error:
+    except (BrokenOffError, ApiError) as error:
         return _missed(began_s, zero_s, str(error))
     finally:
         response.close()

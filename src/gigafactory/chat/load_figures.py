@@ -1,5 +1,5 @@
-"""What a load test says, from the times at which words came. Names and units (ms) of the figures are
-those of vLLM's `bench serve`, so that results can be laid side by side."""
+"""What a load test says, from the times at which words came. Names and units (ms) of the figures
+are those of vLLM's `bench serve`, so that results can be laid side by side."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from gigafactory.chat import usage
 from gigafactory.chat.engine import Usage
@@ -26,6 +27,7 @@ from gigafactory.chat.usage import Entry, Outcome
 _STORE_EVERY_S = 0.1
 LOOK_EVERY_S = 0.2
 """A key revoked elsewhere is noticed within this time."""
+Result = TypeVar("Result")
 _log = logging.getLogger("gigafactory.chat")
 
 
@@ -154,7 +156,7 @@ class Meter:
             try:
                 revision = await self._in_thread(self._store.revision)
                 if revision != known:
-                    keys = await self._in_thread(self._store.keys)
+                    keys = await self._in_thread(self._store.all_keys)
                     on_revoked(gate.replace(keys))
                     known = revision
             except Exception as error:
@@ -164,7 +166,7 @@ class Meter:
     def _read(self) -> tuple[Iterable[Key], dict[str, int], float]:
         assert self._store is not None
         now_s = time.time()
-        keys = self._store.keys()
+        keys = self._store.all_keys()
         spent = {
             key.id: self._store.spent_tokens(
                 key.id, since_s=start_of(key.allowance.budget_period, now_s)
@@ -174,7 +176,7 @@ class Meter:
         }
         return keys, spent, now_s
 
-    async def _in_thread(self, work: Callable[..., object], *args: object) -> object:
+    async def _in_thread(self, work: Callable[..., Result], *args: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
 

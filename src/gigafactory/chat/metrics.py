@@ -91,9 +91,7 @@ class Metrics:
         self.tokens = Counter(
             "giga_chat_tokens_total", "Tokens of prompts and answers.", ("model", "kind")
         )
-        self.ends = Counter(
-            "giga_chat_ends_total", "How answers ended.", ("model", "outcome")
-        )
+        self.ends = Counter("giga_chat_ends_total", "How answers ended.", ("model", "outcome"))
         self.ttft = Histogram(
             "giga_chat_time_to_first_token_seconds", "From the request to its first token.",
             ("model",), _TTFT_S,

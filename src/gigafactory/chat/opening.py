@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gigafactory.chat.answerer import Answerer
@@ -26,9 +26,13 @@ class Opening:
     """Path of a SQLite file or postgresql://...; None: no keys, no ledger, this machine only."""
     journal: Path | None = None
     moderator: str | None = None
+<<<<<<< HEAD
     bounds: Bounds = Bounds()
     posts: Path | None = None
     """A database of posts: every model then has a twin that answers with sources."""
+=======
+    bounds: Bounds = field(default_factory=Bounds)
+>>>>>>> gateway
 
 
 def open_service(
@@ -85,7 +89,7 @@ def revoke_key(where: str, ident: str) -> None:
     """The key is good no longer; InputError where there is none of that id."""
     with open_store(where) as store:
         if not store.revoke_key(ident, at_s=time.time()):
-            known = ", ".join(key.id for key in store.keys() if key.revoked_s is None)
+            known = ", ".join(key.id for key in store.all_keys() if key.revoked_s is None)
             raise InputError(f"there is no good key {ident!r}; there are {known or 'none'}")
 
 
@@ -105,5 +109,5 @@ def list_keys(where: str) -> list[dict[str, object]]:
                 "revoked_s": key.revoked_s,
                 "used_tokens": store.spent_tokens(key.id, since_s=0.0),
             }
-            for key in store.keys()
+            for key in store.all_keys()
         ]

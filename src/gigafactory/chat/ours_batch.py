@@ -200,10 +200,10 @@ class PagedTrained:
         usage = None
         if is_first and talk.num_cached:
             usage = Usage(len(talk.prompt), 1, talk.num_cached)
-        entry = None
+        logprobs = None
         if request is not None and request.logprobs:
-            entry = self._logprob(token, logits, num_others=request.top_logprobs or 0)
-        return More(logprobs=entry and [entry], usage=usage) if usage or entry else None
+            logprobs = [self._logprob(token, logits, num_others=request.top_logprobs or 0)]
+        return More(logprobs=logprobs, usage=usage) if usage or logprobs else None
 
     def _logprob(self, token: int, logits: Any, *, num_others: int) -> Mapping[str, object]:
         logprobs = logits.log_softmax(-1)

@@ -1,4 +1,4 @@
-"""An answerer elsewhere: any OpenAI base URL (vLLM, SGLang, Dynamo, llama-server, another gateway)."""
+"""An answerer elsewhere: any OpenAI base URL (vLLM, SGLang, Dynamo, llama-server, a gateway)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gigafactory.chat.box import Bunch
 from gigafactory.chat.completion import Job
 from gigafactory.chat.engine import Ability, Finish, More, Origin, Piece, Sampling, Usage
 from gigafactory.chat.errors import ApiError, busy
-from gigafactory.chat.http1 import BrokenOff, Client, Response
+from gigafactory.chat.http1 import BrokenOffError, Client, Response
 from gigafactory.chat.request import ChatRequest
 
 _BYTES_PER_TOKEN = 4
@@ -65,7 +65,7 @@ class Remote:
         return Job((), sampling, (), 1 + num_bytes // _BYTES_PER_TOKEN, request)
 
     async def said(self, job: Job) -> AsyncGenerator[Bunch]:
-        """Pass the stream on; ApiError 502 where it breaks off, so that it never ends in silence."""
+        """Pass the stream on; ApiError 502 where it breaks off: it never ends in silence."""
         response = await self._post("/chat/completions", self._fields(job))
         try:
             if response.status != 200:
@@ -82,7 +82,7 @@ class Remote:
                 raise self._broke("its stream ended without a finish_reason")
             async for _ in response.parts():
                 pass  # the end of the body, so that the connection can be kept
-        except BrokenOff as error:
+        except BrokenOffError as error:
             raise self._broke(str(error)) from None
         finally:
             response.close()
@@ -96,7 +96,7 @@ class Remote:
             document = json.loads(await response.whole(most_bytes=_MOST_VECTOR_BYTES))
             vectors = [entry["embedding"] for entry in document["data"]]
             return Embedded(vectors, int(document.get("usage", {}).get("prompt_tokens", 0)))
-        except (BrokenOff, ValueError, KeyError, TypeError) as error:
+        except (BrokenOffError, ValueError, KeyError, TypeError) as error:
             raise self._broke(f"{type(error).__name__}: {error}") from None
         finally:
             response.close()
@@ -108,7 +108,7 @@ class Remote:
     async def _post(self, path: str, fields: Mapping[str, Any]) -> Response:
         try:
             return await self._client.post(path, json.dumps(fields).encode())
-        except (OSError, BrokenOff) as error:
+        except (OSError, BrokenOffError) as error:
             message = f"{self.name} cannot be reached: {type(error).__name__}"
             raise ApiError(502, message, code="upstream_unreachable") from None
 

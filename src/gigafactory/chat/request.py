@@ -114,7 +114,7 @@ class ChatRequest(Wire):
         return Shape(self.response_format.type) if self.response_format else Shape.TEXT
 
     @property
-    def schema(self) -> dict[str, Any] | None:
+    def wanted_schema(self) -> dict[str, Any] | None:
         """The JSON schema that the answer has to fit; None: any text."""
         if self.shape is Shape.TEXT:
             return None

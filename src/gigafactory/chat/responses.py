@@ -110,7 +110,9 @@ def _message(item: _Item, index: int) -> dict[str, Any]:
         return {"role": "tool", "tool_call_id": item.call_id or "", "content": item.output or ""}
     if item.role is None:
         path = f"input.{index}.role"
-        raise bad_request(f"{path}: a message wants system, developer, user or assistant", param=path)
+        raise bad_request(
+            f"{path}: a message wants system, developer, user or assistant", param=path
+        )
     parts = item.content or ""
     text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
     return {"role": item.role, "content": text}

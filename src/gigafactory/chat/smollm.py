@@ -25,8 +25,9 @@ from gigafactory.chat.engine import (
     Sampling,
     num_threads,
 )
-from gigafactory.chat.errors import bad_request
+from gigafactory.chat.errors import ApiError
 from gigafactory.chat.prompt import CHATML, render
+from gigafactory.chat.schema import check_schema
 from gigafactory.chat.text import Decoder, StopWatch, as_pieces, texts
 from gigafactory.describe.errors import InputError
 
@@ -181,20 +182,20 @@ class SmolLM2Batch:
         """Give it to the pipeline; an error where its schema cannot be kept to."""
         engine, request = self._engine, job.request
         config = engine.config(job.sampling)
-        schema = request.schema if request is not None else None
+        schema = request.wanted_schema if request is not None else None
         if schema is not None:
+            try:
+                check_schema(schema)
+            except ApiError as error:
+                return [(ident, error)]
             config.structured_output_config = engine.genai.StructuredOutputConfig(
                 json_schema=json.dumps(schema)
             )
-        try:
-            handle = engine.add(engine.encode(job.messages), config)
-        except RuntimeError as error:
-            if schema is None:
-                raise
-            words = str(error).strip().splitlines()[-1][:200]
-            return [(ident, bad_request(f"response_format: {words}", param="response_format"))]
         self._talks[ident] = _Talk(
-            handle, Decoder(engine.decode), StopWatch(job.stops), job.sampling.max_tokens
+            engine.add(engine.encode(job.messages), config),
+            Decoder(engine.decode),
+            StopWatch(job.stops),
+            job.sampling.max_tokens,
         )
         return ()
 

@@ -85,7 +85,9 @@ class Reply:
         )
         delta = f'"delta":{{"content":{_quoted(piece.text)}}}' if piece.text else '"delta":{}'
         finish = f'"{piece.finish}"' if piece.finish else "null"
-        return f'{head}{delta},"logprobs":null,"finish_reason":{finish}}}]}}\n\n'.encode("utf-8", "replace")
+        return f'{head}{delta},"logprobs":null,"finish_reason":{finish}}}]}}\n\n'.encode(
+            "utf-8", "replace"
+        )
 
     def _rich_event(self, piece: Piece) -> bytes:
         more = piece.more

@@ -45,21 +45,51 @@ class _Chat(click.Command):
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--port", default=8080, show_default=True, help="Port to listen on.")
 @click.option("--ask", "question", metavar="TEXT", help="Put one question to every model and end.")
-@click.option("--engine", "remotes", multiple=True, metavar="NAME=URL",
-              help="A model served elsewhere: an OpenAI base URL, with #MODEL where its name differs "
-              "(repeatable).")  # fmt: skip
-@click.option("--store", envvar="GIGA_CHAT_STORE", metavar="FILE|URL",
-              help="Keys and usage ledger: a SQLite file or postgresql://...; callers then need keys.")  # fmt: skip
-@click.option("--host", default="127.0.0.1", show_default=True,
-              help="Address to listen on; another than loopback needs --store.")  # fmt: skip
-@click.option("--origin", "origins", multiple=True, metavar="URL",
-              help="A web page from elsewhere that may call (CORS; repeatable).")  # fmt: skip
-@click.option("--moderator", metavar="MODULE:FUNCTION",
-              help="Looks at every conversation first; returns why it is refused, or None.")  # fmt: skip
-@click.option("--posts", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Posts to answer from with quotes: a database made by giga chat posts import.")  # fmt: skip
-@click.option("--log", metavar="FILE", help="JSON lines about requests, without their text; - is stderr.")  # fmt: skip
+@click.option(
+    "--engine",
+    "remotes",
+    multiple=True,
+    metavar="NAME=URL",
+    help="A model served elsewhere: an OpenAI base URL, with #MODEL where its name differs "
+    "(repeatable).",
+)
+@click.option(
+    "--store",
+    envvar="GIGA_CHAT_STORE",
+    metavar="FILE|URL",
+    help="Keys and usage ledger: a SQLite file or postgresql://...; callers then need keys.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; another than loopback needs --store.",
+)
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    metavar="URL",
+    help="A web page from elsewhere that may call (CORS; repeatable).",
+)
+@click.option(
+    "--moderator",
+    metavar="MODULE:FUNCTION",
+    help="Looks at every conversation first; returns why it is refused, or None.",
+)
+@click.option(
+    "--posts",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Posts to answer from with quotes: a database made by giga chat posts import.",
+)
+@click.option(
+    "--log",
+    metavar="FILE",
+    help="JSON lines about requests, without their text; - is stderr.",
+)
 def command(
+    *,
     folder: Path | None,
     port: int,
     question: str | None,

@@ -34,6 +34,7 @@ def command() -> None:
               show_default=True, help="After which the budget begins anew (UTC).")  # fmt: skip
 @json_option
 def add(
+    *,
     name: str,
     store: str,
     scopes: tuple[str, ...],
@@ -78,7 +79,9 @@ def list_(store: str, as_json: bool) -> None:
         budget = key["budget_tokens"]
         shown = "none" if budget is None else f"{budget}/{key['budget_period']}"
         state = "good" if key["revoked_s"] is None else "revoked"
-        click.echo(f"{key['id']:<15} {key['name']:<20} {key['used_tokens']:>12} {shown:>12}  {state}")
+        click.echo(
+            f"{key['id']:<15} {key['name']:<20} {key['used_tokens']:>12} {shown:>12}  {state}"
+        )
 
 
 @command.command("revoke")

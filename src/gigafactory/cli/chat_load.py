@@ -18,7 +18,7 @@ _MS = click.FloatRange(min=0, min_open=True)
 @click.option("--clients", "num_clients", type=_COUNT, default=8, show_default=True,
               help="The most requests at once.")  # fmt: skip
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True),
-              help="Requests a second at random; without, each client asks again at once.")  # fmt: skip
+              help="Requests a second at random; without: as fast as answers come.")  # fmt: skip
 @click.option("--prompt-words", type=_COUNT, default=32, show_default=True)
 @click.option("--max-tokens", type=_COUNT, default=64, show_default=True)
 @click.option("--ttft", "ttft_ms", type=_MS, default=450.0, show_default=True,
@@ -28,6 +28,7 @@ _MS = click.FloatRange(min=0, min_open=True)
 @click.option("--seed", default=0, show_default=True)
 @json_option
 def command(
+    *,
     url: str,
     model: str,
     key: str | None,

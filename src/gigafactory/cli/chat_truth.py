@@ -51,8 +51,12 @@ def _tell(told: dict[str, Any], *, as_json: bool) -> None:
 @command.command("audit")
 @database_argument
 @click.option("--head", metavar="HASH", help="The last hash as noted earlier: finds a cut-off end.")
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Also write the newest records as an HTML page.")  # fmt: skip
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the newest records as an HTML page.",
+)
 @json_option
 def audit(database: Path, head: str | None, page: Path | None, as_json: bool) -> None:
     """Verify the chain of records; status 1 and the faults if it does not hold."""

@@ -12,19 +12,33 @@ from gigafactory.cli.common import json_option, print_json
 
 @click.command("x")
 @database_argument
-@click.option("--mentions", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="What people post on the local fake: JSON lines of author and text.")  # fmt: skip
-@click.option("--api", metavar="URL",
-              help="X (https://api.x.com) or another fake, with a token in GIGA_X_ACCESS_TOKEN; "
-              "without, a fake X in this process.")  # fmt: skip
+@click.option(
+    "--mentions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="What people post on the local fake: JSON lines of author and text.",
+)
+@click.option(
+    "--api",
+    metavar="URL",
+    help="X (https://api.x.com) or another fake, with a token in GIGA_X_ACCESS_TOKEN; "
+    "without, a fake X in this process.",
+)
 @click.option("--live", "is_live", is_flag=True, help="Really post and delete; without, only show.")
-@click.option("--budget", "usd_per_day", type=float, default=1.0, show_default=True,
-              help="Dollars a day, reads included.")  # fmt: skip
+@click.option(
+    "--budget",
+    "usd_per_day",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Dollars a day, reads included.",
+)
 @click.option(
     "--follow", "follows", is_flag=True, help="Go on with posts as they come, until Ctrl-C."
 )
 @json_option
-def command(  # noqa: PLR0917
+def command(
+    *,
     database: Path,
     mentions: Path | None,
     api: str | None,

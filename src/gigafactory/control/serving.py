@@ -5,8 +5,8 @@ The service drives it with what it observes, the twin with what it invents.
 
 Order of the day: conversations that are being answered get one token each; what is left of
 ``max_step_tokens`` goes to prompts, first come first served, in chunks. A conversation is let in
-when its prompt and one token more have room; where room runs out later, the youngest gives its blocks
-back and waits at the head of the queue with what it has said.
+when its prompt and one token more have room; where room runs out later, the youngest gives its
+blocks back and waits at the head of the queue with what it has said.
 
 The step between "nothing to decide" costs the same for any number of conversations: the length of
 one that is answered is ``offset + ticks`` with one common ``ticks``, and how many of them need a

@@ -55,7 +55,7 @@ class Store:
         )  # fmt: skip
         self._write(f"INSERT INTO keys ({_KEY_COLUMNS}) VALUES ({_marks(10)})", [row])
 
-    def keys(self) -> list[Key]:
+    def all_keys(self) -> list[Key]:
         """All keys, the revoked ones too, oldest first."""
         rows = self._rows(f"SELECT {_KEY_COLUMNS} FROM keys ORDER BY created_s, id")
         return [_key(row) for row in rows]
@@ -78,7 +78,9 @@ class Store:
              str(e.outcome))
             for e in entries
         ]  # fmt: skip
-        sql = f"INSERT INTO usage ({_USAGE_COLUMNS}) VALUES ({_marks(8)}) ON CONFLICT (id) DO NOTHING"
+        sql = (
+            f"INSERT INTO usage ({_USAGE_COLUMNS}) VALUES ({_marks(8)}) ON CONFLICT (id) DO NOTHING"
+        )
         self._write(sql, rows)
 
     def entries(self, *, key_id: str | None = None) -> Iterator[Entry]:
@@ -125,5 +127,3 @@ def _key(row: Sequence[Any]) -> Key:
         created_s=float(row[8]),
         revoked_s=None if row[9] is None else float(row[9]),
     )
-
-

@@ -11,7 +11,8 @@ from gigafactory.describe.errors import InputError
 INSTALL = "pip install 'gigafactory[postgres]'"
 _GROWS_ONLY = """CREATE OR REPLACE FUNCTION usage_only_grows() RETURNS trigger AS $$
     BEGIN RAISE EXCEPTION 'the usage ledger only grows'; END $$ LANGUAGE plpgsql"""
-_TRIGGER = """CREATE OR REPLACE TRIGGER usage_only_grows BEFORE UPDATE OR DELETE OR TRUNCATE ON usage
+_TRIGGER = """CREATE OR REPLACE TRIGGER usage_only_grows
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON usage
     FOR EACH STATEMENT EXECUTE FUNCTION usage_only_grows()"""
 #: two gateways that start at once must not both create the tables
 _LOCK = "SELECT pg_advisory_xact_lock(717166)"

@@ -26,13 +26,9 @@ class Opening:
     """Path of a SQLite file or postgresql://...; None: no keys, no ledger, this machine only."""
     journal: Path | None = None
     moderator: str | None = None
-<<<<<<< HEAD
-    bounds: Bounds = Bounds()
+    bounds: Bounds = field(default_factory=Bounds)
     posts: Path | None = None
     """A database of posts: every model then has a twin that answers with sources."""
-=======
-    bounds: Bounds = field(default_factory=Bounds)
->>>>>>> gateway
 
 
 def open_service(

@@ -15,8 +15,9 @@ from enum import StrEnum
 from gigafactory.chat.truth.library import Hit
 from gigafactory.chat.truth.marks import Mark, attributed, marks_of_text
 from gigafactory.chat.truth.posts import Post
-from gigafactory.chat.truth.questions import Question, Wanted, terms_of
+from gigafactory.chat.truth.questions import Question, Wanted
 from gigafactory.chat.truth.support import Finding, Verdict, judge
+from gigafactory.chat.truth.terms import terms_of
 from gigafactory.chat.truth.words import Item, Kind, items, sentences
 
 NOTHING = "Not supported by what I can see."

@@ -6,15 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from gigafactory.chat.truth.forms import meaning, verb_form, verb_meaning
-from gigafactory.chat.truth.lexicon import (
-    AUXILIARIES,
-    DETERMINERS,
-    FILLERS,
-    PREPOSITIONS,
-    PRONOUNS,
-)
-from gigafactory.chat.truth.words import Item, Kind, items, sentences
+from gigafactory.chat.truth.lexicon import AUXILIARIES
+from gigafactory.chat.truth.terms import terms_of
+from gigafactory.chat.truth.words import Item, items, sentences
 
 
 class Wanted(Enum):
@@ -39,27 +33,6 @@ class Question:
     claims: tuple[str, ...] = ()
 
 
-_ASKING = frozenset(
-    [
-        "who",
-        "whom",
-        "whose",
-        "what",
-        "when",
-        "where",
-        "which",
-        "why",
-        "how",
-        "is",
-        "it",
-        "true",
-        "that",
-        "tell",
-        "me",
-        "about",
-        "please",
-    ]
-)
 _MEASURES = frozenset(("many", "much", "long", "big", "deep", "tall", "high", "old", "far", "fast"))
 _LEADS = ("is it true that", "is it true", "is it correct that", "grok,", "hey,", "please,")
 
@@ -108,23 +81,6 @@ def _wanted(parts: Sequence[Item]) -> Wanted:
         "where": Wanted.PLACE,
     }
     return table.get(lowers[0], Wanted.ANYTHING)
-
-
-def terms_of(parts: Sequence[Item]) -> frozenset[str]:
-    """The meanings of all words that carry any."""
-    terms: set[str] = set()
-    for item in parts:
-        lower = item.lower
-        if item.kind is not Kind.WORD or lower in _EMPTY or lower in _ASKING:
-            continue
-        form = verb_form(lower)
-        is_verb = form is not None and not item.is_capital
-        terms.add(verb_meaning(form.base) if is_verb and form is not None else meaning(lower))
-    return frozenset(terms)
-
-
-_SMALL = {"of", "and", "or", "'s", "not", "many", "much", "all", "any", "ever", "there", "long"}
-_EMPTY = DETERMINERS | PREPOSITIONS | AUXILIARIES | FILLERS | PRONOUNS | _SMALL
 
 
 def _turned(sentence: str) -> Iterator[str]:

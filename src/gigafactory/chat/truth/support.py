@@ -31,7 +31,8 @@ from gigafactory.chat.truth.lexicon import (
 from gigafactory.chat.truth.marks import Mark, attributed, marks_of_text
 from gigafactory.chat.truth.phrases import Match, Phrase, match, read_phrase
 from gigafactory.chat.truth.quantities import Dimension
-from gigafactory.chat.truth.words import items, sentences
+from gigafactory.chat.truth.terms import unaccounted
+from gigafactory.chat.truth.words import Item, items, sentences
 
 
 class Verdict(StrEnum):
@@ -101,7 +102,14 @@ def judge(claim: str, source: str) -> Finding:
         for finding in findings:
             if finding.verdict is verdict:
                 return finding
+    missing = unaccounted(_all_items(claim), _all_items(source))
+    if missing:  # words that the grammar passed over count all the same
+        return Finding(Verdict.ABSENT, f"the source does not say {missing[0]!r}")
     return findings[0]
+
+
+def _all_items(text: str) -> list[Item]:
+    return [item for offset, sentence in sentences(text) for item in items(sentence, offset=offset)]
 
 
 _UNCHECKABLE = frozenset((Mark.QUESTION, Mark.IRONIC, Mark.FIGURATIVE))

@@ -114,3 +114,34 @@ def test_the_score_counts_what_is_wrong() -> None:
     assert found.precision == 0.5
     assert found.recall == 1.0
     assert found.wrong == ("x",)
+
+
+FRAMES = [
+    "It is false that {lower}", "Nobody believes that {lower}", "If it is true, {lower}",
+    "Critics claim that {lower}", "A rumour says {lower}", "I dreamt that {lower}", "Whether {lower}",
+    "It would be wrong to say that {lower}", "Suppose {lower}", "Imagine: {whole}",
+    "{whole} That is not true.", "{whole} That was a lie.", "{whole} Correction: that never happened.",
+    "Few people think {lower}", "According to a bot, {lower}", "The idea that {lower}",
+    "Ann doubts that {lower}", "Ann denied that {lower}", "They pretend that {lower}",
+    "My uncle reckons {lower}", "Legend has it that {lower}", "Hardly anyone knows that {lower}",
+    "What if {lower}", "Fake news: {lower}", "They want us to believe {lower}", "{whole} Not.",
+    "The film shows how {lower}", "{whole} Just kidding.", "{whole} Allegedly.", "{open}, not.",
+    "{whole} Or so they say.", "Aliens told me {lower}", "{open} (satire)", "{open}, rumour has it.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_what_stands_around_a_statement_can_undo_it(frame: str) -> None:
+    for case in (case for lot in CASES.values() for case in lot):
+        is_plain = not {'"', "said", "may", "might", "allegedly", "probably"} & set(
+            case.source.replace('"', ' " ').split()
+        )
+        if case.expect is not Verdict.SUPPORTED or not is_plain or case.kind == "pronoun":
+            continue
+        source = case.source
+        first, rest = source.split(" ", 1)
+        lower = f"{first.lower()} {rest}" if first in ("The", "A", "Some", "No") else source
+        framed = frame.format(lower=lower, whole=source, open=source.rstrip("."))
+        if source.count(". "):
+            continue  # a frame around the first sentence says nothing of the second
+        assert judge(case.claim, framed).verdict is not Verdict.SUPPORTED, framed

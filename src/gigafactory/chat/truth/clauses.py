@@ -119,7 +119,7 @@ def statements(found: Sequence[Item], *, marks: frozenset[Mark]) -> list[Stateme
         if statement is None:
             return []
         doer = statement.doer if not _is_passive(statement, part) else statement.done_to
-        own = statement.marks | marks | (_marks_of(found) & {Mark.FICTIONAL})
+        own = statement.marks | marks | (_marks_of(found) & {Mark.FICTIONAL, Mark.ALLEGED})
         adjuncts = (*statement.adjuncts, *lead) if at == 0 else statement.adjuncts
         read.append(replace(statement, marks=own, adjuncts=adjuncts))
     return read

@@ -10,18 +10,20 @@ from enum import StrEnum
 
 from gigafactory.chat.truth.forms import singular, verb_form
 from gigafactory.chat.truth.lexicon import (
+    ALLEGED,
     AUXILIARIES,
     BELIEFS,
     IRONIC_PHRASES,
     IRONY_OPENINGS,
     IRONY_SIGNS,
     IRONY_WORDS,
+    NEGATIONS,
     REPORTS,
     RETRACTIONS,
     SLANG,
 )
 from gigafactory.chat.truth.verbs import find_verb
-from gigafactory.chat.truth.words import Item, Kind
+from gigafactory.chat.truth.words import Item, Kind, sentences
 
 
 class Mark(StrEnum):
@@ -54,6 +56,9 @@ class Attributed:
 
 _QUOTES = '"“”„«»'
 _LONGEST_SPEAKER = 8
+_SUPPOSING = frozenset(
+    ["whether", "suppose", "supposing", "imagine", "assume", "assuming", "pretend", "what"]
+)
 
 
 def marks_of_text(text: str) -> frozenset[Mark]:
@@ -67,11 +72,24 @@ def marks_of_text(text: str) -> frozenset[Mark]:
     lower = " ".join(text.lower().split())
     if any(phrase in lower for phrase in IRONIC_PHRASES):
         marks.add(Mark.IRONIC)
-    if RETRACTIONS & set(words):
+    if RETRACTIONS & set(words) or any(_takes_back(part) for _, part in sentences(text)):
         marks.add(Mark.RETRACTED)
     if _is_slang(words):
         marks.add(Mark.FIGURATIVE)
     return frozenset(marks)
+
+
+_TAKING_BACK = ("not true", "a lie", "kidding", "so they say", "or so", "if you believe")
+_FEW_WORDS = 2
+
+
+def _takes_back(sentence: str) -> bool:
+    """ "Allegedly." and "Not." as sentences of their own, "..., not.", "That was a lie."."""
+    words = re.findall(r"[\w'’]+", sentence.lower())
+    is_aside = 0 < len(words) <= _FEW_WORDS and bool((NEGATIONS | ALLEGED) & set(words))
+    lower = " ".join(words)
+    ends_denied = len(words) > 1 and words[-1] == "not"
+    return is_aside or ends_denied or any(phrase in lower for phrase in _TAKING_BACK)
 
 
 def _is_slang(words: Sequence[str]) -> bool:
@@ -87,6 +105,7 @@ def attributed(found: Sequence[Item]) -> Attributed:
     """Take "X said that", "..., X said" and "according to X" off a sentence."""
     body = list(found)
     is_question = bool(body) and any(item.text == "?" for item in body)
+    is_question |= bool(body) and body[0].lower in _SUPPOSING
     marks = frozenset((Mark.QUESTION,)) if is_question else frozenset[Mark]()
     for take in (_quoted, _before, _according, _behind):
         taken = take(body)

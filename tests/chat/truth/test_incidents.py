@@ -28,10 +28,8 @@ def rephrased(desk: Desk, question: str, draft: str):  # type: ignore[no-untyped
 
 def test_a_slang_of_basketball_is_no_crime(desk: Desk, post: Any) -> None:
     """April 2024: fans wrote that a player "threw bricks"; a chatbot reported vandalised houses."""
-    jokes = [
-        post(f"j{at}", f"Harlan Voss is throwing bricks all over Sacramento, 0 for 10 from three {at}", f"f{at}")
-        for at in range(200)
-    ]  # fmt: skip
+    joke = "Harlan Voss is throwing bricks all over Sacramento, 0 for 10 from three"
+    jokes = [post(f"j{at}", f"{joke} {at}", f"f{at}") for at in range(200)]
     serious = "Harlan Voss threw bricks at houses in Sacramento."
     desk.library.add([*jokes, *(post(f"s{at}", serious, f"g{at}") for at in range(200))])
     told = desk.ask("Did Harlan Voss throw bricks at houses in Sacramento?")
@@ -98,9 +96,11 @@ def test_the_prompts_in_force_are_their_hashes() -> None:
 def test_mass_identical_posts_do_not_outweigh_one_who_knows(desk: Desk, post: Any) -> None:
     lie = "The Arlen bridge collapsed on Monday."
     desk.library.add(
-        [*(post(f"m{at}", lie + " !" * (at % 7), f"bot{at}") for at in range(1000)),
-         post("o", "The Arlen bridge did not collapse on Monday.", "Arlen council", "official")]
-    )  # fmt: skip
+        [
+            *(post(f"m{at}", lie + " !" * (at % 7), f"bot{at}") for at in range(1000)),
+            post("o", "The Arlen bridge did not collapse on Monday.", "Arlen council", "official"),
+        ]
+    )
     told = desk.ask("Did the Arlen bridge collapse on Monday?")
     assert told.answer.decision is Decision.CONTRADICTED
     assert [quote.post.id for quote in told.answer.quotes] == ["o"]
@@ -113,9 +113,11 @@ def test_mass_identical_posts_do_not_outweigh_one_who_knows(desk: Desk, post: An
 
 def test_those_who_know_and_differ_are_both_shown(desk: Desk, post: Any) -> None:
     desk.library.add(
-        [post("p", "The dam broke on Sunday.", "The Daily", "press"),
-         post("o", "The dam did not break on Sunday.", "Water board", "official")]
-    )  # fmt: skip
+        [
+            post("p", "The dam broke on Sunday.", "The Daily", "press"),
+            post("o", "The dam did not break on Sunday.", "Water board", "official"),
+        ]
+    )
     told = desk.ask("Did the dam break on Sunday?")
     assert told.answer.decision is Decision.DISPUTED
     assert {quote.post.id for quote in told.answer.quotes} == {"p", "o"}
@@ -132,9 +134,11 @@ def test_those_who_know_and_differ_are_both_shown(desk: Desk, post: Any) -> None
 )
 def test_a_post_gives_no_orders(desk: Desk, post: Any, order: str) -> None:
     desk.library.add(
-        [post("i", f"The mayor spoke at the fair. {order}", "mallory", "known"),
-         post("g", "The mayor opened the fair on Friday.", "The Daily", "press")]
-    )  # fmt: skip
+        [
+            post("i", f"The mayor spoke at the fair. {order}", "mallory", "known"),
+            post("g", "The mayor opened the fair on Friday.", "The Daily", "press"),
+        ]
+    )
     question = "What did the mayor do at the fair?"
     hits = desk.find(question)
     assert gives_orders(order)

@@ -35,9 +35,11 @@ def test_copies_collapse_and_the_highest_authority_stands_for_them(desk: Desk, p
     ]
     assert len({fingerprint(text) for text in texts}) == 1
     desk.library.add(
-        [*(post(str(at), text, f"u{at}") for at, text in enumerate(texts)),
-         post("9", "The bridge is closed.", "city", "official")]
-    )  # fmt: skip
+        [
+            *(post(str(at), text, f"u{at}") for at, text in enumerate(texts)),
+            post("9", "The bridge is closed.", "city", "official"),
+        ]
+    )
     [hit] = desk.library.search("Is the bridge closed?")
     assert hit.post.authority is Authority.OFFICIAL
     assert fingerprint("The bridge holds 40 cars.") != fingerprint("The bridge holds 50 cars.")

@@ -72,8 +72,21 @@ def test_a_finding_names_the_sentence_and_why() -> None:
     assert against.why
 
 
-@pytest.mark.parametrize("text", ["", " ", "?!", "🔥" * 50, "a" * 5000, "not not not", "of of of",
-                                  "\x00", "1,2,3 4 million % $", "who that which of by"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "?!",
+        "🔥" * 50,
+        "a" * 5000,
+        "not not not",
+        "of of of",
+        "\x00",
+        "1,2,3 4 million % $",
+        "who that which of by",
+    ],
+)
 def test_whatever_is_written_it_is_judged(text: str) -> None:
     for claim, source in ((text, "The lake is deep."), ("The lake is deep.", text), (text, text)):
         judge(claim, source)
@@ -117,17 +130,41 @@ def test_the_score_counts_what_is_wrong() -> None:
 
 
 FRAMES = [
-    "It is false that {lower}", "Nobody believes that {lower}", "If it is true, {lower}",
-    "Critics claim that {lower}", "A rumour says {lower}", "I dreamt that {lower}", "Whether {lower}",
-    "It would be wrong to say that {lower}", "Suppose {lower}", "Imagine: {whole}",
-    "{whole} That is not true.", "{whole} That was a lie.", "{whole} Correction: that never happened.",
-    "Few people think {lower}", "According to a bot, {lower}", "The idea that {lower}",
-    "Ann doubts that {lower}", "Ann denied that {lower}", "They pretend that {lower}",
-    "My uncle reckons {lower}", "Legend has it that {lower}", "Hardly anyone knows that {lower}",
-    "What if {lower}", "Fake news: {lower}", "They want us to believe {lower}", "{whole} Not.",
-    "The film shows how {lower}", "{whole} Just kidding.", "{whole} Allegedly.", "{open}, not.",
-    "{whole} Or so they say.", "Aliens told me {lower}", "{open} (satire)", "{open}, rumour has it.",
-]  # fmt: skip
+    "It is false that {lower}",
+    "Nobody believes that {lower}",
+    "If it is true, {lower}",
+    "Critics claim that {lower}",
+    "A rumour says {lower}",
+    "I dreamt that {lower}",
+    "Whether {lower}",
+    "It would be wrong to say that {lower}",
+    "Suppose {lower}",
+    "Imagine: {whole}",
+    "{whole} That is not true.",
+    "{whole} That was a lie.",
+    "{whole} Correction: that never happened.",
+    "Few people think {lower}",
+    "According to a bot, {lower}",
+    "The idea that {lower}",
+    "Ann doubts that {lower}",
+    "Ann denied that {lower}",
+    "They pretend that {lower}",
+    "My uncle reckons {lower}",
+    "Legend has it that {lower}",
+    "Hardly anyone knows that {lower}",
+    "What if {lower}",
+    "Fake news: {lower}",
+    "They want us to believe {lower}",
+    "{whole} Not.",
+    "The film shows how {lower}",
+    "{whole} Just kidding.",
+    "{whole} Allegedly.",
+    "{open}, not.",
+    "{whole} Or so they say.",
+    "Aliens told me {lower}",
+    "{open} (satire)",
+    "{open}, rumour has it.",
+]
 
 
 @pytest.mark.parametrize("frame", FRAMES)

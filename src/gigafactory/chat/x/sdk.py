@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from xdk import Client
 from xdk.posts.models import CreateRequest
 from xdk.streaming import StreamConfig, StreamError
 
+from gigafactory.chat.x.listening import listen
 from gigafactory.chat.x.platform import (
     Account,
     Broken,
@@ -39,17 +40,8 @@ class XdkPlatform(Platform):
     ) -> None:
         self._client = Client(base_url=base_url, access_token=access_token)
         self._client.session.request = _with_timeout(self._client.session.request)
-        self._config = StreamConfig(
-            max_retries=max_retries,
-            initial_backoff=backoff_s,
-            jitter=False,
-            on_connect=self._connected,
-        )
-        self._num_connections = 0
+        self._backoff_s, self._max_retries = backoff_s, max_retries
         self._me: Account | None = None
-
-    def _connected(self) -> None:
-        self._num_connections += 1
 
     def me(self) -> Account:
         """Who the token belongs to."""
@@ -76,23 +68,30 @@ class XdkPlatform(Platform):
             yield mentions_of(_plain(page), me=me)
 
     def stream(self) -> Iterator[Mention | Gap]:
-        """The filtered stream; the SDK connects again after a break, and then a Gap comes first."""
+        """The filtered stream. The SDK connects again after a break; a Gap says so."""
         me = self._me or self.me()
-        events = self._client.stream.posts(
-            tweet_fields=_STREAM_FIELDS,
-            expansions=["referenced_tweets.id"],
-            stream_config=self._config,
-        )
-        seen = 1
+        events = listen(self._events)
         while True:
             with _told():
                 event = next(events, None)
             if event is None:
                 return
-            if self._num_connections > seen:
-                seen = self._num_connections
-                yield Gap()
-            yield from mentions_of(_plain(event), me=me)
+            if isinstance(event, Gap):
+                yield event
+            else:
+                yield from mentions_of(event, me=me)
+
+    def _events(self, connected: Callable[[], None]) -> Iterator[dict[str, Any]]:
+        config = StreamConfig(
+            max_retries=self._max_retries,
+            initial_backoff=self._backoff_s,
+            jitter=False,
+            on_connect=connected,
+        )
+        posts = self._client.stream.posts(
+            tweet_fields=_STREAM_FIELDS, expansions=["referenced_tweets.id"], stream_config=config
+        )
+        return (_plain(post) for post in posts)
 
     def gone(self, idents: Sequence[str]) -> set[str]:
         """Those that X names as not found, withheld or protected; silence about one proves

@@ -82,6 +82,7 @@ def stop(database: Path, reason: str) -> None:
     from gigafactory import api
 
     api.switch_answers(database, off=reason)
+    click.echo("answers are off")
 
 
 @command.command("start")
@@ -91,10 +92,13 @@ def start(database: Path) -> None:
     from gigafactory import api
 
     api.switch_answers(database, off=None)
+    click.echo("answers are on")
 
 
 @command.command("score")
-@click.argument("lots", nargs=-1, type=click.Choice(["development", "held_out", "traps", "sealed"]))
+@click.argument(
+    "lots", nargs=-1, type=click.Choice(["development", "held_out", "traps", "sealed", "fresh"])
+)
 @json_option
 def score(lots: tuple[str, ...], as_json: bool) -> None:
     """Judge the project's own claims and sources; precision and recall of "supported" by lot."""

@@ -94,7 +94,9 @@ class Phrase:
     has_article: bool = False
     is_indefinite: bool = False
     joined: bool = False
-    """Whether "and" or "or" stands in it."""
+    """Whether "and" or "or" stands in it, or something else that makes its head unsure."""
+    is_owner: bool = False
+    """Whether a possessive stands in it."""
     of: Phrase | None = field(default=None)
     attached: tuple[tuple[str, Phrase], ...] = ()
     """What prepositions hang on it: which refinery, the one in Gdansk."""
@@ -135,6 +137,7 @@ def read_phrase(found: Sequence[Item], *, starts_sentence: bool = False) -> Phra
         has_article=any(word in DETERMINERS for word in lowers),
         is_indefinite=any(word in INDEFINITE for word in lowers),
         joined=any(word in ("and", "or", "&", "nor") for word in lowers) or len(quantities) > 1,
+        is_owner="'s" in lowers,
     )
 
 
@@ -150,7 +153,8 @@ def _with_of(before: Phrase, after: Phrase) -> Phrase:
         day=whole.day,
         has_article=whole.has_article,
         is_indefinite=whole.is_indefinite,
-        joined=whole.joined,
+        # "the mayor of Trento's neighbour": whose neighbour acts is not plain
+        joined=whole.joined or after.is_owner,
         of=whole.of if is_part else after,
     )
 

@@ -19,6 +19,7 @@ class Lot(StrEnum):
     HELD_OUT = "held_out"
     TRAPS = "traps"
     SEALED = "sealed"
+    FRESH = "fresh"
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,9 @@ def _widens(claim: Statement, source: Statement) -> str:
     """Whether the claim leaves out what limits the source; says what."""
     kept = dict(claim.adjuncts)
     left_out = [(word, phrase) for word, phrase in source.adjuncts if word not in kept]
-    for word, _ in left_out:
+    for word, phrase in left_out:
+        if word == "for" and _is_span(phrase):
+            return "the source says so only for a time"
         if word in LIMITS or (word == "if" and Mark.POSSIBLE not in claim.marks):
             return f"the source limits it ({word} ...)"
     is_scoped = claim.verb in SCOPED or bool(SCOPED & claim.words)
@@ -294,6 +296,12 @@ def _widens(claim: Statement, source: Statement) -> str:
 
 def _is_time(phrase: Phrase) -> bool:
     return phrase.day is not None or phrase.head in TIME_NOUNS
+
+
+def _is_span(phrase: Phrase) -> bool:
+    quantity = phrase.quantity
+    is_counted = quantity is not None and quantity.dimension is Dimension.TIME
+    return is_counted or phrase.head in TIME_NOUNS - {"time", "season"}
 
 
 def _is_sum(phrase: Phrase | None) -> bool:

@@ -7,11 +7,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUNS := runs
+TITAN := .venv-torchtitan
 
 # the long run of the swarm (tests run a short one); SEEDS=first:end
 SEEDS ?= 0:100000
+# the soak of a real run that is shot at (tests shoot a dozen times)
+CHAOS ?= 1
+FAULTS ?= 200
 
-.PHONY: demo test swarm pythons lint setup setup-test browser postgres chat-soak clean
+.PHONY: demo test torchtitan swarm soak pythons lint setup setup-test browser postgres slurm chat-soak clean
 
 setup: $(VENV)/.done-demo
 setup-test: $(VENV)/.done-test
@@ -26,17 +30,21 @@ $(VENV)/.done-demo: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.done-test: $(VENV)/.done-demo
-	$(PIP) install -q -c constraints.txt -e '.[train,chat,test]'
+	$(PIP) install -q -c constraints.txt -e '.[train,chat,ray,kubernetes,oci,test]'
 	touch $@
 
 demo: setup
 	@$(BIN)/python -m gigafactory.cli.demo $(RUNS)
 
-test: setup-test browser postgres
+test: setup-test browser postgres slurm
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 swarm: setup-test
 	$(BIN)/python benchmarks/swarm.py --seeds $(SEEDS) --processes 2 --out $(RUNS)/swarm
+
+# the long soak of replica groups: a real run, shot at FAULTS times; CHAOS=seed
+soak: setup-test
+	$(BIN)/giga run studies/replicas.yaml --chaos $(CHAOS) --faults $(FAULTS) --dir $(RUNS)/soak --fresh
 
 # same seed, same ledger on every supported Python that is found here
 pythons: setup
@@ -47,6 +55,20 @@ lint: setup-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# our plug-in in torchtitan itself, in an environment of its own: the same weights and batch give
+# the same loss (release 0.2.2, here on the processor with the torch of the tests; some minutes)
+torchtitan: $(TITAN)/.done
+	PYTHONPATH=src $(TITAN)/bin/python -m pytest -q tests/torchtitan
+
+$(TITAN)/.done: | $(BIN)/python
+	$(PYTHON) -m venv $(TITAN)
+	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt torch -e . \
+	    safetensors tokenizers pytest pytest-timeout
+	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q --no-deps torchtitan==0.2.2
+	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q \
+	    triton tyro datasets torchdata tensorboard einops pillow
+	touch $@
 
 # the browser of the page tests (Debian packages)
 browser:
@@ -61,5 +83,9 @@ SOAK_S ?= 1800
 chat-soak: setup-test
 	$(BIN)/python benchmarks/chat_soak.py --seconds $(SOAK_S)
 
+# a real Slurm for the tests on Slurm (Debian packages); no service is started
+slurm:
+	sh .ci/slurm
+
 clean:
-	rm -rf $(VENV) $(RUNS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(TITAN) $(RUNS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

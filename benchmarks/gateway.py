@@ -62,6 +62,8 @@ async def upstream(port: int) -> None:
                 await reader.readexactly(length)
                 writer.write(begin)
                 for word in words:
+                    if writer.is_closing():
+                        return
                     writer.write(word)
                     await asyncio.sleep(GAP_S)
                 writer.write(end)

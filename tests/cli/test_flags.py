@@ -11,7 +11,7 @@ import pytest
 from gigafactory.cli.main import VERBS, giga, status
 
 FLAGS = {
-    "describe": ["study", "--set", "--why", "--json", "--dir"],
+    "describe": ["study", "--set", "--why", "--emit", "--json", "--dir"],
     "plan": ["study", "--set", "--goal", "--emit", "--json", "--dir"],
     "simulate": [
         "study",
@@ -23,7 +23,19 @@ FLAGS = {
         "--json",
         "--dir",
     ],
-    "run": ["study", "--set", "--fresh", "--json", "--dir"],
+    "run": [
+        "study",
+        "--set",
+        "--fresh",
+        "--on",
+        "--engine",
+        "--render",
+        "--yes-rent",
+        "--chaos",
+        "--faults",
+        "--json",
+        "--dir",
+    ],
     "report": ["folders", "--out"],
     "validate": ["table", "--json"],
     "calibrate": ["--out", "--ranks", "--device", "--quick", "--json"],

@@ -84,6 +84,17 @@ def disk_that_left_with_its_host(bench_with):
     assert (start.tier, start.step) == (Tier.STORE, 100)
 
 
+def disk_of_a_host_that_was_given_up(bench_with):
+    """Nobody told the gang yet: it goes on, and saves to a disk that nobody may restore from."""
+    bench = bench_with(prices=replace(HOT, has_local=True, peer_stride=0))
+    bench.run(num_hosts=8, num_spares=2)
+    bench.tell(ev.HostsDied, hosts=(3,), cause="xid 79")
+    bench.tell(ev.StepsDone, step=110, local_step=110)
+    bench.tell(ev.GangStopped)
+    start = bench.start()
+    assert (start.tier, start.step) == (Tier.STORE, 100)
+
+
 def near_copies_that_do_not_start(bench_with):
     """Warm starts from memory that fail again and again: cold, and from the store."""
     bench = running(bench_with)
@@ -293,6 +304,10 @@ def disks_stay_behind(patch):
     patch.setattr(begin, "_gone_tiers", lambda state: set())
 
 
+def disks_are_always_whole(patch):
+    patch.setattr(see_gang, "_are_disks_whole", lambda state: True)
+
+
 def failed_starts_are_forgotten(patch):
     patch.setattr(begin, "_is_failed_start", lambda state: False)
 
@@ -424,6 +439,7 @@ WAYS = [
     (copies_outlast_everything, host_lost_with_its_keeper),
     (keepers_that_are_out_keep_on, keeper_beyond_a_replica_that_is_out),
     (disks_stay_behind, disk_that_left_with_its_host),
+    (disks_are_always_whole, disk_of_a_host_that_was_given_up),
     (failed_starts_are_forgotten, near_copies_that_do_not_start),
     (promises_are_nothing, sensor_that_promised_to_speak_again),
     (promises_last_for_ever, sensor_that_broke_its_promise),

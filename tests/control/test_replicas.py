@@ -9,7 +9,7 @@ import pytest
 from gigafactory.control import actions as act
 from gigafactory.control import events as ev
 from gigafactory.control.config import Prices
-from gigafactory.control.states import Phase
+from gigafactory.control.states import Membership, Phase
 from gigafactory.describe.policy import Recovery
 
 PRICES = Prices(
@@ -157,3 +157,22 @@ def test_a_disk_that_left_with_its_host_is_not_trusted_after_newer_copies_in_mem
     bench.tell(ev.StepsDone, step=161, replicas_agree=False)
     bench.tell(ev.GangStopped)
     assert (bench.start().tier, bench.start().step) == (act.Tier.STORE, 100)
+
+
+def test_wrong_values_that_a_gate_held_back_cost_one_replica_and_no_stop(replicas):
+    """The real run: nothing of it was committed, so the others hold a clean state and go on."""
+    replicas.tell(ev.StepsDone, step=200, peer_step=200)
+    replicas.tell(ev.CorruptionFound, host=3, clean_step=200, is_contained=True)
+    assert replicas.kinds() == ["EvictHosts", "DropReplicas", "JoinReplica"]
+    assert replicas.asked(act.DropReplicas)[0].replicas == (1,)
+    assert replicas.brain.phase is Phase.RUNNING
+    replicas.tell(ev.CorruptionFound, host=6, clean_step=150, is_contained=True)
+    assert replicas.brain.phase is Phase.STOPPING  # steps were done since: they are not clean
+
+
+def test_who_trains_and_in_which_life_can_be_read_by_a_driver_that_takes_over(replicas):
+    assert set(replicas.brain.replicas.values()) == {(Membership.TRAINING, 0)}
+    replicas.tell(ev.HostsDied, hosts=(0,), cause="xid 79")
+    (join,) = replicas.asked(act.JoinReplica)
+    assert replicas.brain.replicas[0] == (Membership.JOINING, join.token.attempt)
+    assert list(replicas.brain.hosts) == [8, 1, 2, 3, 4, 5, 6, 7]

@@ -58,6 +58,28 @@ def test_rule_01_why_a_host_was_sent_away_is_in_the_hash(bench_with):
     assert hashes[0] != hashes[1]
 
 
+def test_rule_05_the_last_checkpoint_waits_for_a_store_that_is_out(bench):
+    """Stopping the gang would lose what is computed, and gain nothing."""
+    bench.run()
+    bench.tell(ev.StepsDone, step=1000)
+    assert bench.kinds() == ["SaveNow"]
+    bench.tell(ev.StorageSeen, slowdown=float("inf"))
+    bench.tell(ev.Ticked, after_s=10 * bench.ladder.collective_s)
+    assert bench.kinds() == []
+    bench.tell(ev.StorageSeen, slowdown=1.0)
+    assert bench.kinds() == []
+    bench.tell(ev.CheckpointCommitted, step=1000, after_s=bench.ladder.collective_s / 2)
+    assert bench.kinds() == ["StopGang"]
+
+
+def test_rule_06_the_wait_for_the_store_has_an_end(bench):
+    bench.run()
+    bench.tell(ev.StepsDone, step=1000)
+    bench.tell(ev.StorageSeen, slowdown=float("inf"))
+    bench.tell(ev.Ticked, after_s=bench.config.max_hold_s + 2 * bench.ladder.collective_s)
+    assert bench.kinds() == ["StopGang"]
+
+
 def test_rule_06_a_store_that_hardly_changes_is_no_news(bench_with):
     """Else a store that flickers makes the gang's rhythm flicker."""
     bench = bench_with(prices=Prices(recovery=Recovery.HOT, peer_stride=1, store_every_s=600.0))

@@ -71,6 +71,7 @@ FIELDS = {
     "replica": st.integers(-1, 3),
     "tier": st.sampled_from(list(act.Tier)),
     "differs": st.booleans(),
+    "is_contained": st.booleans(),
     "at_s": st.just(0.0),
 }
 STORAGE_SLOWDOWN = st.sampled_from([0.5, 1.0, 20.0, math.inf, math.nan])

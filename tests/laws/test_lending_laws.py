@@ -180,6 +180,20 @@ def test_what_training_does_not_return_is_asked_for_again():
     assert again.token > first[0].token
 
 
+def test_an_old_word_of_a_host_is_not_about_its_loan_of_today():
+    brain, said = trained(num_days=1.1)
+    (host, *_) = said[0].hosts
+    lent_s = 1.1 * DAY_S
+    for old in (TrainingReleased(at_s=60.0, hosts=(host,)), HostBack(at_s=60.0, host=host)):
+        brain.handle(old)
+        assert brain.post(host) is Post.LENT
+    brain.handle(HostLost(at_s=60.0, host=host))
+    assert brain.post(host) is Post.LENT
+    assert brain.ignored == {"stale": 3}
+    brain.handle(TrainingReleased(at_s=lent_s, hosts=(host,)))
+    assert brain.post(host) is Post.LOADING
+
+
 def test_it_lends_whole_replicas():
     config = LendingConfig(
         rates_per_s=tuple(40.0 * num for num in range(4)), replica_hosts=4, headroom=0.0

@@ -13,7 +13,7 @@ from gigafactory.control.controller import Controller
 from gigafactory.describe.errors import InputError
 from gigafactory.ledger.entries import ActionTaken, EventSeen, Resumed
 from gigafactory.ledger.reader import parse_lines, read_ledger
-from gigafactory.ledger.replay import replay
+from gigafactory.ledger.replay import rebuild, replay
 from gigafactory.ledger.writer import LedgerWriter, line_of
 
 
@@ -144,3 +144,13 @@ def test_a_book_that_nobody_closed_says_so(entries):
     assert cut.same
     assert cut.is_cut
     assert "cut off" in cut.text()
+
+
+def test_a_brain_is_rebuilt_from_any_place_of_its_book(entries):
+    """A driver that takes over goes on with the very state in which the last one died."""
+    for end in range(2, len(entries) + 1):
+        hashes = [e.content.state_hash for e in entries[:end] if isinstance(e.content, EventSeen)]
+        if hashes:
+            assert rebuild(entries[:end]).state_hash() == hashes[-1]
+    with pytest.raises(InputError, match="must be 'opened'"):
+        rebuild(entries[1:])

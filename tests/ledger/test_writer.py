@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 
@@ -107,3 +108,52 @@ def test_a_loss_that_is_no_number_is_null(tmp_path, opening):
         ledger.write(Steps(step=1, step_s=1.0, loss=float("nan")), at_s=1.0)
         ledger.write(BucketFrom(bucket=Bucket.HOLD), at_s=2.0)
     assert read_ledger(path)[1].content == Steps(step=1, step_s=1.0, loss=None)
+
+
+class Cramped:
+    """A file on a disk that fills up in the middle of a line, and has room again later."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.written = b""
+
+    def write(self, block: memoryview) -> int:
+        if self.room == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        part = bytes(block[: self.room])
+        self.room -= len(part)
+        self.written += part
+        return len(part)
+
+    def close(self) -> None:
+        """As files do."""
+
+
+def cramp(ledger: LedgerWriter, room: int) -> Cramped:
+    """From now on it writes to a disk with so much room."""
+    ledger.close()
+    ledger._file = file = Cramped(room)
+    return file
+
+
+def test_a_full_disk_takes_the_rest_of_a_line_when_it_has_room(tmp_path, campaign):
+    waited = []
+
+    def wait() -> None:
+        waited.append(file.room)
+        file.room = 700
+
+    with LedgerWriter(tmp_path / "ledger.jsonl", on_full=wait) as ledger:
+        file = cramp(ledger, 100)
+        campaign(ledger)
+    assert len(waited) > 2
+    with LedgerWriter(keep=True) as whole:
+        campaign(whole)
+    assert file.written.decode() == "".join(line_of(e) + "\n" for e in whole.entries)
+
+
+def test_a_full_disk_is_an_error_where_nobody_waits(tmp_path, campaign):
+    ledger = LedgerWriter(tmp_path / "ledger.jsonl")
+    cramp(ledger, 100)
+    with pytest.raises(OSError, match="space"):
+        campaign(ledger)

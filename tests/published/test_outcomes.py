@@ -217,7 +217,10 @@ def test_the_rate_of_a_fleet_is_taken_from_rows_about_it(tmp_path):
         ({"metric": "goodput", "published_value": "90%"}, "no number of hosts"),
         ({"metric": "goodput", "published_value": "70% -> 90%"}, "what changed"),
         ({"metric": "goodput", "published_value": "90%", "validation_class": "C"}, "vendor"),
-        ({"metric": "outcome", "published_value": "dies", "validation_class": "driver"}, "record"),
+        (
+            {"metric": "outcome", "published_value": "dies", "validation_class": "driver"},
+            "scenario",
+        ),
     ],
 )
 def test_a_row_that_says_too_little_is_skipped_with_the_reason(tmp_path, row, reason):

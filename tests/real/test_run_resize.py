@@ -129,11 +129,3 @@ def test_a_run_goes_on_with_fewer_and_with_more_ranks(
     assert (opened.first_step, opened.num_gpus) == (stopped[1], 4)  # type: ignore[union-attr]
     net = load_exported(place / "model").model
     assert net.model.num_experts == 4
-
-
-def test_another_job_is_still_refused(tmp_path: Path, start: Callable[..., Driver]) -> None:
-    place = tmp_path / "run"
-    stop_after(start(place, *LAYOUTS[1]), place, 2)
-    _, err = start(place, *LAYOUTS[0], "train.seed=4").communicate(timeout=PATIENCE_S)
-    assert "train.seed: 0 there, 4 here" in err
-    assert "layout" not in err

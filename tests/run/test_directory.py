@@ -13,7 +13,14 @@ from gigafactory.describe.layout import Layout
 from gigafactory.describe.rank import COMMIT_MARK
 from gigafactory.describe.study import Study
 from gigafactory.run import checkpoints
-from gigafactory.run.directory import RunDirectory, check_identity, check_space, clear, locked
+from gigafactory.run.directory import (
+    RunDirectory,
+    check_identity,
+    check_space,
+    clear,
+    locked,
+    shelve_book,
+)
 from gigafactory.train.checkpoint import commit
 
 LAYOUT = Layout(dp=2)
@@ -42,6 +49,20 @@ def test_another_study_is_refused_with_what_differs(tmp_path: Path, micro: Study
     other = micro.model_copy(update={"train": micro.train.model_copy(update={"seed": 5})})
     with pytest.raises(InputError, match=r"train\.seed: 0 there, 5 here\n.*--fresh"):
         check_identity(place, other, LAYOUT)
+
+
+def test_another_layout_is_the_same_run_in_a_new_book(tmp_path: Path, micro: Study) -> None:
+    place = RunDirectory(tmp_path)
+    assert not check_identity(place, micro, LAYOUT)
+    assert check_identity(place, micro, Layout(dp=1, tp=2))
+    assert not check_identity(place, micro, Layout(dp=1, tp=2))
+    for text in ("first", "second"):
+        place.ledger.write_text(text)
+        shelve_book(place)
+    assert not place.ledger.exists()
+    assert (tmp_path / "ledger-2.jsonl").read_text() == "second"
+    clear(place)
+    assert not list(tmp_path.glob("ledger*"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null"])

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from gigafactory.catalog.studies import load_study
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.describe.errors import InputError
+from gigafactory.describe.group import GroupTask
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.model import Block
 from gigafactory.describe.rank import Step, Task, checkpoint_name, read_told
@@ -121,3 +123,39 @@ def test_a_loss_that_is_no_number_survives_the_pipe() -> None:
     assert isinstance(again, Step)
     assert math.isnan(again.loss)
     assert again.grad_norm == math.inf
+
+
+def grouped(**changes: Any) -> Study:
+    root = Path(__file__).resolve().parents[2]
+    study = load_study(root / "studies" / "replicas.yaml")
+    assert study.layout is not None
+    return study.model_copy(update={"layout": study.layout.model_copy(update=changes)})
+
+
+def test_a_process_of_a_group_is_told_about_one_replica(tmp_path: Path) -> None:
+    study = grouped()
+    assert study.layout is not None
+    ours.check_groups(study, study.layout)
+    task = ours.render_group_task(study, study.layout, num_replicas=3, directory=tmp_path)
+    assert GroupTask.model_validate_json(task.model_dump_json()) == task
+    assert (task.num_replicas, task.task.layout.dp) == (3, 1)
+    file = tmp_path / "task.json"
+    (command,) = ours.render_group(study.layout, replica=2, host=2, task_file=file)
+    assert command.argv[1:] == ("-m", "gigafactory.train.group.worker", "--config", str(file))
+    assert (command.environment["RANK"], command.environment["WORLD_SIZE"]) == ("0", "1")
+
+
+def test_what_groups_cannot_do_is_said_with_what_would_be_right() -> None:
+    study = grouped(sharding="fsdp")
+    assert study.layout is not None
+    with pytest.raises(InputError, match=r"layout\.sharding: fsdp .* use none"):
+        ours.check_groups(study, study.layout)
+
+
+def test_chaos_needs_groups(micro: Study) -> None:
+    from gigafactory.plan.search import plan
+    from gigafactory.run.driver import check_groups
+
+    study = micro.model_copy(update={"drill": None})
+    with pytest.raises(InputError, match=r"chaos needs policy\.recovery: replicas"):
+        check_groups(study, plan(study))

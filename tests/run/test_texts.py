@@ -54,6 +54,15 @@ def test_a_base_must_be_a_finished_run_of_the_same_model(micro: Study, tmp_path:
         check_texts(study)
 
 
+def test_compiling_needs_a_compiler(micro: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = with_train(micro, compile=True)
+    monkeypatch.setenv("CXX", "sh")
+    check_texts(study)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match=r"train\.compile: .*no-such-compiler.*; use false"):
+        check_texts(study)
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,48 @@ from gigafactory.describe.faults import Cause, FaultClass, Faults, Repair
 from gigafactory.describe.study import Campaign, Study
 from gigafactory.ledger.entries import Entry
 from gigafactory.ledger.writer import LedgerWriter
-from gigafactory.simulate.campaign import CampaignResult, follow
+from gigafactory.simulate.campaign import CampaignResult, Stage, follow
 from gigafactory.simulate.delays import Delays
+from gigafactory.simulate.faults import Strike
 from gigafactory.simulate.gang import Cadence
+from gigafactory.simulate.kernel import Priority
 from gigafactory.simulate.workload import Workload
+from gigafactory.simulate.world import World
 from gigafactory.units import DAY_S
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
 GPUS = 8
 CADENCE = Cadence(step_s=10.0, checkpoint_steps=30, blocking_s=1.0, write_s=20.0)
+
+
+class Script(Stage):
+    """What happens at which time, instead of dice; progress is reported at an even pace."""
+
+    def __init__(self, *strikes: Strike, report_s: float | None = None) -> None:
+        self.strikes = strikes
+        self.report_s = report_s
+        self.world: World
+
+    def set_up(self, world: World) -> None:
+        self.world = world
+        for strike in self.strikes:
+            happen = partial(world.troubles.strike, strike)
+            world.kernel.schedule(happen, at_s=strike.at_s, priority=Priority.PHYSICS)
+        self._report()
+
+    def _report(self) -> None:
+        self.world.training.catch_up()
+        if self.report_s is not None:
+            kernel = self.world.kernel
+            kernel.after(self._report, wait_s=self.report_s, priority=Priority.OBSERVATION)
+
+
+def strike(
+    fault: FaultClass, at_s: float, *hosts: int, detect_s: float = 10.0, **more: Any
+) -> Strike:
+    """One fault at a certain time."""
+    cause = Cause(name=fault.value, fault=fault, rate_per_s=0.0, detect_s=detect_s, source="test")
+    return Strike(at_s, cause, hosts, **more)
 
 
 @dataclass
@@ -78,11 +112,13 @@ class Lab:
         seed: int = 0,
         path: Path | None = None,
         delays: Delays | None = None,
+        script: Script | None = None,
     ) -> CampaignResult:
         with LedgerWriter(path) as ledger:
             found = follow(
-                study, workload=workload or self.workload(), seed=seed, ledger=ledger, delays=delays
-            )
+                study, workload=workload or self.workload(), seed=seed, ledger=ledger,
+                delays=delays, stage=script,
+            )  # fmt: skip
         self.entries = ledger.entries
         return found
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gigafactory.catalog.studies import load_study
-from gigafactory.control.actions import Token
+from gigafactory.control.actions import StartGang, Tier, Token
+from gigafactory.control.events import HangSuspected
 from gigafactory.control.fence import Admission, Fence
 from gigafactory.simulate.cases import case_from_json, draw_case
 from gigafactory.simulate.swarm import reduce, run_case, story
@@ -24,6 +25,8 @@ FOUND = {
     1298: "a host that a witness called dead had its replica dropped before it might be evicted",
     2752: "a host whose process had ended stood by as a suspect, and no gang started to clear it",
     2835: "a drop was asked for again after the replica had joined",
+    167: "copies on disks were taken for whole although a host of the gang had been given up",
+    677: "an old word of links that were down was never taken back",
     3354: "an old word of a repair took back an announced maintenance",
 }
 
@@ -54,6 +57,19 @@ def test_the_controller_dies_and_its_book_brings_it_back():
     assert report.num_crashes == 8
     assert [v.text() for v in report.violations] == []
     assert sum("Reattached" in line for line in story(report)) == 8
+
+
+def test_the_cases_restore_from_every_tier_and_see_hangs_in_every_way():
+    tiers, sights = set(), set()
+    for seed in (0, 6, 8, 15, 20, 42):
+        report = run_case(draw_case(seed, num_hosts=16, days=2.0), base=BASE, keep=True)
+        for event, actions in report.turns:
+            tiers |= {a.tier for a in actions if isinstance(a, StartGang)}
+            if isinstance(event, HangSuspected):
+                sights.add(report.case.sight)
+    assert tiers == set(Tier)
+    assert len({draw_case(seed).sight for seed in range(30)}) == 4
+    assert sights
 
 
 def test_the_same_case_takes_the_same_course():

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.job import Train
@@ -18,7 +19,6 @@ from gigafactory.describe.rank import Step, Task, Told
 from gigafactory.net.export import load_exported, save_exported
 from gigafactory.train import loop, tokens
 from gigafactory.train.evaluate import Score, evaluate
-from gigafactory.train.parallel import autocast
 
 QWEN3 = {
     "name": "tiny", "block": "qwen3-moe", "num_layers": 2, "hidden": 32, "num_heads": 4,
@@ -63,7 +63,11 @@ def files(tmp_path: Path) -> list[dict[str, object]]:
 
 
 def learn(
-    make_task: Callable[..., Task], directory: Path, *, num_steps: int, **train: object
+    make_task: Callable[..., Task],
+    directory: Path,
+    *,
+    num_steps: int,
+    **train: object,
 ) -> tuple[list[float], Score]:
     """Losses of all steps and the score at the end; leaves the export in ``directory``."""
     directory.mkdir(exist_ok=True)
@@ -77,10 +81,7 @@ def learn(
     told: list[Told] = []
     trainer, step = loop.set_up(task, text, tell=told.append)
     loop.train(trainer, after=step)
-    score = evaluate(
-        trainer.model, text, train=task.train, seq_len=32,
-        precision=autocast(task.layout.precision),
-    )  # fmt: skip
+    score = evaluate(trainer.net, text, train=task.train, seq_len=32, gang=trainer.gang)
     save_exported(
         directory / "model", model=task.model, state=loop.whole_state(trainer),
         tokenizer=text.tokenizer,
@@ -124,3 +125,28 @@ def test_a_base_of_other_shapes_is_refused(
             make_task, tmp_path / "tuned", num_steps=1, mixture=files[1:], stage="sft",
             base=str(base),
         )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler warns of itself
+def test_compiled_layers_learn_the_same(
+    make_task: Callable[..., Task],
+    tmp_path: Path,
+    files: list[dict[str, object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Traced and differentiated as for compiling; what C++ makes of it takes minutes."""
+    compiled: list[nn.Module] = []
+
+    def trace(layer: nn.Module) -> None:
+        compiled.append(layer)
+        layer._compiled_call_impl = torch.compile(layer._call_impl, backend="aot_eager")
+
+    monkeypatch.setattr(nn.Module, "compile", trace)
+    eager, fast = (
+        learn(
+            make_task, tmp_path / f"{compiles}", num_steps=3, mixture=files, compile=compiles
+        )[0]
+        for compiles in (False, True)
+    )  # fmt: skip
+    assert len(compiled) == 2
+    assert fast == pytest.approx(eager, abs=1e-4)

@@ -13,7 +13,8 @@ from gigafactory.api.campaigns import (
     sweep,
 )
 from gigafactory.api.chatbot import add_key, ask, chat, list_keys, load_chat, revoke_key
-from gigafactory.api.factory import describe, load
+from gigafactory.api.elsewhere import ordered, rendered, send
+from gigafactory.api.factory import configure, describe, load
 from gigafactory.api.files import (
     ANSWERS_FILE,
     DECISIONS_FILE,
@@ -68,6 +69,7 @@ __all__ = [
     "chaos",
     "chat",
     "check_claim",
+    "configure",
     "delete_posts",
     "describe",
     "emit",
@@ -79,15 +81,18 @@ __all__ = [
     "list_keys",
     "load",
     "load_chat",
+    "ordered",
     "plainly",
     "plan",
     "rate_answers",
+    "rendered",
     "replay",
     "report",
     "revoke_key",
     "run",
     "run_x_bot",
     "score_support",
+    "send",
     "simulate",
     "sweep",
     "sweep_file",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,3 +29,30 @@ def describe(study: Study | str | Path, *, overrides: Iterable[str] = ()) -> Des
 
     study = load(study, overrides=overrides)
     return Description(study=study.study, figures=(*count(study), *bill(study)))
+
+
+def configure(
+    study: Study | str | Path,
+    *,
+    scheduler: str,
+    folder: Path | None = None,
+    overrides: Iterable[str] = (),
+) -> Mapping[str, str]:
+    """The files that make a scheduler know the study's cluster, by name; kept in ``folder``.
+
+    ``scheduler``: "slurm", with a tree of switches, or "slurm-block", with blocks of hosts.
+    InputError where the network cannot be said so.
+    """
+    from gigafactory.describe.errors import InputError
+    from gigafactory.run.launchers.slurm_cluster import TopologyKind, render_cluster
+
+    kinds = {"slurm": TopologyKind.TREE, "slurm-block": TopologyKind.BLOCK}
+    if scheduler not in kinds:
+        raise InputError(f"--emit {scheduler}: write {' or '.join(kinds)}")
+    study = load(study, overrides=overrides)
+    files = render_cluster(study.cluster, slurm=study.slurm, kind=kinds[scheduler])
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    return files

@@ -26,13 +26,27 @@ def run(
     fresh: bool = False,
     overrides: Iterable[str] = (),
     observer: Callable[[Progress], None] | None = None,
+    on: str = "local",
 ) -> RunResult:
-    """Really train the study on this machine; resumes what ``folder`` already holds."""
-    from gigafactory.run.driver import run as drive
+    """Really train the study; resumes what ``folder`` already holds.
 
+    ``on``: "local", on this machine; "slurm", as a job of the Slurm cluster at hand; "ray", on the
+    hosts of a Ray cluster. Other places carry out the whole job by themselves: see ``send``.
+    """
+    from gigafactory.run.driver import run as drive
+    from gigafactory.run.on_ray import run_on_ray
+    from gigafactory.run.submitted import run_on_slurm
+
+    places: dict[str, Callable[..., RunResult]] = {
+        "local": drive,
+        "slurm": run_on_slurm,
+        "ray": run_on_ray,
+    }
+    if on not in places:
+        raise InputError(f"--on {on}: write {' or '.join(places)}")
     study = load(study, overrides=overrides)
     folder = folder or Path("runs") / study.study
-    return drive(study, plan=_chosen(study), run_dir=folder, fresh=fresh, observer=observer)
+    return places[on](study, plan=_chosen(study), run_dir=folder, fresh=fresh, observer=observer)
 
 
 def _chosen(study: Study) -> Plan:

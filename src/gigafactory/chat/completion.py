@@ -47,6 +47,9 @@ class Job:
     prompt_tokens: int
     request: ChatRequest | None = None
     """As it came, for those who hand it on."""
+    salt: str = ""
+    """Beginnings of prompts are shared only among jobs of the same salt (the caller's key): what a
+    stranger asked must not show in how fast an answer comes."""
 
 
 def choose(engines: Sequence[Named], name: str) -> Named:

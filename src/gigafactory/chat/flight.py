@@ -134,6 +134,7 @@ class Flight:
             self._key, prompt_tokens=job.prompt_tokens, max_tokens=wanted, at_s=time.time()
         )
         self._ticket = ticket
+        job = replace(job, salt=self._key.id)
         if self._key.allowance.budget_tokens is None:
             return job
         return replace(job, sampling=replace(job.sampling, max_tokens=ticket.max_tokens))

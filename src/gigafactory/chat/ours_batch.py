@@ -97,7 +97,7 @@ class PagedTrained:
     def add(self, ident: int, job: Job) -> Sequence[Said]:
         """Put it into the queue."""
         prompt = self._engine.encode(job.messages)
-        self._tables.keys[ident] = block_keys(prompt, block_tokens=_BLOCK_TOKENS)
+        self._tables.keys[ident] = block_keys(prompt, block_tokens=_BLOCK_TOKENS, salt=job.salt)
         self._talks[ident] = _Talk(
             job,
             prompt,

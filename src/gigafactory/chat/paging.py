@@ -20,11 +20,11 @@ from gigafactory.control.batching import (
 )
 
 
-def block_keys(ids: Sequence[int], *, block_tokens: int) -> tuple[bytes, ...]:
+def block_keys(ids: Sequence[int], *, block_tokens: int, salt: str = "") -> tuple[bytes, ...]:
     """A name for each full block of ``ids``: a hash of all tokens up to its end, so that blocks
-    are shared only where everything before them is the same too."""
+    are shared only where ``salt`` and everything before them is the same too."""
     keys: list[bytes] = []
-    so_far = b""
+    so_far = salt.encode()
     for start in range(0, len(ids) - block_tokens + 1, block_tokens):
         part = ",".join(map(str, ids[start : start + block_tokens]))
         so_far = hashlib.blake2b(so_far + part.encode(), digest_size=16).digest()

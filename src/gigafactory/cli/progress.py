@@ -26,7 +26,8 @@ class Screen:
     """Shows snapshots of a run; where stderr is no terminal, a line every tenth of the way."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        # messages come from anywhere, and a bracket in one is a bracket
+        self._console = Console(stderr=True, highlight=False, markup=False)
         self._bar = Bar(
             TextColumn("{task.fields[stage]:<10}"),
             BarColumn(bar_width=None),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,14 +14,53 @@ from gigafactory.cli.common import (
     print_json,
     set_option,
     study_argument,
+    working,
 )
-from gigafactory.describe.errors import JobError
+from gigafactory.describe.errors import InputError, JobError
+
+if TYPE_CHECKING:
+    from gigafactory.run.launchers.rental import Quote
+
+#: as api.run knows them, whose import would make --help slow
+_PLACES = ("local", "slurm", "ray", "kubernetes", "oci")
+#: Where our driver sits beside the job; elsewhere the scheduler carries out the whole job.
+_DRIVEN = ("local", "slurm", "ray")
+_ALONE = ("ray", "kubernetes", "oci")
+_ENGINES = ("ours", "torchtitan", "megatron")
 
 
 @click.command("run")
 @study_argument
 @set_option
 @click.option("--fresh", is_flag=True, help="Begin anew; removes what the folder holds of a run.")
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(_PLACES),
+    default="local",
+    show_default=True,
+    help="This machine, a job of the Slurm or Ray cluster at hand, Kubernetes, rented hosts.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(_ENGINES),
+    default="ours",
+    show_default=True,
+    help="The training program; others than ours with --on ray, kubernetes or oci.",
+)
+@click.option(
+    "--render",
+    "out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write what --on would be asked for into this folder, and ask for nothing.",
+)
+@click.option(
+    "--yes-rent",
+    "yes_usd_per_h",
+    type=click.FloatRange(min=0),
+    metavar="USD_PER_HOUR",
+    help="Rent hosts (--on oci) up to this price; without it nothing is rented unasked.",
+)
 @click.option(
     "--chaos",
     "seed",
@@ -38,24 +78,31 @@ from gigafactory.describe.errors import JobError
 @json_option
 @dir_option("Where the run lives (default: runs/ and the study's name, or chaos-SEED).")
 def command(
-    *,
     study: Path,
+    *,
     overrides: tuple[str, ...],
     fresh: bool,
+    place: str,
+    engine: str,
+    out: Path | None,
+    yes_usd_per_h: float | None,
     seed: int | None,
     faults: int,
     as_json: bool,
     folder: Path | None,
 ) -> None:
-    """Really train STUDY on this machine, through whatever happens on the way.
+    """Really train STUDY, through whatever happens on the way.
 
-    Killed workers are started again from the last committed checkpoint. Ctrl-C stops at the next
-    checkpoint, and the same command goes on from there.
+    Killed workers are started again from the last committed checkpoint; with policy.recovery
+    replicas the other groups go on meanwhile. Ctrl-C stops at the next checkpoint, and the same
+    command goes on from there.
 
     Example: giga run studies/first-light.yaml
     """
     from gigafactory import api
 
+    if seed is not None and place != "local":
+        raise InputError("--chaos shoots at a run on this machine; leave --on away")
     if seed is not None:
         soak = api.chaos(
             study,
@@ -71,9 +118,15 @@ def command(
     from gigafactory.cli.progress import Screen
     from gigafactory.cli.show import show_run
 
+    if out or engine != "ours" or place not in _DRIVEN:
+        _elsewhere(
+            study, overrides, place=place, engine=engine, out=out, yes_usd_per_h=yes_usd_per_h,
+            as_json=as_json, folder=folder,
+        )  # fmt: skip
+        return
     with Screen() as screen:
         result = api.run(
-            study, folder=folder, fresh=fresh, overrides=overrides, observer=screen.show
+            study, folder=folder, fresh=fresh, overrides=overrides, observer=screen.show, on=place
         )
     if as_json:
         print_json(result.to_json())
@@ -82,6 +135,51 @@ def command(
     if result.outcome != "done":
         again = "the same command goes on from there"
         raise JobError(f"{result.outcome} at step {result.steps}: {result.reason or again}")
+
+
+def _elsewhere(
+    study: Path,
+    overrides: tuple[str, ...],
+    *,
+    place: str,
+    engine: str,
+    out: Path | None,
+    yes_usd_per_h: float | None,
+    as_json: bool,
+    folder: Path | None,
+) -> None:
+    """A job that the scheduler carries out by itself, or what it would be asked for."""
+    from gigafactory import api
+
+    if place not in _ALONE:
+        raise InputError(
+            f"--on {place} runs our own engine only, and renders nothing; --engine and --render go "
+            f"with --on {', '.join(_ALONE)}"
+        )
+    with working("searching every legal layout"):
+        order = api.ordered(study, engine=engine, overrides=overrides)
+    for note in order.program.notes:
+        click.echo(note, err=True)
+    if out:
+        paths = [str(path) for path in api.rendered(order, on=place, out=out)]
+        print_json(paths) if as_json else click.echo("\n".join(paths))
+        return
+    sent = api.send(
+        order,
+        on=place,
+        folder=folder,
+        tell=lambda words: click.echo(words, err=True),
+        yes_usd_per_h=yes_usd_per_h,
+        confirm=_confirm if sys.stdin.isatty() else None,
+    )
+    if as_json:
+        print_json(sent.to_json())
+    else:
+        click.echo(f"{sent.engine} on {sent.num_hosts} hosts of {place}: {sent.status.state}")
+
+
+def _confirm(quote: Quote) -> bool:
+    return click.confirm(f"{quote.sentence()}. Rent them?", err=True)
 
 
 def _show_soak(soak: dict[str, Any], *, as_json: bool) -> None:

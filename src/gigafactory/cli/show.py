@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,17 @@ def quantity(key: str, value: Any) -> str:
     if key.endswith("_s"):
         return show_time(float(value))
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def show_files(files: Mapping[str, str], *, as_json: bool) -> None:
+    """Texts of files, each under its name."""
+    if as_json:
+        from gigafactory.cli.common import print_json
+
+        print_json({"files": dict(files)})
+        return
+    for name, text in files.items():
+        click.echo(f"# ---- {name}\n{text}")
 
 
 def show_figure(figure: Figure, *, as_json: bool) -> None:

@@ -85,7 +85,17 @@ def gang_deadline_s(state: State) -> float:
         moved_s = max(moved_s, max(state.fleet.cuts.values()) + cut_patience_s(state))
     if not gang.has_stepped:
         moved_s = max(moved_s, gang.started_at_s + ladder.watchdog_s)
-    return min(moved_s, gang.drain_until_s) if state.phase is Phase.DRAINING else moved_s
+    if state.phase is not Phase.DRAINING:
+        return moved_s
+    if _is_store_awaited(state):
+        return gang.drain_until_s + state.config.max_hold_s
+    return min(moved_s, gang.drain_until_s)
+
+
+def _is_store_awaited(state: State) -> bool:
+    """All that is missing is the last checkpoint, and the store is known to be slow or out."""
+    is_end = state.num_stop_requests > 0 or state.gang.step >= state.progress.num_steps
+    return is_end and state.storage > 1.0
 
 
 _GANG_DEADLINES = frozenset({Phase.STARTING, Phase.RUNNING, Phase.DRAINING, Phase.STOPPING})

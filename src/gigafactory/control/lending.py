@@ -168,6 +168,8 @@ class LendingController:
         """Events, or parts of one, that changed nothing."""
         self._posts: dict[int, Post] = {}
         self._num_in: Counter[Post] = Counter()
+        self._moved_s: dict[int, float] = {}
+        """When a host last changed its post."""
         self._lent: dict[int, float] = {}
         """Lent hosts in the order of their loans, and when they are due; inf: not recalled."""
         self._expected = Expectation()
@@ -187,12 +189,13 @@ class LendingController:
             case DemandSeen(requests_per_s=rate, is_late=late):
                 return self._demand(rate, is_late=late)
             case HostLost(host=host):
-                self._move(host, Post.AWAY)
+                self._move(host, Post.AWAY, at_s=event.at_s)
             case HostBack(host=host):
-                self._move(host, Post.SERVING)
+                self._move(host, Post.SERVING, at_s=event.at_s)
             case TrainingReleased(hosts=hosts):
                 for host in hosts:
-                    self._move(host, Post.LOADING, only_from=(Post.LENT, Post.RECALLED))
+                    only_from = (Post.LENT, Post.RECALLED)
+                    self._move(host, Post.LOADING, at_s=event.at_s, only_from=only_from)
             case _:
                 self.ignored["unknown_event"] += 1
         return []
@@ -214,6 +217,7 @@ class LendingController:
         known = (
             [(host, post.value) for host, post in sorted(self._posts.items())],
             list(self._lent.items()),
+            sorted(self._moved_s.items()),
             self._expected.first,
             list(self._expected.rates.items()),
             (self._now_s, self._loan_from_s, self._generation, self._attempt),
@@ -229,8 +233,14 @@ class LendingController:
         self._num_in[Post.SERVING] = len(self._posts)
         self._generation = generation + 1
 
-    def _move(self, host: int, post: Post, *, only_from: tuple[Post, ...] = ()) -> None:
+    def _move(
+        self, host: int, post: Post, *, at_s: float, only_from: tuple[Post, ...] = ()
+    ) -> None:
         where = self._posts.get(host)
+        if at_s < self._moved_s.get(host, -math.inf):
+            # an old word, told again: since then the host was lent, or came back
+            self.ignored["stale"] += 1
+            return
         if where is None or where is post or (only_from and where not in only_from):
             self.ignored["unknown_host" if where is None else "repeated"] += 1
             return
@@ -241,6 +251,7 @@ class LendingController:
         self._num_in[self._posts[host]] -= 1
         self._num_in[post] += 1
         self._posts[host] = post
+        self._moved_s[host] = self._now_s
 
     def _demand(self, rate_per_s: float, *, is_late: bool) -> list[Action]:
         if not rate_per_s >= 0 or not self._posts:

@@ -55,8 +55,13 @@ def _ticked(state: State, event: ev.Ticked) -> None:
 def _storage_seen(state: State, event: ev.StorageSeen) -> None:
     if event.slowdown != event.slowdown:
         state.ignore(Ignored.UNASKED)
-    else:
-        state.storage = max(1.0, event.slowdown)
+        return
+    is_back = event.slowdown <= 1.0 < state.storage
+    state.storage = max(1.0, event.slowdown)
+    if is_back and state.phase is Phase.DRAINING:
+        # only now can it be written, and that takes its time
+        state.gang.moved_at_s = state.now_s
+        state.gang.drain_until_s = state.now_s + state.config.ladder.collective_s
 
 
 def _action_failed(state: State, event: ev.ActionFailed) -> None:

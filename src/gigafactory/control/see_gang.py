@@ -118,7 +118,7 @@ def _saved_nearby(state: State, event: ev.StepsDone) -> None:
     """Only what the job is able to restore, of steps that were reported as good."""
     prices, top = state.config.prices, state.gang.step
     peer = event.peer_step if prices.peer_stride > 0 else None
-    local = event.local_step if prices.has_local else None
+    local = event.local_step if prices.has_local and _are_disks_whole(state) else None
     if prices.recovery is Recovery.RESTART or state.gang.broken is not None:
         peer = None
     # a repeated word may be older than the last loss, and tells nothing of what is left
@@ -130,6 +130,11 @@ def _saved_nearby(state: State, event: ev.StepsDone) -> None:
         if prices.peer_stride <= 0:
             state.fleet.copied()
         state.progress.keep_near(peer=None, local=local)
+
+
+def _are_disks_whole(state: State) -> bool:
+    """A gang of which somebody was given up may go on for a while, and knows nothing of it."""
+    return state.gang.broken is None and not state.gang.away
 
 
 def _bad_step(state: State, event: ev.StepsDone) -> None:

@@ -65,8 +65,9 @@ def corruption_found(state: State, event: ev.CorruptionFound) -> None:
     if not taints_gang:
         state.ignore(Ignored.REPEATED)
         return
-    if event.is_contained and event.generation == gang.generation:
-        # what is committed is clean, and the host leaves as any other that is lost
+    is_clean = event.generation == gang.generation and event.clean_step >= gang.step
+    if event.is_contained and is_clean:
+        # the others hold nothing of it, and the host leaves as any other that is lost
         return
     taint(state, event.clean_step)
     _break(state, Break.CORRUPTION, f"host {event.host}")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from gigafactory.describe.acceptance import Acceptance
 from gigafactory.describe.aim import Aim
 from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.faults import Faults
 from gigafactory.describe.job import Drill, Job, Train
+from gigafactory.describe.launch import KubernetesTarget, OciTarget, RayTarget
 from gigafactory.describe.layout import Layout
 from gigafactory.describe.measured import DeviceKind, Measured
 from gigafactory.describe.model import Model
 from gigafactory.describe.money import Money
 from gigafactory.describe.policy import Policy
 from gigafactory.describe.pool import Pool
+from gigafactory.describe.slurm import Slurm
 from gigafactory.describe.spec import Spec
 from gigafactory.units import DAY_S, Seconds
 
@@ -43,6 +46,16 @@ class Study(Spec):
     train: Train | None = None
     """Present where the study can really be run by our training program."""
     drill: Drill | None = None
+    acceptance: Acceptance = Acceptance()
+    """What hosts of a cluster must be able to do before they join."""
+    slurm: Slurm = Slurm()
+    """What to tell Slurm, where the job is asked for there."""
+    ray: RayTarget = RayTarget()
+    """Where the Ray cluster is, for a job asked for there."""
+    kubernetes: KubernetesTarget | None = None
+    """The Kubernetes cluster that jobs may be sent to."""
+    oci: OciTarget | None = None
+    """Where hosts may be rented from Oracle."""
     calibration: Measured | None = None
     """Constants measured on the machine itself by `giga calibrate`; in a file, its path."""
 

@@ -2,18 +2,33 @@
 
 An interruption belongs to the fault that struck when computing ended; else to the last fault of a
 host that the brain was told of just before; and to `NO_FAULT` where there is none (a false alarm).
-All that is lost until the gang computes again, rework included, is booked to it; work with fewer
-replicas to the last interruption, work held up to the last cause that slows. So what is blamed and
-the upkeep (start, checkpoints, maintenance) add up to all that was not productive.
+All that is lost until the gang computes again, rework included, is booked to it; the absence of a
+replica, and the pause in which it returns, to what took it out; waiting for a checkpoint store that
+is slow or out to the store; work with fewer seats to the interruption that left them empty, work
+held up to the last cause that slows. So what is blamed and the upkeep (start, checkpoints,
+maintenance) add up to all that was not productive.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gigafactory.control import actions as act
 from gigafactory.control import events as ev
+from gigafactory.control.culprit import suspects
 from gigafactory.describe.faults import FaultClass
-from gigafactory.ledger.entries import WORKING, Bucket, BucketFrom, Entry, EventSeen, FaultStruck
+from gigafactory.ledger.absent import Absent
+from gigafactory.ledger.entries import (
+    WORKING,
+    ActionTaken,
+    Bucket,
+    BucketFrom,
+    Entry,
+    EventSeen,
+    FaultStruck,
+    Opened,
+    PaceFrom,
+)
 from gigafactory.ledger.fold import Tally
 
 NO_FAULT = "false alarm"
@@ -24,7 +39,7 @@ UPKEEP = (Bucket.INIT, Bucket.DATA_WAIT, Bucket.CHECKPOINT, Bucket.PLANNED, Buck
 _NO_STOP = {Bucket.INIT, Bucket.OTHER}
 _NOT_LOST = {Bucket.PRODUCTIVE, Bucket.IDLE_SPARE}
 _DRAINED = {FaultClass.PLANNED.value, FaultClass.FAILING.value}
-_SLOWING = {FaultClass.SLOW.value, FaultClass.CAPACITY.value, FaultClass.STORAGE.value}
+_SLOWING = {FaultClass.SLOW.value, FaultClass.CAPACITY.value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +85,19 @@ class Blame:
     _planned: str = PLANNED
     _slowing: str = UNKNOWN_SLOW
     _down_since_s: float | None = None
+    _absent: Absent = field(default_factory=Absent)
+    _dropped: tuple[int, ...] | None = None
+    """Replicas of a gang that computed until then."""
+    _num_gpus: int | None = None
+    """That computed when it was last entered."""
+    _emptying: str | None = None
+    """What left seats empty at the last start."""
+    _store: str | None = None
+    """The last fault of the store."""
+    _store_slowdown: float = 1.0
+    """As told."""
+    _restores_from_store: bool = False
+    _waits_for_store: bool = False
 
     def take(self, entry: Entry) -> None:
         """One more entry; the first is `Opened`."""
@@ -77,8 +105,16 @@ class Blame:
         if self.tally.opened is not None:
             self._book(entry.at_s)
         match entry.content:
+            case Opened(controller=controller):
+                self._absent.replica_hosts = (controller.get("prices") or {}).get(
+                    "replica_hosts", 0
+                )
             case FaultStruck() as fault:
                 self._strike(fault, entry.at_s)
+            case ActionTaken(action=action):
+                self._act(action, was_working=was_working)
+            case PaceFrom(num_gpus=num_gpus):
+                self._note_pace(num_gpus)
             case EventSeen(event=event):
                 self._listen(event)
             case BucketFrom(bucket=bucket) if was_working and bucket not in WORKING:
@@ -121,8 +157,40 @@ class Blame:
             self._slowing = fault.cause
         elif fault.fault in _DRAINED:
             self._planned = fault.cause
+        elif fault.fault == FaultClass.STORAGE.value:
+            self._store = fault.cause
+
+    def _act(self, action: act.Action, *, was_working: bool) -> None:
+        match action:
+            case act.StartGang(step=step, tier=tier):
+                # who was out then has no seat now, or is back
+                self._emptying = next(iter(self._absent.causes.values()), self._emptying)
+                self._absent.start(action)
+                self._waits_for_store = False
+                self._restores_from_store = step is not None and tier is act.Tier.STORE
+            case act.DropReplicas(replicas=replicas):
+                self._absent.drop(replicas, cause=self._culprit)
+                self._dropped = replicas if was_working else None
+            case act.JoinReplica():
+                self._absent.join(action)
+            case act.Hold(why=why):
+                self._waits_for_store = why is act.HoldReason.NO_STORAGE
+
+    def _note_pace(self, num_gpus: int) -> None:
+        before, self._num_gpus = self._num_gpus, num_gpus
+        if not self._absent.causes and before is not None and num_gpus < before:
+            self._emptying = self._culprit
 
     def _listen(self, told: ev.Event) -> None:
+        match told:
+            case ev.StorageSeen(slowdown=slowdown):
+                self._store_slowdown = max(1.0, slowdown)
+            case ev.ReplicaReady(replica=replica):
+                self._blame_instead(self._absent.ready(replica))
+            case ev.HostFailing() | ev.HostSlow() | ev.MaintenanceAnnounced():
+                self._note_leaving(told)
+            case ev.HostRepaired(host=host):
+                self._absent.leaving.pop(host, None)
         if not isinstance(told, _BAD_NEWS):
             return
         if isinstance(told, ev.HostsDied | ev.HostFailing | ev.LinksDown):
@@ -130,12 +198,26 @@ class Blame:
             return
         if isinstance(told, ev.Replayed):
             self._find_guilty(told.hosts)
-        hosts = told.hosts if isinstance(told, ev.HangSuspected | ev.Replayed) else (told.host,)
+        if isinstance(told, ev.HangSuspected):
+            hosts = suspects(silent=told.hosts, groups=told.groups, waiting=told.waiting)
+        else:
+            hosts = told.hosts if isinstance(told, ev.Replayed) else (told.host,)
         self._told = next((self._cause_of[h] for h in hosts if h in self._cause_of), self._told)
+
+    def _note_leaving(self, told: ev.HostFailing | ev.HostSlow | ev.MaintenanceAnnounced) -> None:
+        if isinstance(told, ev.HostSlow) and told.slowdown <= 1.0:
+            self._absent.leaving.pop(told.host, None)
+            return
+        usual = UNKNOWN_SLOW if isinstance(told, ev.HostSlow) else self._planned
+        cause = told.cause if isinstance(told, ev.HostFailing) else self._cause_of.get(told.host)
+        self._absent.leaving[told.host] = cause or usual
 
     def _find_guilty(self, hosts: tuple[int, ...]) -> None:
         """A replay found the host: it held training up for a reason."""
-        cause = next((self._cause_of[h] for h in hosts if h in self._cause_of), None)
+        self._blame_instead(next((self._cause_of[h] for h in hosts if h in self._cause_of), None))
+
+    def _blame_instead(self, cause: str | None) -> None:
+        """It turns out why computing stopped."""
         if cause is not None and cause != self._culprit and self._down_since_s is not None:
             self._sum(self._culprit).num_interruptions -= 1
             self._culprit = cause
@@ -143,13 +225,22 @@ class Blame:
 
     def _begin(self, bucket: Bucket, at_s: float) -> None:
         """Computing ends; announced maintenance is no interruption."""
-        if self._struck is not None and self._struck_s == at_s:
-            self._culprit = self._struck.cause
-        elif bucket is Bucket.PLANNED:
-            self._culprit = self._told or self._planned
-        else:
-            self._culprit = self._told or NO_FAULT
+        self._culprit = self._why(bucket, at_s)
         self._down_since_s = None if bucket in _NO_STOP else at_s
+        if self._dropped is not None:
+            self._absent.causes.update(dict.fromkeys(self._dropped, self._culprit))
+            self._dropped = None
+
+    def _why(self, bucket: Bucket, at_s: float) -> str:
+        if self._struck is not None and self._struck_s == at_s:
+            return self._struck.cause
+        if self._dropped is not None and (cause := self._absent.why(self._dropped)):
+            return cause
+        if bucket is Bucket.PLANNED:
+            return self._told or self._planned
+        if bucket is Bucket.RENDEZVOUS and (cause := self._absent.next_to_join()):
+            return cause
+        return self._told or NO_FAULT
 
     def _end(self, at_s: float) -> None:
         if self._down_since_s is not None:
@@ -171,8 +262,25 @@ class Blame:
             self._upkeep[bucket] += gpu_s
         elif bucket is Bucket.STRAGGLER:
             self._sum(self._slowing).lost_gpu_s += gpu_s
+        elif bucket is Bucket.DEGRADED:
+            # replicas are alike
+            causes = tuple(self._absent.causes.values()) or (self._emptying or self._culprit,)
+            for cause in causes:
+                self._sum(cause).lost_gpu_s += gpu_s / len(causes)
         else:
+            by_store_gpu_s = gpu_s * self._share_of_store(bucket)
+            if self._store is not None and by_store_gpu_s:
+                self._sum(self._store).lost_gpu_s += by_store_gpu_s
+                gpu_s -= by_store_gpu_s
             self._sum(self._culprit).lost_gpu_s += gpu_s
+
+    def _share_of_store(self, bucket: Bucket) -> float:
+        """What of the time in ``bucket`` would not have been with a store that is well."""
+        if bucket is Bucket.HOLD:
+            return float(self._waits_for_store)
+        if bucket is Bucket.RESTORE and self._restores_from_store:
+            return 1.0 - 1.0 / self._store_slowdown
+        return 0.0
 
 
 _BAD_NEWS = (

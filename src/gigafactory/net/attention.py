@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gigafactory.describe.model import Model
 from gigafactory.net.cache import LayerCache
+from gigafactory.net.here import together
 from gigafactory.net.norms import RmsNorm
 from gigafactory.net.recipe import Recipe
 from gigafactory.net.rope import Rope, rotate
@@ -149,8 +150,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         """(B, T, H) -> (B, T, H); with a cache, the new positions follow those it holds."""
         q, k, v = (
-            proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-            for proj in (self.q_proj, self.k_proj, self.v_proj)
+            part.view(*part.shape[:-1], -1, self.head_dim).transpose(1, 2)
+            for part in together(x, self.q_proj, self.k_proj, self.v_proj)
         )
         if self.norms_heads:
             q, k = self.q_norm(q), self.k_norm(k)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gigafactory.describe.model import Model
 from gigafactory.net.attention import cap
 from gigafactory.net.exchange import Exchange
-from gigafactory.net.here import averaged, here
+from gigafactory.net.here import averaged, compute_dtype, here
 from gigafactory.net.mlp import curve
 from gigafactory.net.recipe import Gate, Recipe, recipe_of
 
@@ -76,7 +76,7 @@ class Experts(nn.Module):
         weights, chosen = probs.topk(self.topk, dim=-1)
         if self.recipe.renormalises:
             weights = weights / weights.sum(-1, keepdim=True)
-        tokens = tokens.to(_compute_dtype(tokens))
+        tokens = tokens.to(compute_dtype(tokens))
         pairs = tokens.unsqueeze(1).expand(-1, self.topk, -1).flatten(0, 1)
         rows = self._serve(pairs, chosen.flatten()).view(*weights.shape, -1)
         y = (rows * weights.unsqueeze(-1)).sum(1).to(x.dtype)
@@ -180,13 +180,9 @@ def _has_fused_kernel(rows: Tensor, weights: Tensor) -> bool:
     if not hasattr(nn.functional, "grouped_mm") or rows.shape[0] == 0:
         return False
     on_gpu = rows.is_cuda and rows.dtype is torch.bfloat16
-    on_cpu = rows.device.type == "cpu" and rows.dtype in (torch.float32, torch.bfloat16)
+    # the compiler believes that the kernel takes bf16 alone
+    known = (torch.bfloat16,) if torch.compiler.is_compiling() else (torch.float32, torch.bfloat16)
+    on_cpu = rows.device.type == "cpu" and rows.dtype in known
     sizes = weights.shape[1:]
     aligned = all(size * rows.element_size() % _ALIGNMENT_BYTES == 0 for size in sizes)
     return aligned and (on_cpu or on_gpu)
-
-
-def _compute_dtype(x: Tensor) -> torch.dtype:
-    """What autocast would use here; grouped_mm is not among the operations it casts itself."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

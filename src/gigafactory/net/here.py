@@ -53,3 +53,23 @@ def logits_of(x: Tensor, table: Tensor) -> Tensor:
     logits: Any = DTensor.from_local(columns, mesh, [Shard(2)], run_check=False)
     out: Tensor = logits.redistribute(placements=everywhere).to_local()
     return out
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """What autocast multiplies in here; x's own dtype where it is off."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def together(x: Tensor, *linears: torch.nn.Linear) -> tuple[Tensor, ...]:
+    """Several products of one input as a single, wider one, in training.
+
+    Where nothing is learnt, joining the weights would cost more than it brings; where they lie on
+    several ranks, each linear knows itself how to be computed.
+    """
+    weights = [linear.weight for linear in linears]
+    is_spread = any(hasattr(weight, "to_local") for weight in weights)
+    if is_spread or not torch.is_grad_enabled():
+        return tuple(linear(x) for linear in linears)
+    joined = torch.nn.functional.linear(x, torch.cat(weights))
+    return tuple(torch.split(joined, [len(weight) for weight in weights], dim=-1))

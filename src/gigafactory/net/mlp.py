@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gigafactory.net.here import together
 from gigafactory.net.recipe import Gate
 
 
@@ -26,5 +27,6 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H) -> (B, T, H)."""
-        out: Tensor = self.down_proj(curve(self.gate_proj(x), self.gate) * self.up_proj(x))
+        gated, up = together(x, self.gate_proj, self.up_proj)
+        out: Tensor = self.down_proj(curve(gated, self.gate) * up)
         return out

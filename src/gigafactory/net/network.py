@@ -23,7 +23,7 @@ from gigafactory.describe.model import Model
 from gigafactory.net.attention import Attention, cap
 from gigafactory.net.cache import Cache, LayerCache
 from gigafactory.net.experts import Experts, Routing
-from gigafactory.net.here import logits_of
+from gigafactory.net.here import compute_dtype, logits_of
 from gigafactory.net.mlp import Mlp
 from gigafactory.net.norms import RmsNorm
 from gigafactory.net.recipe import Recipe, recipe_of
@@ -108,6 +108,7 @@ class Network(nn.Module):
             positions, self.model.head_dim, theta=recipe.rope_theta, scaling=recipe.rope_scaling
         )
         x = self.embed_tokens(ids)
+        x = x.to(compute_dtype(x))
         if recipe.scales_embedding:
             x = x * math.sqrt(self.model.hidden)
         routings = []
@@ -119,7 +120,9 @@ class Network(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         head = self.embed_tokens if self.lm_head is None else self.lm_head
-        logits = logits_of(x, head.weight) * self.recipe.output_multiplier
+        logits = logits_of(x, head.weight)
+        if self.recipe.output_multiplier != 1.0:  # a pass over the largest tensor there is
+            logits = logits * self.recipe.output_multiplier
         bound = self.recipe.final_cap
         return logits if bound is None else cap(logits.float(), bound)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
@@ -15,9 +15,17 @@ from gigafactory.ledger.entries import Bucket
 from gigafactory.run import checkpoints
 from gigafactory.run.drive import Drive
 from gigafactory.run.engines import ours
-from gigafactory.run.launchers.launcher import Ended, Launcher, Line, RankCommand
+from gigafactory.run.launchers.launcher import (
+    Ended,
+    Launcher,
+    Line,
+    RankCommand,
+    Seats,
+    Seen,
+)
 from gigafactory.run.progress import Stage
 from gigafactory.run.sensors.gang import GangSight
+from gigafactory.run.sensors.hosts import seen_of_host
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,6 +34,9 @@ class Campaign(Drive):
 
     launcher: Launcher
     sight: GangSight | None = None
+
+    def _hosts(self, num_hosts: int) -> Seats:
+        return self.launcher.seats(num_hosts)
 
     def _observe(self, timeout_s: float) -> None:
         for item in self.launcher.poll(timeout_s):
@@ -37,9 +48,12 @@ class Campaign(Drive):
 
     # -- observe ---------------------------------------------------------------------------
 
-    def _take(self, item: Line | Ended) -> None:
-        """One line or one end, for the gang that is there."""
+    def _take(self, item: Seen) -> None:
+        """One line or one end, for the gang that is there; or news of a host."""
         sight = self.sight
+        if not isinstance(item, Line | Ended):
+            self._note(seen_of_host(item, self.now_s()))
+            return
         if sight is None:
             return
         if isinstance(item, Ended):
@@ -75,6 +89,10 @@ class Campaign(Drive):
             case act.SaveNow():
                 if self.sight is not None and self.sight.is_ready:
                     self.launcher.signal(0, signal.SIGUSR1)
+            case act.ProbeHost(host=host):
+                self.launcher.probe(host)
+            case act.EvictHosts(hosts=hosts, reason=reason):
+                self.launcher.set_aside(hosts, reason=reason)
             case _:
                 self._act_in_common(action)
 
@@ -119,9 +137,15 @@ class Campaign(Drive):
             restore_step=action.step,
             directory=place.root.resolve(),
         )
+        meet = self.launcher.rendezvous(
+            place.root.resolve(), generation=action.token.generation, host=action.hosts[0]
+        )
+        task = task.model_copy(update={"rendezvous": meet})
         place.task.write_text(task.model_dump_json(indent=2) + "\n")
         gpus_per_host = self.common.study.cluster.host.num_gpus
-        return ours.render_commands(layout, task_file=place.task, gpus_per_host=gpus_per_host)
+        commands = ours.render_commands(layout, task_file=place.task, gpus_per_host=gpus_per_host)
+        # an engine numbers hosts by seat; which host sits there is the brain's to say
+        return [replace(command, host=action.hosts[command.host]) for command in commands]
 
     def _stop(self, action: act.StopGang) -> None:
         is_planned = self._shown is not None and self._shown.stage is Stage.STOPPING

@@ -17,7 +17,7 @@ from gigafactory.describe.layout import Layout
 from gigafactory.describe.study import Study
 from gigafactory.units import show
 
-_OURS = ("checkpoints", "model", "model.tmp", "logs", "rendezvous", "corpus")
+_OURS = ("checkpoints", "model", "model.tmp", "logs", "rendezvous", "corpus", "slurm")
 _OUR_FILES = (
     "ledger.jsonl", "task.json", "identity.json", "result.json", "control.json", "members.json",
     "corpus.lock",
@@ -69,6 +69,10 @@ class RunDirectory:
     def rendezvous(self) -> Path:
         """Stores where ranks meet, one a generation."""
         return self.root / "rendezvous"
+
+    def of_scheduler(self, name: str) -> Path:
+        """What passes between whoever asked a scheduler for the job and the job itself."""
+        return self.root / name
 
 
 @contextlib.contextmanager
@@ -135,9 +139,17 @@ def identity_of(study: Study, layout: Layout) -> dict[str, Any]:
 
 
 def check_identity(place: RunDirectory, study: Study, layout: Layout) -> bool:
+    """As ``compare_identity``; afterwards the directory says what this is."""
+    has_moved = compare_identity(place, study, layout)
+    wanted = identity_of(study, layout)
+    place.identity.write_text(json.dumps(wanted, indent=2) + "\n")
+    return has_moved
+
+
+def compare_identity(place: RunDirectory, study: Study, layout: Layout) -> bool:
     """Whether the run that the directory holds had another layout, and goes on with this one.
 
-    InputError where it is a run of something else; afterwards the directory says what this is.
+    InputError where it is a run of something else.
     """
     wanted = identity_of(study, layout)
     held = _held(place) if place.identity.exists() else wanted
@@ -153,7 +165,6 @@ def check_identity(place: RunDirectory, study: Study, layout: Layout) -> bool:
             f"{place.root} holds a run of another study:\n  " + "\n  ".join(changed) + "\n"
             "begin anew with --fresh, or choose another --dir"
         )
-    place.identity.write_text(json.dumps(wanted, indent=2) + "\n")
     return bool(moved)
 
 

@@ -20,6 +20,7 @@ from gigafactory.ledger.entries import Bucket
 from gigafactory.ledger.writer import LedgerWriter
 from gigafactory.plan.chosen import Plan
 from gigafactory.run.directory import RunDirectory
+from gigafactory.run.launchers.launcher import Seats
 from gigafactory.run.opening import num_hosts_of
 from gigafactory.run.progress import Observer, Progress, Stage
 from gigafactory.run.sensors.gang import Note
@@ -83,11 +84,17 @@ class Drive:
             committed_step=step,
         )
 
+    def _hosts(self, num_hosts: int) -> Seats:
+        """The hosts for a gang of so many: here every host is this machine."""
+        return Seats(tuple(range(num_hosts)))
+
     def _launch(self, committed_step: int | None) -> None:
+        seats = self._hosts(num_hosts_of(self.common.study, self.common.plan))
         self._tell(
             ev.Launched(
                 at_s=self.now_s(),
-                hosts=tuple(range(num_hosts_of(self.common.study, self.common.plan))),
+                hosts=seats.hosts,
+                spares=seats.spares,
                 committed_step=committed_step,
                 num_steps=self.common.study.job.num_steps,
                 generation=self.common.ledger.generation,

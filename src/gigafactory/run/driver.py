@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from gigafactory.control.actions import Outcome
 from gigafactory.control.config import ControlConfig, config_from_json
@@ -47,10 +41,12 @@ from gigafactory.run.directory import (
 from gigafactory.run.drive import Common, Drive
 from gigafactory.run.engines import ours
 from gigafactory.run.group_run import drive_groups, has_groups, wait_for_room, with_copies
+from gigafactory.run.launchers.launcher import Launcher
 from gigafactory.run.launchers.local import LocalLauncher
 from gigafactory.run.opening import num_hosts_of, opening
 from gigafactory.run.progress import Observer, Progress, RunResult, Stage, tokens_per_s
 from gigafactory.run.sensors.gang import DRILL_CAUSE, TELL_STEPS_EVERY_S
+from gigafactory.run.signals import stop_signals
 from gigafactory.run.texts import check_texts
 
 __all__ = ["Observer", "Progress", "RunResult", "Stage", "run"]
@@ -58,6 +54,9 @@ __all__ = ["Observer", "Progress", "RunResult", "Stage", "run"]
 NUM_KEPT_CHECKPOINTS = 3
 #: Nobody watches who could lift a hold; this leaves time for what lifts itself.
 MAX_HOLD_S = 2.0
+
+OpenLauncher = Callable[[Path, int], Launcher]
+"""A launcher from the folder for the ranks' output and a descriptor that wakes its ``poll``."""
 
 
 def run(
@@ -67,21 +66,22 @@ def run(
     run_dir: Path,
     fresh: bool = False,
     observer: Observer | None = None,
+    open_launcher: OpenLauncher | None = None,
 ) -> RunResult:
     """Train ``study`` by ``plan.best`` in ``run_dir``, or go on with what is begun there.
 
-    ``fresh`` removes an earlier run first. Where the layout has changed, the run goes on from its
-    newest checkpoint in a new book, and the old one is kept beside it. SIGINT and SIGTERM stop at
-    the next checkpoint, a second one at once. The outcome tells whether the job is done, stopped
-    or failed. InputError where study, layout or directory do not fit; JobError where the machine
-    does not let it begin.
+    ``fresh`` removes an earlier run first. ``open_launcher`` says where ranks run (default: here).
+    Where the layout has changed, the run goes on from its newest checkpoint in a new book, and the
+    old one is kept beside it. SIGINT and SIGTERM stop at the next checkpoint, a second one at once.
+    The outcome tells whether the job is done, stopped or failed. InputError where study, layout or
+    directory do not fit; JobError where the machine does not let it begin.
     """
     ours.check(study, plan.best.layout)
     check_texts(study)
     with locked(run_dir) as place:
         if fresh:
             clear(place)
-        past = _past(place)
+        past = past_of(place)
         is_drill_due = study.drill is not None and not _was_drilled(past)
         if check_identity(place, study, plan.best.layout):
             shelve_book(place)
@@ -89,13 +89,16 @@ def run(
         needed = ours.disk_bytes(study, num_kept=NUM_KEPT_CHECKPOINTS)
         check_space(place, needed_bytes=needed)
         try:
-            return _drive(study, plan, place, past, observer, is_drill_due=is_drill_due)
+            return _drive(
+                study, plan, place, past=past, observer=observer, is_drill_due=is_drill_due,
+                open_launcher=open_launcher,
+            )  # fmt: skip
         except OSError as error:
             where = error.filename or run_dir
             raise JobError(f"{where}: {error.strerror or error}") from error
 
 
-def _past(place: RunDirectory) -> list[Entry]:
+def past_of(place: RunDirectory) -> list[Entry]:
     """The book so far; InputError where the run in it is finished."""
     if not place.ledger.exists() or place.ledger.stat().st_size == 0:
         return []
@@ -113,21 +116,25 @@ def _drive(
     study: Study,
     plan: Plan,
     place: RunDirectory,
+    *,
     past: list[Entry],
     observer: Observer | None,
-    *,
     is_drill_due: bool,
+    open_launcher: OpenLauncher | None,
 ) -> RunResult:
+    config = _config(study, plan, past, is_local=open_launcher is None)
     committed_step = checkpoints.newest_complete(place.checkpoints)
-    config = _config(study, plan, past)
     away_s = max(0.0, time.time() - place.ledger.stat().st_mtime) if past else 0.0
     with (
-        _stop_signals() as (requests, wake_descriptor),
+        stop_signals() as (requests, wake_descriptor),
         LedgerWriter(place.ledger, resume=bool(past), on_full=wait_for_room) as ledger,
     ):
         if not past:
-            first_step = committed_step or 0
-            ledger.write(opening(study, plan, config=config, first_step=first_step), at_s=0.0)
+            opened = opening(
+                study, plan, config=config, first_step=committed_step or 0,
+                num_spare_hosts=study.own_cluster.num_spare_hosts if open_launcher else 0,
+            )  # fmt: skip
+            ledger.write(opened, at_s=0.0)
         common = Common(
             study=study,
             plan=plan,
@@ -145,19 +152,18 @@ def _drive(
                 wake_descriptor=wake_descriptor,
             )  # fmt: skip
         else:
+            launcher = (open_launcher or LocalLauncher)(place.logs, wake_descriptor)
             campaign = _drive_gang(
-                common, config=config, committed_step=committed_step,
-                wake_descriptor=wake_descriptor,
-            )  # fmt: skip
+                common, config=config, committed_step=committed_step, launcher=launcher
+            )
         _close(ledger, campaign)
         summary = ledger.summary()
     return _result(study, place, campaign, summary=summary, resumed_from_step=committed_step)
 
 
 def _drive_gang(
-    common: Common, *, config: ControlConfig, committed_step: int | None, wake_descriptor: int
+    common: Common, *, config: ControlConfig, committed_step: int | None, launcher: Launcher
 ) -> Campaign:
-    launcher = LocalLauncher(common.place.logs, wake_descriptor)
     campaign = Campaign(common=common, controller=Controller(config), launcher=launcher)
     try:
         campaign.drive(committed_step=committed_step)
@@ -166,32 +172,49 @@ def _drive_gang(
     return campaign
 
 
-def _config(study: Study, plan: Plan, past: list[Entry]) -> ControlConfig:
-    """The book's own, so that it can be replayed whole; a new book gets the study's."""
+def _config(study: Study, plan: Plan, past: list[Entry], *, is_local: bool) -> ControlConfig:
+    """The book's own, so that it can be replayed whole; a new book gets the study's.
+
+    Replica groups are for one machine: elsewhere a failure starts the gang again.
+    """
     if past and isinstance(opened := past[0].content, Opened):
         if opened.schema != SCHEMA:
             raise InputError(
                 f"the ledger there is of schema {opened.schema!r}, written by a controller with "
                 "other rules: begin anew with --fresh, or choose another --dir"
             )
-        return config_from_json(opened.controller)
-    wants_groups = study.policy.recovery is Recovery.REPLICAS
-    config = config_from_study(
+        held = config_from_json(opened.controller)
+        if has_groups(held) and not is_local:
+            raise InputError(
+                "the run there was begun with replica groups on one machine, and can only go on "
+                "there: begin anew with --fresh, or choose another --dir"
+            )
+        return held
+    if study.policy.recovery is Recovery.REPLICAS and is_local:
+        config = _new_config(study, plan, Recovery.REPLICAS)
+        if has_groups(config):
+            ours.check_groups(study, plan.best.layout)
+            return with_copies(config)
+    return _new_config(study, plan, Recovery.RESTART)
+
+
+def _new_config(study: Study, plan: Plan, recovery: Recovery) -> ControlConfig:
+    return config_from_study(
         study,
-        layout=plan.best.layout,
+        # a gang that starts as one is one replica
+        layout=plan.best.layout if recovery is Recovery.REPLICAS else None,
         num_hosts=num_hosts_of(study, plan),
         step_s=plan.best.step_s,
         report_s=TELL_STEPS_EVERY_S,
         max_hold_s=MAX_HOLD_S,
-        recovery=Recovery.REPLICAS if wants_groups else Recovery.RESTART,
+        recovery=recovery,
     )
-    return with_copies(config) if has_groups(config) else config
 
 
 def check_groups(study: Study, plan: Plan) -> None:
     """InputError where the run would not have replica groups, with what is missing."""
     ours.check(study, plan.best.layout)
-    if not has_groups(_config(study, plan, [])):
+    if not has_groups(_config(study, plan, [], is_local=True)):
         raise InputError(
             f"study {study.study!r} trains as one gang; chaos needs policy.recovery: replicas, "
             "layout.dp above 1, and hosts that each hold whole replicas (cluster.host.num_gpus)"
@@ -247,30 +270,3 @@ def _result(
     )
     place.result.write_text(json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n")
     return result
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[tuple[deque[int], int]]:
-    """SIGINT and SIGTERM as entries of a queue, and a descriptor that wakes the loop.
-
-    Only the main thread can take signals; elsewhere the queue stays empty.
-    """
-    requests: deque[int] = deque()
-    wake, waker = os.pipe()
-    os.set_blocking(waker, False)
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        requests.append(number)
-        with contextlib.suppress(BlockingIOError):
-            os.write(waker, b"!")
-
-    is_main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-    before = {number: signal.signal(number, ask) for number in numbers}
-    try:
-        yield requests, wake
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-        os.close(wake)
-        os.close(waker)

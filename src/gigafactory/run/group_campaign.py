@@ -130,7 +130,7 @@ class GroupCampaign(Drive):
         if isinstance(item, Heard):
             self._hear(item)
             self._show_report(item.report)
-        elif replica in self.epochs.joining and replica not in self.epochs.members:
+        elif replica in self.epochs.joining:
             self._lose_joining(replica)
         else:
             self._note(self.sight.end(replica, item.status, self.now_s()))

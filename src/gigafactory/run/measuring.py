@@ -30,7 +30,7 @@ from gigafactory.describe.measured import (
 )
 from gigafactory.describe.rank import Failed
 from gigafactory.run.engines.ours import rank_environment
-from gigafactory.run.launchers.launcher import Ended, Line, RankCommand
+from gigafactory.run.launchers.launcher import Ended, Line, RankCommand, Seen
 from gigafactory.run.launchers.local import LocalLauncher
 
 #: Beyond the rounds: importing torch, setting up, telling, and three rounds on a crowded machine.
@@ -162,10 +162,10 @@ def _commands(config: Path, num_ranks: int) -> list[RankCommand]:
     ]  # fmt: skip
 
 
-def _take(told: _Told, event: Line | Ended, watch: Watch) -> None:
-    if isinstance(event, Ended):
-        if event.status:
-            raise JobError(f"measuring rank {event.rank} ended with status {event.status}")
+def _take(told: _Told, event: Seen, watch: Watch) -> None:
+    if isinstance(event, Ended) and event.status:
+        raise JobError(f"measuring rank {event.rank} ended with status {event.status}")
+    if not isinstance(event, Line):
         return
     match read_measure(event.text):
         case Machine(machine=machine):

@@ -14,14 +14,22 @@ def num_hosts_of(study: Study, plan: Plan) -> int:
     return -(-plan.best.layout.num_gpus // study.cluster.host.num_gpus)
 
 
-def opening(study: Study, plan: Plan, *, config: ControlConfig, first_step: int = 0) -> Opened:
-    """What the bill, the report and the replay need to know."""
+def opening(
+    study: Study,
+    plan: Plan,
+    *,
+    config: ControlConfig,
+    first_step: int = 0,
+    num_spare_hosts: int = 0,
+) -> Opened:
+    """What the bill, the report and the replay need to know; spares are those of the allocation."""
     best, host, site = plan.best, study.cluster.host, study.cluster.site
     return Opened(
         world=World.REAL,
         study=study.study,
         num_gpus=num_hosts_of(study, plan) * host.num_gpus,
         gpus_per_host=host.num_gpus,
+        num_spare_gpus=num_spare_hosts * host.num_gpus,
         num_steps=study.job.num_steps,
         tokens_per_step=study.job.tokens_per_step,
         flops_per_step=best.flops_per_step,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,7 +17,7 @@ _CONFIG = Path("model") / "config.json"
 
 
 def check_texts(study: Study) -> None:
-    """InputError with every file of ``train`` that is not there or does not fit."""
+    """InputError with everything of ``train`` that is not there or does not fit."""
     if study.train is None:
         return
     wrong = [
@@ -23,6 +25,9 @@ def check_texts(study: Study) -> None:
         for source in study.train.sources
         if source.path is not None and not Path(source.path).is_file()
     ]
+    compiler = os.environ.get("CXX", "g++")
+    if study.train.compile and shutil.which(compiler) is None:
+        wrong.append(f"train.compile: there is no C++ compiler here ({compiler}); use false")
     if study.train.base is not None:
         wrong += _wrong_base(Path(study.train.base), study.model)
     if wrong:

@@ -21,7 +21,6 @@ from gigafactory.ledger.entries import (
     Steps,
 )
 from gigafactory.ledger.sink import Sink
-from gigafactory.simulate.gang import Cadence
 from gigafactory.simulate.power import Draw
 from gigafactory.units import DAY_S
 
@@ -29,11 +28,10 @@ from gigafactory.units import DAY_S
 class Book:
     """Writes entries and remembers which bucket is open."""
 
-    def __init__(self, ledger: Sink, *, draw: Draw, cadence: Cadence, num_bytes: float):
+    def __init__(self, ledger: Sink, *, draw: Draw, num_bytes: float):
         self.ledger = ledger
         self.bucket: Bucket | None = None
         self._draw = draw
-        self._cadence = cadence
         self._num_bytes = num_bytes
         self._draw_w: float | None = None
         self._pace: tuple[int, float] | None = None
@@ -67,9 +65,8 @@ class Book:
         entry = Steps(step=step, num_steps=num_steps, step_s=step_s)
         self.enter(entry, at_s=at_s)
 
-    def committed(self, step: int, at_s: float, *, num: int = 1) -> None:
-        """The checkpoint of ``step`` is safe, the newest of ``num``."""
-        save_s = self._cadence.blocking_s + self._cadence.write_s
+    def committed(self, step: int, at_s: float, *, save_s: float, num: int = 1) -> None:
+        """The checkpoint of ``step`` is safe, the newest of ``num``, each made in ``save_s``."""
         entry = CheckpointKept(step=step, save_s=save_s, num_bytes=self._num_bytes, num=num)
         self.enter(entry, at_s=at_s)
 

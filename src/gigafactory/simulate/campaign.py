@@ -55,6 +55,9 @@ class Stage:
     def set_up(self, world: World) -> None:
         """The world exists and has not begun."""
 
+    def set_up_pool(self, pool: SharedPool) -> None:
+        """A serving pool shares the fleet, and has not opened."""
+
     def admits(self, point: fl.Point) -> bool:
         """Whether this fault happens. Asked once for each, in order of time."""
         return True
@@ -111,6 +114,8 @@ def follow(
     )  # fmt: skip
     pools = _share(world, study, ledger, seed=seed)
     stage.set_up(world)
+    for pool in pools:
+        stage.set_up_pool(pool)
     _let_it_run(world, study, seed=seed, stage=stage)
     _close(world, ledger)
     found = _result(study, workload, ledger)
@@ -202,7 +207,6 @@ def _world(
         book=Book(
             ledger,
             draw=draw_of(study.own_cluster, num_training_hosts=workload.num_hosts),
-            cadence=workload.cadence,
             num_bytes=workload.checkpoint_bytes,
         ),
         delays=delays,

@@ -8,7 +8,7 @@ rare combinations meet that an average configuration would drown.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from gigafactory.describe.policy import Policy, Recovery
 from gigafactory.describe.study import Campaign, Study
 from gigafactory.simulate.gang import Cadence
 from gigafactory.simulate.rng import stream
+from gigafactory.simulate.sight import Sight
 from gigafactory.simulate.workload import Workload
 from gigafactory.units import DAY_S, HOUR_S
 
@@ -55,8 +56,12 @@ class Case:
     noise: dict[str, float] = field(default_factory=dict)
     recovery: dict[str, Any] = field(default_factory=dict)
     """Of `Prices`, what tells the ways to go on apart; empty: plain checkpoint and restart."""
+    sight: str = Sight.SILENT
+    """What is seen of a hang."""
     spells: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By class of faults that end by themselves: mean seconds, and times the usual step."""
+    pool: dict[str, Any] = field(default_factory=dict)
+    """A serving pool beside it (pool_cases.py); empty: none."""
     strikes: tuple[int, ...] | None = None
     """Numbers of the faults that happen; None: all."""
     messages: tuple[int, ...] | None = None
@@ -94,7 +99,7 @@ def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN
     causes = _draw_causes(dice)
     rate_per_day = hosts * math.fsum(rate for _, rate, _ in causes)
     alarms = min(0.9, _sometimes(dice, 0.01, 0.9))
-    repair_median_s = _between(dice, 300.0, DAY_S)
+    repair_median_s = between(dice, 300.0, DAY_S)
     return Case(
         seed=seed,
         num_hosts=hosts,
@@ -106,25 +111,27 @@ def draw_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN
         batch_hosts=int(dice.choice((2, 4, 8, 32))),
         false_alarm_share=alarms,
         repair_median_s=repair_median_s,
-        repair_mean_s=repair_median_s * _between(dice, 1.0, 8.0),
-        step_s=_between(dice, 1.0, 30.0),
+        repair_mean_s=repair_median_s * between(dice, 1.0, 8.0),
+        step_s=between(dice, 1.0, 30.0),
         checkpoint_steps=int(dice.integers(3, 200)),
-        start_s=_between(dice, 10.0, 250.0),
+        start_s=between(dice, 10.0, 250.0),
         policy=_draw_policy(dice),
         noise=_draw_noise(dice),
-        recovery=_draw_recovery(stream("swarm.recovery", seed=seed)),
+        recovery=_draw_recovery(stream("swarm.recovery", seed=seed))
+        | _draw_disks(stream("swarm.disks", seed=seed)),
         spells=_draw_spells(stream("swarm.spells", seed=seed)),
+        sight=str(stream("swarm.sight", seed=seed).choice([known.value for known in Sight])),
     )
 
 
-def _between(dice: np.random.Generator, low: float, high: float) -> float:
+def between(dice: np.random.Generator, low: float, high: float) -> float:
     """Evenly over the orders of magnitude."""
     return float(math.exp(dice.uniform(math.log(low), math.log(high))))
 
 
 def _sometimes(dice: np.random.Generator, low: float, high: float) -> float:
     """Nothing in half of the cases. Draws the same number of dice either way."""
-    found = _between(dice, low, high)
+    found = between(dice, low, high)
     return found if dice.random() < 0.5 else 0.0
 
 
@@ -136,10 +143,10 @@ def _draw_spares(dice: np.random.Generator, *, num_hosts: int) -> int:
 def _draw_causes(dice: np.random.Generator) -> tuple[tuple[str, float, float], ...]:
     """Each class of faults is there or not; all of them at once in one case of eight."""
     everything = dice.random() < 0.125
-    harsh = _between(dice, 0.3, 300.0)
+    harsh = between(dice, 0.3, 300.0)
     causes = []
     for fault in FaultClass:
-        share, detect_s, is_on = dice.random(), _between(dice, 0.5, 900.0), dice.random() < 0.5
+        share, detect_s, is_on = dice.random(), between(dice, 0.5, 900.0), dice.random() < 0.5
         rate = BASE_RATE_PER_HOST_DAY * harsh * share
         if is_on or everything:
             causes.append((fault.value, float(rate), detect_s))
@@ -154,23 +161,28 @@ def _draw_recovery(dice: np.random.Generator) -> dict[str, Any]:
         "can_shrink": bool(dice.random() < 0.5),
         "num_replicas": int(dice.choice((1, 2, 4, 8))),
         "has_copies": bool(dice.random() < 0.7),
-        "warm_s": _between(dice, 1.0, 60.0),
-        "join_s": _between(dice, 1.0, 200.0),
-        "drop_s": _between(dice, 0.1, 30.0),
-        "restore_peer_s": _between(dice, 0.1, 30.0),
+        "warm_s": between(dice, 1.0, 60.0),
+        "join_s": between(dice, 1.0, 200.0),
+        "drop_s": between(dice, 0.1, 30.0),
+        "restore_peer_s": between(dice, 0.1, 30.0),
         "has_local": bool(dice.random() < 0.4),
-        "local_every_s": _between(dice, 10.0, 3600.0),
-        "local_blocking_s": _between(dice, 0.01, 5.0),
-        "local_write_s": _between(dice, 1.0, 600.0),
-        "restore_local_s": _between(dice, 0.1, 60.0),
+        "local_every_s": between(dice, 10.0, 3600.0),
+        "local_blocking_s": between(dice, 0.01, 5.0),
+        "local_write_s": between(dice, 1.0, 600.0),
+        "restore_local_s": between(dice, 0.1, 60.0),
     }
+
+
+def _draw_disks(dice: np.random.Generator) -> dict[str, Any]:
+    """In a third of the cases copies on disks are all there is near the hosts."""
+    return {"has_local": True, "has_copies": False} if dice.random() < 1 / 3 else {}
 
 
 def _draw_spells(dice: np.random.Generator) -> dict[str, tuple[float, float]]:
     """How long what ends by itself lasts, and how slow it makes its hosts."""
     spells = {}
     for fault, (shortest_s, longest_s) in _LASTS_S.items():
-        lasts_s, slowdown = _between(dice, shortest_s, longest_s), 1.0 + _between(dice, 0.01, 5.0)
+        lasts_s, slowdown = between(dice, shortest_s, longest_s), 1.0 + between(dice, 0.01, 5.0)
         is_stop = dice.random() < 0.5 and fault is FaultClass.STORAGE
         spells[fault.value] = (lasts_s, 1.0 if is_stop else slowdown)
     return spells
@@ -187,11 +199,11 @@ _LASTS_S = {
 
 
 def _draw_policy(dice: np.random.Generator) -> dict[str, Any]:
-    heartbeat_s = _between(dice, 2.0, 60.0)
+    heartbeat_s = between(dice, 2.0, 60.0)
     return {
         "heartbeat_timeout_s": heartbeat_s,
-        "progress_timeout_s": heartbeat_s * _between(dice, 4.0, 60.0),
-        "start_timeout_s": _between(dice, 600.0, 3600.0),
+        "progress_timeout_s": heartbeat_s * between(dice, 4.0, 60.0),
+        "start_timeout_s": between(dice, 600.0, 3600.0),
         "max_restarts_without_progress": int(dice.integers(1, 8)),
         "max_evictions_per_h": int(dice.choice((2, 5, 30, 100))),
     }
@@ -201,10 +213,10 @@ def _draw_noise(dice: np.random.Generator) -> dict[str, float]:
     drawn = {name: min(0.15, _sometimes(dice, 0.001, 0.15)) for name in NOISES}
     drawn["crashed"] = _sometimes(dice, 0.0005, 0.02)
     drawn |= {
-        "late_s": _between(dice, 0.5, 60.0),
-        "stale_s": _between(dice, 10.0, 4 * HOUR_S),
-        "skew_s": _between(dice, 0.01, 30.0),
-        "down_s": _between(dice, 1.0, 120.0),
+        "late_s": between(dice, 0.5, 60.0),
+        "stale_s": between(dice, 10.0, 4 * HOUR_S),
+        "skew_s": between(dice, 0.01, 30.0),
+        "down_s": between(dice, 1.0, 120.0),
     }
     is_quiet = dice.random() < 0.25
     return {} if is_quiet else drawn
@@ -215,10 +227,8 @@ def _draw_noise(dice: np.random.Generator) -> dict[str, float]:
 
 def study_of(case: Case, *, base: Study) -> Study:
     """``base`` (whose money, host and model matter little here) with the traits of ``case``."""
-    hosts = {
-        "num_hosts": case.num_hosts + case.num_spares,
-        "num_spare_hosts": case.num_spares,
-    }
+    num_beside = case.num_spares + case.pool.get("num_hosts", 0)
+    hosts = {"num_hosts": case.num_hosts + num_beside, "num_spare_hosts": num_beside}
     return base.model_copy(
         update={
             "cluster": base.cluster.model_copy(update=hosts),
@@ -251,8 +261,10 @@ def workload_of_case(case: Case, *, base: Study) -> Workload:
     """A job that never ends on the hosts of ``case``, with its rhythm."""
     num_gpus = case.num_hosts * base.cluster.host.num_gpus
     write_s = 0.5 * case.step_s * case.checkpoint_steps
+    prices = _prices(case)
+    cadence = Cadence(case.step_s, case.checkpoint_steps, 0.1 * case.step_s, write_s)
     return Workload(
-        cadence=Cadence(case.step_s, case.checkpoint_steps, 0.1 * case.step_s, write_s),
+        cadence=_with_copies_on_disks(cadence, prices) if prices else cadence,
         num_steps=10**9,
         num_gpus=num_gpus,
         host_gpus=base.cluster.host.num_gpus,
@@ -262,7 +274,20 @@ def workload_of_case(case: Case, *, base: Study) -> Workload:
         tokens_per_step=2**20,
         checkpoint_bytes=1e12,
         peak_flops_per_s=989.4e12,
-        prices=_prices(case),
+        prices=prices,
+    )
+
+
+def _with_copies_on_disks(cadence: Cadence, prices: Prices) -> Cadence:
+    """Where the gang makes them, as often as its disks write and no oftener."""
+    if not prices.has_local:
+        return cadence
+    wanted_s = max(prices.local_every_s, prices.local_write_s)
+    return replace(
+        cadence,
+        local_steps=max(1, math.ceil(wanted_s / cadence.step_s)),
+        local_blocking_s=prices.local_blocking_s,
+        local_write_s=prices.local_write_s,
     )
 
 

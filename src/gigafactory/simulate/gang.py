@@ -182,6 +182,12 @@ class Gang:
     """Reported commits of this run."""
     replica_hosts: int = 0
     """Hosts of one replica."""
+    stuck: set[int] = field(default_factory=set)
+    """Hosts of which a process ended or hangs."""
+    cuts: list[tuple[int, ...]] = field(default_factory=list)
+    """Hosts whose links are down together, and come back together."""
+    waits: bool = False
+    """It is BROKEN by such links alone, and goes on when they are back."""
     out: set[int] = field(default_factory=set)
     """Replicas that the others go on without."""
     taints: list[Taint] = field(default_factory=list)
@@ -199,6 +205,20 @@ class Gang:
     def is_alive(self) -> bool:
         """True while a failure would interrupt something."""
         return self.phase in _ALIVE
+
+    @property
+    def is_cut(self) -> bool:
+        """Links are down of somebody who computes."""
+        return any(not self.members.isdisjoint(hosts) for hosts in self.cuts)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Somebody who computes is stuck, or cut off."""
+        return self.is_cut or not self.members.isdisjoint(self.stuck)
+
+    def is_cut_off(self, host: int) -> bool:
+        """Links of ``host`` are down."""
+        return any(host in hosts for hosts in self.cuts)
 
     @property
     def num_working(self) -> int:
@@ -245,12 +265,15 @@ class Gang:
     def take_in(self, replica: int, *, incarnation: int) -> None:
         """The replica belongs to the gang again."""
         self.out.discard(replica)
+        self.stuck -= self.hosts_of(replica)
         self.incarnations[replica] = incarnation
         self.members |= self.hosts_of(replica)
 
     def take_seats(self, hosts: Sequence[int], seated: tuple[tuple[int, int], ...] | None) -> None:
         """Seat ``hosts``; ``seated`` names the changes, so that a swap costs no pass over all."""
         self.incarnations.clear()
+        self.stuck.clear()
+        self.cuts.clear()
         if seated is None or self.out:
             self.seats, self.members = list(hosts), set(hosts)
             self.out = set()

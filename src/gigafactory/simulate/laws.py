@@ -42,7 +42,7 @@ class Law(StrEnum):
 class Violation:
     """A law was broken."""
 
-    law: Law
+    law: StrEnum
     at_s: float
     words: str
 
@@ -235,8 +235,8 @@ class Laws:
                 self._evidence[host] = "it computes wrong values"
             case ev.Replayed(hosts=hosts):
                 self._evidence |= dict.fromkeys(hosts, "a replay named it")
-            case ev.HangSuspected(generation=generation, hosts=hosts):
-                self._accuse(generation, hosts)
+            case ev.HangSuspected(generation=generation):
+                self._accuse(generation, _accused_by(event))
             case ev.HostRepaired(host=host):
                 self._lost.discard(host)
                 if host not in self._announced:
@@ -244,7 +244,7 @@ class Laws:
                     self._evidence.pop(host, None)
                     self._leaving.discard(host)
 
-    def _accuse(self, generation: int, hosts: tuple[int, ...]) -> None:
+    def _accuse(self, generation: int, hosts: set[int]) -> None:
         for host in hosts:
             if self._accused.get(host, generation) != generation:
                 self._evidence[host] = "two generations hung at it"
@@ -383,7 +383,7 @@ class Laws:
             self._heard_by_hour.extend([0] * min(hour - self._hour, NEWS_LASTS_H))
             self._hour, self._num_asked = hour, 0
         if not isinstance(event, (ev.Ticked, ev.StepsDone)):
-            self._heard_by_hour[-1] += len(getattr(event, "hosts", ())) + 1
+            self._heard_by_hour[-1] += _num_named(event) + 1
         self._num_asked += sum(not isinstance(a, _QUIET) for a in actions)
         limit = MAX_ACTIONS_PER_H + MAX_ACTIONS_PER_EVENT * sum(self._heard_by_hour)
         if self._num_asked > limit:
@@ -396,6 +396,26 @@ MAX_ACTIONS_PER_H = 240
 MAX_ACTIONS_PER_EVENT = 8
 #: A controller that was away acts on the news of before when it is back, on all of it at once.
 NEWS_LASTS_H = 24
+
+
+def _num_named(event: ev.Event) -> int:
+    """Hosts that the controller may have to do something about."""
+    if isinstance(event, ev.HangSuspected):
+        return len(_accused_by(event))
+    return len(getattr(event, "hosts", ()))
+
+
+def _accused_by(event: ev.HangSuspected) -> set[int]:
+    """Whom a hang gives reason to ask about.
+
+    Those that are missed; where nobody is, the hosts of the smallest group in which somebody waits.
+    """
+    waiting = set(event.waiting)
+    missed = {host for group in (event.hosts, *event.groups) for host in group} - waiting
+    if missed or not event.groups:
+        return missed
+    least = min(map(len, event.groups))
+    return {host for group in event.groups if len(group) == least for host in group}
 
 
 def _is_refused(known: act.Action | None) -> bool:

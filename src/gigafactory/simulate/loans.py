@@ -36,8 +36,8 @@ class Loans:
         lose: Lose,
         pool_of: Callable[[Loans], SharedPool],
     ) -> None:
-        self.wanted: set[int] = set()
-        """Hosts that training was told to give back, and still has."""
+        self.wanted: dict[int, float] = {}
+        """Hosts that training was told to give back, and still has; until when."""
         self._fleet = fleet
         self._kernel = kernel
         self._training = training
@@ -71,11 +71,13 @@ class Loans:
         """The pool wants them by ``by_s``, and takes them then; how many of them compute now."""
         num_computing = len(self._training.gang.members.intersection(hosts))
         now_s = self._kernel.now_s
+        # a brain that has not looked for a while may ask for what is past
+        by_s = max(by_s, now_s)
         for host in hosts:
             if self._fleet.is_up(host) and host not in self.wanted:
-                self.wanted.add(host)
+                self.wanted[host] = by_s
                 self._tell(ev.MaintenanceAnnounced(at_s=now_s, host=host, by_s=by_s))
-                take = partial(self._take, host)
+                take = partial(self._take, host, by_s)
                 self._kernel.schedule(take, at_s=by_s, priority=Priority.OBSERVATION)
         return num_computing
 
@@ -86,14 +88,14 @@ class Loans:
         is_well = self._fleet.is_up(host) and host in self.wanted
         is_broken = not (is_well or host in self._reclaimed)
         self._fleet.turn((host,), HostState.POOL)
-        self.wanted.discard(host)
+        self.wanted.pop(host, None)
         self._reclaimed.discard(host)
         self._pool.take(host, is_broken=is_broken)
 
-    def _take(self, host: int) -> None:
-        """The pool takes the host, drained or not."""
-        if host in self.wanted:
-            self.wanted.discard(host)
+    def _take(self, host: int, by_s: float) -> None:
+        """The pool takes the host, drained or not; one that was lent anew has a new date."""
+        if self.wanted.get(host) == by_s:
+            del self.wanted[host]
             if self._fleet.is_up(host):
                 self._reclaimed.add(host)
                 self._lose((host,), "recalled")

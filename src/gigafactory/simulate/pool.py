@@ -9,7 +9,6 @@ excess is late. A pool with less than that is a pool that turns the excess away;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -33,11 +32,11 @@ from gigafactory.cost.staffing import ReplicaCapacity, rate_kept_per_s, replica_
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.pool import Pool
 from gigafactory.describe.study import Study
-from gigafactory.ledger.pool import PoolHour, PoolResult
+from gigafactory.ledger.pool import PoolResult
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import repair_times_s
+from gigafactory.simulate.pool_account import PoolAccount
 from gigafactory.simulate.traffic import Series, demand_series
-from gigafactory.units import HOUR_S
 
 
 class Borrower(Protocol):
@@ -48,39 +47,6 @@ class Borrower(Protocol):
 
     def give_back(self, hosts: tuple[int, ...], *, by_s: float) -> int:
         """They are wanted by ``by_s``; how many of them compute just now."""
-
-
-@dataclass(slots=True)
-class _Hour:
-    """Sums over what has passed of it."""
-
-    lasted_s: float = 0.0
-    num_requests: float = 0.0
-    num_kept: float = 0.0
-    serving_host_s: float = 0.0
-    lent_host_s: float = 0.0
-
-    def means(self) -> PoolHour:
-        return PoolHour(
-            requests_per_s=self.num_requests / self.lasted_s,
-            kept_per_s=self.num_kept / self.lasted_s,
-            serving_hosts=self.serving_host_s / self.lasted_s,
-            lent_hosts=self.lent_host_s / self.lasted_s,
-        )
-
-
-@dataclass(slots=True)
-class _Sums:
-    num_requests: float = 0.0
-    num_late: float = 0.0
-    short_s: float = 0.0
-    short_while_lent_s: float = 0.0
-    lent_host_s: float = 0.0
-    serving_host_s: float = 0.0
-    num_loans: int = 0
-    num_recalls: int = 0
-    num_hosts_recalled: int = 0
-    num_recalls_that_hurt: int = 0
 
 
 #: Told at every change: (hosts lent, requests a second).
@@ -118,13 +84,15 @@ class SharedPool:
         self._visits: dict[int, int] = {}
         """Counts a host's moves, so that a timer of an earlier visit does nothing."""
         self._rate_per_s = 0.0
-        self._settled_s = 0.0
-        self._sums = _Sums()
-        self._hours: list[_Hour] = []
+        self._account = PoolAccount(self._kept_per_s)
+        self.line: Callable[[Event], None] = self.hear
+        """Carries what happens to the brain."""
+        self.watch: Callable[[Event, list[Action]], None] = _nobody
+        """Sees every turn of the brain."""
 
     def begin(self) -> None:
         """Open the pool and look at the demand for the first time."""
-        self._tell(PoolOpened(at_s=self._now_s, hosts=tuple(sorted(self.hosts))))
+        self.line(PoolOpened(at_s=self._now_s, hosts=tuple(sorted(self.hosts))))
         self._look(0)
 
     # --- what the world tells --------------------------------------------------------------
@@ -144,14 +112,14 @@ class SharedPool:
         if is_broken:
             self._break(host)
         else:
-            self._tell(TrainingReleased(at_s=self._now_s, hosts=(host,)))
+            self.line(TrainingReleased(at_s=self._now_s, hosts=(host,)))
             self._load(host)
         self._note()
 
     def result(self) -> PoolResult:
         """What it came to until now."""
         self._settle()
-        sums, now_s = self._sums, max(self._now_s, 1e-9)
+        sums, now_s = self._account.sums, max(self._now_s, 1e-9)
         return PoolResult(
             num_hosts=len(self.hosts),
             requests_per_s_per_host=self.brain.config.rates_per_s[-1] / len(self.hosts),
@@ -166,7 +134,7 @@ class SharedPool:
             num_recalls=sums.num_recalls,
             num_hosts_recalled=sums.num_hosts_recalled,
             num_recalls_that_hurt=sums.num_recalls_that_hurt,
-            hours=tuple(hour.means() for hour in self._hours if hour.lasted_s > 0),
+            hours=tuple(hour.means() for hour in self._account.hours if hour.lasted_s > 0),
         )
 
     # --- the brain's turn ------------------------------------------------------------------
@@ -175,21 +143,24 @@ class SharedPool:
         self._settle()
         self._rate_per_s = float(self._series.requests_per_s[number])
         if self._pool.lending.is_on:
-            self._tell(DemandSeen(at_s=self._now_s, requests_per_s=self._rate_per_s))
+            self.line(DemandSeen(at_s=self._now_s, requests_per_s=self._rate_per_s))
         self._note()
         if number + 1 < len(self._series.at_s):
             at_s = float(self._series.at_s[number + 1])
             look = partial(self._look, number + 1)
             self._kernel.schedule(look, at_s=at_s, priority=Priority.OBSERVATION)
 
-    def _tell(self, event: Event) -> None:
-        for action in self.brain.handle(event):
+    def hear(self, event: Event) -> None:
+        """The brain takes an event in, and what it asks for is done."""
+        actions = self.brain.handle(event)
+        self.watch(event, actions)
+        for action in actions:
             self._carry_out(action)
 
     def _carry_out(self, action: Action) -> None:
         match action:
             case Lend(hosts=hosts):
-                self._sums.num_loans += 1
+                self._account.sums.num_loans += 1
                 visits = tuple(self._visit(host) for host in hosts)
                 drained = partial(self._hand_over, hosts, visits)
                 self._after(self._pool.lending.drain_s, drained)
@@ -197,17 +168,17 @@ class SharedPool:
                 self._recall(hosts, by_s=by_s)
 
     def _recall(self, hosts: tuple[int, ...], *, by_s: float) -> None:
-        self._sums.num_recalls += 1
-        self._sums.num_hosts_recalled += len(hosts)
+        self._account.sums.num_recalls += 1
+        self._account.sums.num_hosts_recalled += len(hosts)
         away = tuple(host for host in hosts if host in self._with_training)
         for host in hosts:
             if host not in self._with_training:
                 # it still drains: its weights are there, and it goes on
                 self._visit(host)
-                self._tell(HostBack(at_s=self._now_s, host=host))
+                self.line(HostBack(at_s=self._now_s, host=host))
         self._is_recalling = True
         if away and self._borrower.give_back(away, by_s=by_s):
-            self._sums.num_recalls_that_hurt += 1
+            self._account.sums.num_recalls_that_hurt += 1
         self._is_recalling = False
         self._note()
 
@@ -225,7 +196,7 @@ class SharedPool:
         if self.brain.post(host) is Post.AWAY:
             return
         self._settle()
-        self._tell(HostLost(at_s=self._now_s, host=host))
+        self.line(HostLost(at_s=self._now_s, host=host))
         self._after(next(self._repairs_s), partial(self._repaired, host, self._visit(host)))
 
     def _repaired(self, host: int, visit: int) -> None:
@@ -239,7 +210,7 @@ class SharedPool:
     def _loaded(self, host: int, visit: int) -> None:
         if self._visits[host] == visit:
             self._settle()
-            self._tell(HostBack(at_s=self._now_s, host=host))
+            self.line(HostBack(at_s=self._now_s, host=host))
 
     # --- time and accounts -----------------------------------------------------------------
 
@@ -260,34 +231,16 @@ class SharedPool:
 
     def _settle(self) -> None:
         """Account for the time since the last change, in which nothing changed."""
-        wait_s, sums = self._now_s - self._settled_s, self._sums
-        if wait_s <= 0:
+        if self._now_s <= self._account.settled_s:
             return
-        hour = self._hour(self._settled_s)
-        self._settled_s = self._now_s
-        serving = self.brain.num_in(Post.SERVING)
-        kept = self._kept_per_s(serving)
-        hour.lasted_s += wait_s
-        hour.num_requests += wait_s * self._rate_per_s
-        hour.num_kept += wait_s * min(kept, self._rate_per_s)
-        hour.serving_host_s += wait_s * serving
-        hour.lent_host_s += wait_s * len(self._with_training)
-        sums.num_requests += wait_s * self._rate_per_s
-        sums.serving_host_s += wait_s * serving
-        sums.lent_host_s += wait_s * len(self._with_training)
-        if self._rate_per_s > kept:
-            sums.num_late += wait_s * (self._rate_per_s - kept)
-            sums.short_s += wait_s
-            gone = self.brain.num_in(Post.LENT) + self.brain.num_in(Post.RECALLED)
-            gone += self.brain.num_in(Post.LOADING)
-            if self._kept_per_s(serving + gone) >= self._rate_per_s:
-                sums.short_while_lent_s += wait_s
-
-    def _hour(self, at_s: float) -> _Hour:
-        """The hour to which time from ``at_s`` on goes; the looks are minutes apart."""
-        while len(self._hours) <= at_s // HOUR_S:
-            self._hours.append(_Hour())
-        return self._hours[-1]
+        num_in = self.brain.num_in
+        self._account.settle(
+            until_s=self._now_s,
+            rate_per_s=self._rate_per_s,
+            num_serving=num_in(Post.SERVING),
+            num_lent=len(self._with_training),
+            num_gone=num_in(Post.LENT) + num_in(Post.RECALLED) + num_in(Post.LOADING),
+        )
 
     def _note(self) -> None:
         """Tell the scribe, once for all hosts that a recall brings back at the same instant."""
@@ -295,6 +248,10 @@ class SharedPool:
         if num_lent != self._num_told and not self._is_recalling:
             self._num_told = num_lent
             self._scribe(num_lent, self._rate_per_s)
+
+
+def _nobody(event: Event, actions: list[Action]) -> None:
+    """Watches."""
 
 
 def lending_config(pool: Pool, *, capacity: ReplicaCapacity) -> LendingConfig:

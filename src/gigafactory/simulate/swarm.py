@@ -10,8 +10,10 @@ over its faults and its disturbed messages, both of which are numbered.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from gigafactory.control import actions as act
@@ -29,6 +31,11 @@ from gigafactory.simulate.delays import Delays
 from gigafactory.simulate.gang import Phase
 from gigafactory.simulate.kernel import Happening, Priority
 from gigafactory.simulate.laws import Law, Laws, Violation
+from gigafactory.simulate.pool import SharedPool
+from gigafactory.simulate.pool_cases import pool_of
+from gigafactory.simulate.pool_laws import PoolLaws
+from gigafactory.simulate.pool_line import LineNoise, PoolLine
+from gigafactory.simulate.sight import Sight
 from gigafactory.simulate.wire import Noise, Scribe, Trouble, Wire
 from gigafactory.simulate.world import Brain, World
 from gigafactory.units import DAY_S, HOUR_S
@@ -51,6 +58,8 @@ class Report:
     met: list[tuple[int, Trouble, str]] = field(default_factory=list)
     turns: list[tuple[ev.Event, list[act.Action]]] = field(default_factory=list)
     """Every turn of the controller, where they were kept."""
+    num_loans: int = 0
+    num_recalls: int = 0
 
 
 #: Makes the controller; tests put one with a defect here.
@@ -65,29 +74,39 @@ def run_case(case: Case, *, base: Study, keep: bool = False, seeds_replayed: int
     """
     is_replayed = case.seed % seeds_replayed == 0
     study, workload = study_of(case, base=base), workload_of_case(case, base=base)
+    study = study.model_copy(update={"pool": pool_of(case)})
     bound_s = recovery_bound_s(config_of(study, workload=workload)) + lease_s(case)
     stage = _Stage(case, keep=keep or is_replayed, bound_s=bound_s)
     ledger = Tally()
     result = follow(
-        lasting(study, duration_s=stage.quiet_s + bound_s),
+        lasting(study, duration_s=stage.end_s),
         workload=workload,
         seed=case.seed,
         ledger=ledger,
         delays=DELAYS,
         stage=stage,
     )
-    num_gpus = (case.num_hosts + case.num_spares) * base.cluster.host.num_gpus
-    broken = [*stage.laws.broken, *_check_buckets(result, num_gpus=num_gpus)]
+    broken = [*stage.laws.broken, *_check_buckets(result, case, base=base)]
+    if stage.pool_laws is not None:
+        stage.pool_laws.end(quiet_s=stage.quiet_s)
+        broken += stage.pool_laws.broken
     if is_replayed:
         broken += _check_replay(stage)
     return Report(
         case, broken, stage.quiet_s, len(stage.wire.history), stage.num_strikes,
         stage.wire.num_crashes,
         result.goodput, stage.wire.met, stage.turns if keep else [],
+        num_loans=stage.pool_laws.num_loans if stage.pool_laws else 0,
+        num_recalls=stage.pool_laws.num_recalls if stage.pool_laws else 0,
     )  # fmt: skip
 
 
 DELAYS = Delays(notice_s=1800.0, person_s=600.0)
+
+
+_LIVES = frozenset({BrainPhase.RUNNING, BrainPhase.DRAINING, BrainPhase.FINISHED})
+#: At a job that shares its hosts, before it counts as dead.
+_MAX_LOOKS = 8
 
 
 class _Stage(Stage):
@@ -100,7 +119,7 @@ class _Stage(Stage):
         self.quiet_s = case.days * DAY_S
         self.num_strikes = 0
         self.turns: list[tuple[ev.Event, list[act.Action]]] = []
-        self.is_cut: set[int] = set()
+        self.pool_laws: PoolLaws | None = None
         self._admitted = None if case.strikes is None else frozenset(case.strikes)
 
     def brain(self, config: ControlConfig, ledger: Sink) -> Brain:
@@ -132,10 +151,34 @@ class _Stage(Stage):
     def set_up(self, world: World) -> None:
         """The other end of the wire, and the end of all faults."""
         self.ground.world = world
+        world.troubles.sight = Sight(self.case.sight)
         self.wire.attach(self.ground)
         at_s = self.quiet_s + self.bound_s
         world.kernel.schedule(world.heal, at_s=self.quiet_s, priority=Priority.PHYSICS)
-        world.kernel.schedule(self._check_life, at_s=at_s, priority=Priority.TICK)
+        look = partial(self._check_life, _MAX_LOOKS if self.case.pool else 0)
+        world.kernel.schedule(look, at_s=at_s, priority=Priority.TICK)
+
+    @property
+    def end_s(self) -> float:
+        """When all has been checked."""
+        return self.quiet_s + self.bound_s + _MAX_LOOKS * self._look_s
+
+    @property
+    def _look_s(self) -> float:
+        """Between two looks whether it lives: a pool may just then want hosts back."""
+        return self.bound_s / _MAX_LOOKS if self.case.pool else 0.0
+
+    def set_up_pool(self, pool: SharedPool) -> None:
+        """Its laws, and the bad line to its brain."""
+        kernel, noise = self.ground.world.kernel, self.case.noise
+        self.pool_laws = PoolLaws(
+            pool.brain, hosts=pool.hosts, computing=self.ground.computing,
+            now_s=lambda: kernel.now_s,
+        )  # fmt: skip
+        pool.watch = self.pool_laws.heard
+        known = {name: noise[name] for name in ("lost", "doubled", "stale", "stale_s") if noise}
+        line_noise = LineNoise(**known, until_s=self.quiet_s)
+        pool.line = PoolLine(pool.hear, noise=line_noise, kernel=kernel, seed=self.case.seed)
 
     def admits(self, point: fl.Point) -> bool:
         """Faults are numbered in order of time, and end in time."""
@@ -145,15 +188,19 @@ class _Stage(Stage):
             return False
         return self._admitted is None or number in self._admitted
 
-    def _check_life(self) -> None:
-        controller = self.wire.controller
-        if controller.phase not in (BrainPhase.RUNNING, BrainPhase.DRAINING, BrainPhase.FINISHED):
+    def _check_life(self, num_more: int) -> None:
+        controller, out = self.wire.controller, self.ground.world.training.gang.out
+        lives = controller.phase in _LIVES and not out
+        if num_more and not lives:
+            again = partial(self._check_life, num_more - 1)
+            self.ground.world.kernel.after(again, wait_s=self._look_s, priority=Priority.TICK)
+        elif controller.phase not in _LIVES:
             held = f", held: {controller.held.value}" if controller.held else ""
             words = (
                 f"{self.bound_s:.0f} s after the last fault it is {controller.phase.value}{held}"
             )
             self.laws.broken.append(Violation(Law.LIVES_ON, self.ground.now_s, words))
-        elif out := self.ground.world.training.gang.out:
+        elif out:
             words = f"{self.bound_s:.0f} s after the last fault replicas {sorted(out)} are out"
             self.laws.broken.append(Violation(Law.LIVES_ON, self.ground.now_s, words))
 
@@ -233,9 +280,23 @@ class Ground:
         )
         return [ready]
 
+    def computing(self) -> Set[int]:
+        """The hosts whose processes take part in a step at this moment."""
+        gang = self.world.training.gang
+        return gang.members if gang.run is not None else frozenset()
+
     def is_fit(self, host: int) -> bool:
         """The host could train."""
         return self.world.fleet.is_up(host)
+
+    def is_cut_off(self, host: int) -> bool:
+        """Its links are down."""
+        return self.world.training.gang.is_cut_off(host)
+
+    @property
+    def storage(self) -> float:
+        """How many times its usual time the store takes."""
+        return self.world.training.saving.store.slowdown
 
     def trains(self, generation: int) -> bool:
         """The gang of this generation computes steps at this moment."""
@@ -243,12 +304,17 @@ class Ground:
         return gang.generation == generation and gang.run is not None
 
 
-def _check_buckets(result: CampaignResult, *, num_gpus: int) -> list[Violation]:
-    """Conservation of GPU-seconds."""
-    whole_gpu_s = result.wall_s * num_gpus
+def _check_buckets(result: CampaignResult, case: Case, *, base: Study) -> list[Violation]:
+    """Conservation of GPU-seconds; of a pool's hosts just what the pool itself says it lent."""
+    lent_host_s, precision = (result.pool.lent_host_s if result.pool else 0.0), 1e-9
+    if lent_host_s and case.noise.get("skewed"):
+        # a clock that goes before makes the book learn of a loan too late
+        precision = 1e-4
+    num_own = case.num_hosts + case.num_spares
+    whole_gpu_s = (result.wall_s * num_own + lent_host_s) * base.cluster.host.num_gpus
     found = []
     total = sum(result.buckets_gpu_s.values())
-    if not math.isclose(total, whole_gpu_s, rel_tol=1e-9, abs_tol=1e-3):
+    if not math.isclose(total, whole_gpu_s, rel_tol=precision, abs_tol=1e-3):
         found.append(f"{total:.1f} GPU-seconds in buckets, {whole_gpu_s:.1f} in the allocation")
     if result.buckets_gpu_s.get("other", 0.0) > 0.01 * whole_gpu_s:
         found.append(f"{result.buckets_gpu_s['other'] / whole_gpu_s:.1%} in other")
@@ -270,7 +336,7 @@ def _check_replay(stage: _Stage) -> list[Violation]:
 # -- shrinking -------------------------------------------------------------------------------
 
 
-def shrink(case: Case, law: Law, *, base: Study, max_runs: int = 400) -> Case:
+def shrink(case: Case, law: StrEnum, *, base: Study, max_runs: int = 400) -> Case:
     """A smaller case that breaks the same law: simpler settings, fewer faults and messages."""
     budget = [max_runs]
 
@@ -306,11 +372,12 @@ def _simpler(case: Case) -> list[dict[str, Any]]:
         {"false_alarm_share": 0.0}, {"batch_share": 0.0},
         {"num_hosts": 4, "num_spares": 2}, {"repair_mean_s": case.repair_median_s},
     ]  # fmt: skip
+    changes += [{"pool": {}}] if case.pool else []
     changes += [{"noise": {**case.noise, name: 0.0}} for name in (*NOISES, "crashed")]
     return changes
 
 
-def _until_violation(report: Report, law: Law) -> Case | None:
+def _until_violation(report: Report, law: StrEnum) -> Case | None:
     """The same case, over soon after the law was broken; None where the end itself broke it."""
     at_s = next((v.at_s for v in report.violations if v.law is law), None)
     if at_s is None or at_s >= report.quiet_s:

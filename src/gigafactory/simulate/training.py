@@ -10,7 +10,7 @@ Conventions of this ground truth:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Set
 from dataclasses import replace
 from functools import partial
 
@@ -19,8 +19,11 @@ from gigafactory.control import events as ev
 from gigafactory.ledger.entries import Bucket
 from gigafactory.simulate.book import Book
 from gigafactory.simulate.delays import Delays
+from gigafactory.simulate.fleet import Fleet
 from gigafactory.simulate.gang import Cadence, Gang, Phase, Run
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
+from gigafactory.simulate.saving import Saving
+from gigafactory.simulate.store import Store
 from gigafactory.simulate.workload import Workload
 
 
@@ -35,25 +38,26 @@ class Training:
         book: Book,
         delays: Delays,
         decide: Callable[[ev.Event], None],
+        fleet: Fleet,
     ) -> None:
+        """``decide`` tells the controller."""
         self.workload = workload
         self.prices = workload.known_prices
         self.gang = Gang(replica_hosts=self.prices.replica_hosts)
         self.slowdown = 1.0
         """Of a step, by slow hosts and lost capacity."""
-        self.checkpoint_steps: int | None = workload.cadence.checkpoint_steps
-        """None: the store takes none."""
         self.report_every_s: float | None = None
         """Report at least this often, besides whenever the controller is spoken to."""
-        self._kernel = kernel
-        self._book = book
+        self.kernel = kernel
+        self.book = book
+        self.decide = decide
+        self._fleet = fleet
+        self.saving = Saving(self, store=Store(kernel))
         self._delays = delays
-        self._decide = decide
         self._step_hooks: list[tuple[int, Callable[[], None]]] = []
-        self._regrouping_s = 0.0
         self.settle_pace: Callable[[], None] = _nothing
         """Asks the world for the pace of those that compute now."""
-        self._cadences: dict[tuple[float, float, int, int], Cadence] = {}
+        self._cadences: dict[tuple[float, int, float, int], Cadence] = {}
 
     def at_step(self, step: int, hook: Callable[[], None]) -> None:
         """Call ``hook`` once, when the run first reaches ``step``."""
@@ -63,7 +67,7 @@ class Training:
 
     def catch_up(self) -> None:
         """Report stalls, steps and the newest commit since the last report."""
-        gang, run, now_s = self.gang, self.gang.run, self._kernel.now_s
+        gang, run, now_s = self.gang, self.gang.run, self.kernel.now_s
         if run is None or now_s <= gang.reported_s:
             return
         gang.reported_s = now_s
@@ -71,21 +75,22 @@ class Training:
         step, num_commits = run.step_at(now_s), run.num_commits_at(now_s)
         if num_commits > gang.num_commits:
             newest, at_s = run.commit(num_commits)
-            self._book.committed(newest, at_s, num=num_commits - gang.num_commits)
+            save_s = run.cadence.blocking_s + run.cadence.write_s
+            self.book.committed(newest, at_s, save_s=save_s, num=num_commits - gang.num_commits)
         if step > gang.reported_step:
             self._report_steps(run, step)
         # the controller may have ended this run in answer to its steps
         if num_commits > gang.num_commits and gang.run is run:
             gang.num_commits = num_commits
             committed_step, committed_s = run.commit(num_commits)
-            self._tell_commit(committed_step, at_s=max(committed_s, run.end_of_s(step)))
+            self.tell_commit(committed_step, at_s=max(committed_s, run.end_of_s(step)))
 
     def enter_stalls(self) -> None:
         """What checkpoints held up since they were last entered, before something else is."""
-        gang, run, now_s = self.gang, self.gang.run, self._kernel.now_s
+        gang, run, now_s = self.gang, self.gang.run, self.kernel.now_s
         if run is not None and now_s > gang.booked_s:
             stalled_s = run.stalled_s(now_s)
-            self._book.stalled(stalled_s - gang.stalled_s, since_s=gang.booked_s)
+            self.book.stalled(stalled_s - gang.stalled_s, since_s=gang.booked_s)
             gang.booked_s, gang.stalled_s = now_s, stalled_s
 
     def break_down(self) -> None:
@@ -94,19 +99,26 @@ class Training:
             self.catch_up()
         if self.gang.is_alive:
             self.gang.run = None
-            self.gang.phase = Phase.BROKEN
-            self._book.turn(Bucket.DETECT, at_s=self._kernel.now_s)
+            self.gang.phase, self.gang.waits = Phase.BROKEN, False
+            self.saving.let_go()
+            self.book.turn(Bucket.DETECT, at_s=self.kernel.now_s)
+
+    def wait_for_links(self) -> None:
+        """The gang goes on when they are back."""
+        self.break_down()
+        # in answer to its steps the controller may have ended it
+        self.gang.waits = self.gang.phase is Phase.BROKEN
 
     def _report_steps(self, run: Run, step: int) -> None:
-        gang, now_s = self.gang, self._kernel.now_s
+        gang, now_s = self.gang, self.kernel.now_s
         # work on the next step stays behind the entry, for it may get lost
         done_s = now_s - run.unfinished_s(now_s)
         num_steps, step_s = step - gang.reported_step, run.cadence.step_s
-        self._book.steps(step, num_steps=num_steps, step_s=step_s, at_s=done_s)
+        self.book.steps(step, num_steps=num_steps, step_s=step_s, at_s=done_s)
         gang.reported_step = step
         if self.prices.peer_stride:
-            self._book.copied(act.Tier.PEER, step, num=num_steps, at_s=done_s)
-        self._decide(
+            self.book.copied(act.Tier.PEER, step, num=num_steps, at_s=done_s)
+        self.decide(
             ev.StepsDone(
                 at_s=min(run.end_of_s(step), now_s),
                 generation=gang.generation,
@@ -122,9 +134,9 @@ class Training:
         gang = self.gang
         if gang.out:
             return None
-        num, newest = run.locals_at(self._kernel.now_s)
+        num, newest = run.locals_at(self.kernel.now_s)
         if num > gang.num_locals:
-            self._book.copied(act.Tier.LOCAL, newest, num=num - gang.num_locals, at_s=at_s)
+            self.book.copied(act.Tier.LOCAL, newest, num=num - gang.num_locals, at_s=at_s)
             gang.num_locals = num
             gang.on_disks = (gang.on_disks[0] if gang.on_disks else newest, newest)
         return gang.on_disks[1] if gang.on_disks else None
@@ -139,55 +151,67 @@ class Training:
         """The rhythm at the pace of those that compute; the global batch stays what it was."""
         gang, cadence = self.gang, self.workload.cadence
         fewer = self.workload.num_hosts / max(gang.num_working, 1)
-        every = self.checkpoint_steps or self.workload.num_steps + 1
-        if fewer == 1.0 and self.slowdown == 1.0 and every == cadence.checkpoint_steps:
+        if fewer == 1.0 and self.slowdown == 1.0 and self.saving.is_as_planned:
             return cadence
+        step_s = cadence.step_s * fewer * self.slowdown
+        every, write_s = self.saving.every_steps(step_s=step_s), self.saving.write_s()
         # disks of some hosts alone restore nothing
         local_steps = 0 if gang.out else cadence.local_steps
-        key = (fewer, self.slowdown, every, local_steps)
+        key = (step_s, every, write_s, local_steps)
         if key not in self._cadences:
             self._cadences[key] = replace(
                 cadence,
-                step_s=cadence.step_s * fewer * self.slowdown,
+                step_s=step_s,
                 checkpoint_steps=every,
+                write_s=write_s,
                 local_steps=local_steps,
             )
         return self._cadences[key]
 
     def change_pace(self, slowdown: float) -> None:
         """Slow hosts or lost capacity: from now on a step takes so many times as long."""
-        if slowdown == self.slowdown:
-            return
-        if self.gang.run is None:
-            self.slowdown = slowdown
-            return
-        self.catch_up()
+        if slowdown != self.slowdown:
+            self.change_run(partial(self._set_pace, slowdown))
+
+    def _set_pace(self, slowdown: float) -> None:
         self.slowdown = slowdown
-        if self.gang.run is not None:
-            self._go_on_from(self.gang.reported_step)
 
-    def change_rhythm(self, every_s: float | None) -> None:
-        """Checkpoints in the store every so much work, from the next run on; None: none."""
-        step_s = self.workload.cadence.step_s
-        self.checkpoint_steps = None if every_s is None else max(1, round(every_s / step_s))
+    def change_run(self, change: Callable[[], None]) -> None:
+        """Let ``change`` happen; a run goes on under it, in the middle of its step."""
+        self.catch_up()
+        run = self.gang.run
+        if run is None:
+            change()
+            return
+        self.saving.take_over(run)
+        change()
+        self._carry_on(run)
 
-    def _go_on_from(self, step: int) -> None:
-        """Training goes on after ``step`` at the pace that holds now."""
-        now_s, gang = self._kernel.now_s, self.gang
-        num_gpus = gang.num_working * self.workload.host_gpus
-        self._book.turn(Bucket.PRODUCTIVE, at_s=now_s)
-        self._book.pace(num_gpus, slowdown=self.slowdown, at_s=now_s)
-        run = Run(now_s, step, self.cadence)
-        self._follow(run)
+    def _carry_on(self, was: Run) -> None:
+        """The part of a step that is done stays done, and so does what is wrong in the state."""
+        gang, now_s, cadence, taints = self.gang, self.kernel.now_s, self.cadence, self.gang.taints
+        done_s = was.unfinished_s(now_s) / was.cadence.beat_s * cadence.beat_s
+        lead_s = max(0.0, was.begin_s + was.lead_s - now_s)
+        self._enter_pace()
+        run = Run(now_s - done_s, gang.reported_step, cadence, lead_s)
+        self.follow(run)
+        gang.reported_s = gang.booked_s = now_s
+        gang.taints = taints
         # somebody may wait for a sign of life
-        self._when_done(run, step + 1, _nothing)
+        self.when_done(run, run.begin_step + 1, _nothing)
+        self.saving.keep_beat(run)
 
-    def _tell_commit(self, step: int, *, at_s: float) -> None:
-        at_s = min(at_s, self._kernel.now_s)
+    def _enter_pace(self) -> None:
+        num_gpus = self.gang.num_working * self.workload.host_gpus
+        self.book.pace(num_gpus, slowdown=self.slowdown, at_s=self.kernel.now_s)
+
+    def tell_commit(self, step: int, *, at_s: float) -> None:
+        """The checkpoint of ``step`` is safe since ``at_s``."""
+        at_s = min(at_s, self.kernel.now_s)
         generation = self.gang.generation
-        self._decide(ev.CheckpointCommitted(at_s=at_s, generation=generation, step=step))
+        self.decide(ev.CheckpointCommitted(at_s=at_s, generation=generation, step=step))
 
-    def _follow(self, run: Run) -> None:
+    def follow(self, run: Run) -> None:
         """Let ``run`` go on until something else happens."""
         gang = self.gang
         gang.run, gang.phase, gang.num_commits, gang.num_locals = run, Phase.RUNNING, 0, 0
@@ -195,17 +219,19 @@ class Training:
             gang.taints = [taint for taint in gang.taints if taint.clean_step < run.begin_step]
         gang.reported_s, gang.reported_step = run.begin_s, run.begin_step
         gang.booked_s, gang.stalled_s = run.begin_s, 0.0
-        self._when_done(run, self.workload.num_steps, self._save_last)
+        self.when_done(run, self.workload.num_steps, self.saving.save_last)
         for step, hook in self._step_hooks:
-            self._when_done(run, step, partial(self._reach, step, hook))
+            self.when_done(run, step, partial(self._reach, step, hook))
         # a cycle's checkpoint is safe when it has been written, and then it is news
         self._report_from(run, run.begin_s + run.lead_s + run.cadence.write_s)
 
-    def _when_done(self, run: Run, step: int, happening: Happening) -> None:
+    def when_done(self, run: Run, step: int, happening: Happening) -> None:
         """Let something happen at the end of ``step``, if ``run`` gets there."""
         if step > run.begin_step:
             happen = partial(self._if_still, run, happening)
-            self._kernel.schedule(happen, at_s=run.end_of_s(step), priority=Priority.PHYSICS)
+            # a step that is nearly done may end now
+            at_s = max(run.end_of_s(step), self.kernel.now_s)
+            self.kernel.schedule(happen, at_s=at_s, priority=Priority.PHYSICS)
 
     def _if_still(self, run: Run, happening: Happening) -> None:
         if self.gang.run is run:
@@ -222,12 +248,12 @@ class Training:
         if self.report_every_s is not None and self.gang.run is run:
             at_s = since_s + self.report_every_s
             happen = partial(self._if_still, run, partial(self._report_from, run, at_s))
-            self._kernel.schedule(happen, at_s=at_s, priority=Priority.PHYSICS)
+            self.kernel.schedule(happen, at_s=at_s, priority=Priority.PHYSICS)
 
     # --- start and stop ------------------------------------------------------------------
 
-    def start(self, action: act.StartGang, *, unfit: Collection[int]) -> None:
-        """Begin a generation; with an ``unfit`` host among its seats it will never be ready."""
+    def start(self, action: act.StartGang) -> None:
+        """Begin a generation; with a host among its seats that is not up it is never ready."""
         gang = self.gang
         # changes count from the generation before, whose start may have been lost on the way
         is_next = action.token.generation == gang.generation + 1
@@ -235,16 +261,17 @@ class Training:
         gang.take_seats(action.hosts, action.seated if is_next else None)
         if not is_next or action.seated != ():
             gang.on_disks = None
+        self.saving.let_go()
         gang.phase = Phase.STARTING
-        if self._book.bucket is not Bucket.INIT:
-            self._book.turn(Bucket.RENDEZVOUS, at_s=self._kernel.now_s)
-        if not gang.members.isdisjoint(unfit):
+        if self.book.bucket is not Bucket.INIT:
+            self.book.turn(Bucket.RENDEZVOUS, at_s=self.kernel.now_s)
+        if not self.is_whole(gang.members):
             self.break_down()
             return
         joined = partial(self._join, gang.generation, action.step, action.tier)
         is_warm = action.how is act.Start.WARM
         start_s = self.prices.warm_s if is_warm else self.workload.start_s
-        self._kernel.after(joined, wait_s=start_s, priority=Priority.ANSWER)
+        self.kernel.after(joined, wait_s=start_s, priority=Priority.ANSWER)
 
     def _join(self, generation: int, step: int | None, tier: act.Tier) -> None:
         gang = self.gang
@@ -252,36 +279,28 @@ class Training:
             return
         gang.phase = Phase.RESTORING
         if step is not None:
-            self._book.turn(Bucket.RESTORE, at_s=self._kernel.now_s)
+            self.book.turn(Bucket.RESTORE, at_s=self.kernel.now_s)
         if tier is act.Tier.LOCAL and not gang.has_on_disks(step):
             self.break_down()
-            lost = ev.CheckpointLost(at_s=self._kernel.now_s, step=step or 0, tier=tier)
-            self._decide(lost)
+            lost = ev.CheckpointLost(at_s=self.kernel.now_s, step=step or 0, tier=tier)
+            self.decide(lost)
             return
-        restore_s = 0.0 if step is None else self._restore_s(tier)
         go = partial(self._go, generation, step or 0)
-        self._kernel.after(go, wait_s=restore_s, priority=Priority.ANSWER)
-
-    def _restore_s(self, tier: act.Tier) -> float:
-        match tier:
-            case act.Tier.PEER:
-                return self.prices.restore_peer_s
-            case act.Tier.LOCAL:
-                return self.prices.restore_local_s
-            case act.Tier.STORE:
-                return self.workload.restore_s
+        if step is not None and tier is act.Tier.STORE:
+            self.saving.store.carry(self.workload.restore_s, go, priority=Priority.ANSWER)
+            return
+        prices = self.prices
+        near_s = prices.restore_peer_s if tier is act.Tier.PEER else prices.restore_local_s
+        restore_s = 0.0 if step is None else near_s
+        self.kernel.after(go, wait_s=restore_s, priority=Priority.ANSWER)
 
     def _go(self, generation: int, step: int) -> None:
-        gang, now_s = self.gang, self._kernel.now_s
+        gang, now_s = self.gang, self.kernel.now_s
         if gang.generation != generation or gang.phase is not Phase.RESTORING:
             return
         gang.forget_on_disks_beyond(step)
-        self._book.rolled_back(step, at_s=now_s)
-        self._book.turn(Bucket.PRODUCTIVE, at_s=now_s)
-        num_gpus = gang.num_working * self.workload.host_gpus
-        self._book.pace(num_gpus, slowdown=self.slowdown, at_s=now_s)
-        self._follow(Run(now_s, step, self.cadence))
-        self._decide(ev.GangReady(at_s=now_s, generation=generation, step=step))
+        self._begin_run(step)
+        self.decide(ev.GangReady(at_s=now_s, generation=generation, step=step))
 
     def stop(self, action: act.StopGang, *, why: Bucket) -> None:
         """End the generation of the action's token; a stale or repeated request does no harm."""
@@ -289,174 +308,52 @@ class Training:
         if action.token.generation != gang.generation or gang.phase is Phase.ABSENT:
             return
         is_ending = gang.phase is Phase.ENDING
-        self._book.turn(Bucket.PLANNED if is_ending else why, at_s=self._kernel.now_s)
+        self.book.turn(Bucket.PLANNED if is_ending else why, at_s=self.kernel.now_s)
         gang.run, gang.phase = None, Phase.STOPPING
+        self.saving.let_go()
         end = partial(self._end, gang.generation)
-        self._kernel.after(end, wait_s=self._delays.stop_s, priority=Priority.ANSWER)
+        self.kernel.after(end, wait_s=self._delays.stop_s, priority=Priority.ANSWER)
 
     def _end(self, generation: int) -> None:
         if self.gang.generation == generation and self.gang.phase is Phase.STOPPING:
             self.gang.phase = Phase.ABSENT
-            self._decide(ev.GangStopped(at_s=self._kernel.now_s, generation=generation))
-
-    # --- replicas ------------------------------------------------------------------------
-
-    def drop(self, action: act.DropReplicas) -> None:
-        """The others part from these, discard the step in flight, and go on."""
-        gang = self.gang
-        self.catch_up()
-        # in answer to its steps the controller may have ended the gang
-        if action.token.generation != gang.generation or gang.phase not in _HAS_PARTED:
-            return
-        gang.leave_out(action.replicas)
-        self._regroup(Bucket.REPLACE)
-
-    def join(self, action: act.JoinReplica, *, is_up: Callable[[int], bool]) -> None:
-        """Its processes start; the others go on meanwhile."""
-        if action.token.generation == self.gang.generation and action.replica in self.gang.out:
-            self.gang.reseat(action.seated)
-            if action.seated:
-                self.gang.on_disks = None
-            come = partial(self._come, action, is_up)
-            self._kernel.after(come, wait_s=self.prices.join_s, priority=Priority.ANSWER)
-
-    def _come(self, action: act.JoinReplica, is_up: Callable[[int], bool]) -> None:
-        gang, token, now_s = self.gang, action.token, self._kernel.now_s
-        self.catch_up()
-        if token.generation != gang.generation or action.replica not in gang.out:
-            return
-        if gang.phase is Phase.REGROUPING:
-            # one after the other
-            self._kernel.after(
-                partial(self._come, action, is_up),
-                wait_s=self.prices.drop_s,
-                priority=Priority.ANSWER,
-            )
-            return
-        named = {"generation": token.generation, "replica": action.replica}
-        if gang.run is None or not all(map(is_up, gang.hosts_of(action.replica))):
-            lost = ev.ReplicaLost(at_s=now_s, incarnation=token.attempt, reason="not up", **named)
-            self._decide(lost)
-            return
-        gang.take_in(action.replica, incarnation=token.attempt)
-        self._regroup(Bucket.RENDEZVOUS)
-        self._decide(ev.ReplicaReady(at_s=now_s, incarnation=token.attempt, **named))
-
-    def _regroup(self, bucket: Bucket) -> None:
-        gang, now_s = self.gang, self._kernel.now_s
-        gang.run, gang.phase = None, Phase.REGROUPING
-        # whoever everybody waited for may have left, or come
-        self.settle_pace()
-        self._book.turn(bucket, at_s=now_s)
-        done = partial(self._regrouped, gang.generation, now_s)
-        self._regrouping_s = now_s
-        self._kernel.after(done, wait_s=self.prices.drop_s, priority=Priority.ANSWER)
-
-    def _regrouped(self, generation: int, since_s: float) -> None:
-        gang = self.gang
-        is_newest = gang.generation == generation and self._regrouping_s == since_s
-        if is_newest and gang.phase is Phase.REGROUPING:
-            self._book.rolled_back(gang.reported_step, at_s=self._kernel.now_s)
-            self._go_on_from(gang.reported_step)
+            self.decide(ev.GangStopped(at_s=self.kernel.now_s, generation=generation))
 
     def resume_in_place(self, generation: int) -> None:
         """What held everybody up is over, and nobody was stopped meanwhile."""
         gang = self.gang
-        if gang.generation == generation and gang.phase in (Phase.BROKEN, Phase.REPLAYING):
-            self._book.rolled_back(gang.reported_step, at_s=self._kernel.now_s)
-            self._go_on_from(gang.reported_step)
+        waits = gang.phase is Phase.REPLAYING or (gang.phase is Phase.BROKEN and gang.waits)
+        if gang.generation == generation and waits:
+            self.go_on()
 
-    # --- steps that are computed again ----------------------------------------------------
+    def is_whole(self, hosts: Set[int]) -> bool:
+        """All of them are up."""
+        return hosts.isdisjoint(self._fleet.hosts_not_up())
 
-    def replay(self, action: act.ReplaySteps) -> None:
-        """Stand still and compute again; the verdict follows."""
-        gang = self.gang
-        self.catch_up()
-        if action.token.generation != gang.generation or gang.phase not in _CAN_REPLAY:
-            return
-        wait_s = self._replay_s(action)
-        gang.run, gang.phase, gang.replay_token = None, Phase.REPLAYING, action.token
-        self._book.turn(Bucket.SDC_REPLAY, at_s=self._kernel.now_s)
-        tell = partial(self._replayed, action)
-        self._kernel.after(tell, wait_s=wait_s, priority=Priority.ANSWER)
+    def go_on(self) -> None:
+        """After the last step that was reported; what was computed of the next one is lost.
 
-    def _replay_s(self, action: act.ReplaySteps) -> float:
-        """From the newest state before the step; once it is there, in two groups of hosts.
-
-        The groups cross each other, so that what differs in both names the host (ByteRobust,
-        arXiv:2509.16293).
+        Nobody does while one of those that compute is lost, stuck or cut off.
         """
-        run, prices, step_s = self.gang.run, self.prices, self.cadence.step_s
-        near_s = prices.restore_peer_s if prices.peer_stride else self.workload.restore_s
-        if action.localise:
-            return 2.0 * (near_s + step_s)
-        is_near = run is None or run.step_at(self._kernel.now_s) - action.step <= 1
-        if prices.peer_stride and is_near:
-            return near_s + step_s
-        num_again = action.step - run.newest_saved(action.step) if run is not None else 0
-        return self.workload.restore_s + (num_again + 1) * step_s
-
-    def _replayed(self, action: act.ReplaySteps) -> None:
-        """The verdict; unless the controller thinks otherwise, training goes on."""
         gang = self.gang
-        if gang.phase is not Phase.REPLAYING or gang.replay_token != action.token:
+        if gang.is_held_up or not self.is_whole(gang.members):
+            if gang.phase is not Phase.BROKEN:
+                self.book.turn(Bucket.DETECT, at_s=self.kernel.now_s)
+            gang.phase, gang.waits = Phase.BROKEN, gang.is_cut
             return
-        wrong = [taint for taint in gang.taints if taint.clean_step <= action.step]
-        found = {taint.host for taint in wrong} & gang.members if action.localise else ()
-        verdict = ev.Replayed(
-            at_s=self._kernel.now_s,
-            token=action.token,
-            differs=bool(wrong),
-            hosts=tuple(sorted(found)),
-            clean_step=min((taint.clean_step for taint in wrong), default=action.step),
-        )
-        gang.replay_token = None
-        self._decide(verdict)
-        if gang.phase is Phase.REPLAYING and gang.replay_token is None:
-            self.resume_in_place(gang.generation)
+        run = self._begin_run(self.gang.reported_step)
+        # somebody may wait for a sign of life
+        self.when_done(run, run.begin_step + 1, _nothing)
 
-    # --- checkpoints that somebody asked for ----------------------------------------------
-
-    def save_soon(self, tier: act.Tier = act.Tier.STORE) -> None:
-        """A checkpoint at the next boundary of a step; copies in memory are made there anyway."""
-        run = self.gang.run
-        if run is None:
-            return
-        step = run.step_at(self._kernel.now_s) + 1
-        if step > self.workload.num_steps:
-            self._save_last()
-        elif tier is not act.Tier.STORE:
-            self._when_done(run, step, _nothing)
-        else:
-            self._when_done(run, step, partial(self._save, step))
-
-    def _save(self, step: int) -> None:
-        """Stall now; the rhythm of the checkpoints begins anew after it."""
-        cadence = self.cadence
-        self._follow(Run(self._kernel.now_s, step, cadence, lead_s=cadence.blocking_s))
-        self._commit_after(cadence.blocking_s + cadence.write_s, step)
-
-    def _save_last(self) -> None:
-        """All that is left is the checkpoint of the last step; nothing hides its writing."""
-        gang, cadence = self.gang, self.workload.cadence
-        gang.run, gang.phase, gang.num_commits = None, Phase.ENDING, 0
-        self._book.turn(Bucket.CHECKPOINT, at_s=self._kernel.now_s)
-        self._commit_after(cadence.blocking_s + cadence.write_s, self.workload.num_steps)
-
-    def _commit_after(self, wait_s: float, step: int) -> None:
-        commit = partial(self._commit, self.gang.generation, step)
-        self._kernel.after(commit, wait_s=wait_s, priority=Priority.OBSERVATION)
-
-    def _commit(self, generation: int, step: int) -> None:
-        gang = self.gang
-        if gang.generation == generation and gang.phase in {Phase.RUNNING, Phase.ENDING}:
-            self.catch_up()
-            self._book.committed(step, self._kernel.now_s)
-            self._tell_commit(step, at_s=self._kernel.now_s)
-
-
-_CAN_REPLAY = frozenset({Phase.RUNNING, Phase.REPLAYING})
-_HAS_PARTED = frozenset({Phase.BROKEN, Phase.RUNNING, Phase.REGROUPING})
+    def _begin_run(self, step: int) -> Run:
+        now_s = self.kernel.now_s
+        self.book.rolled_back(step, at_s=now_s)
+        self.book.turn(Bucket.PRODUCTIVE, at_s=now_s)
+        self._enter_pace()
+        self.saving.begin(step)
+        run = Run(now_s, step, self.cadence)
+        self.follow(run)
+        return run
 
 
 def _nothing() -> None:

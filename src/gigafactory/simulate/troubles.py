@@ -22,9 +22,12 @@ from gigafactory.simulate.fleet import Fleet, HostState
 from gigafactory.simulate.gang import Phase, Taint
 from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.loans import Loans
+from gigafactory.simulate.sight import seen_of, sight_of
 from gigafactory.simulate.training import Training
 from gigafactory.units import HOUR_S
 
+#: Everybody waits for links that are down, or for something else already.
+_MAY_WAIT = frozenset({Phase.RUNNING, Phase.BROKEN})
 #: Faults that name no host.
 _OF_ALL = {FaultClass.CAPACITY, FaultClass.STORAGE, FaultClass.CONTROL}
 
@@ -47,8 +50,10 @@ class Troubles:
         """``tell`` speaks to the controller; ``deafen`` keeps it from hearing for so long."""
         self.loans: Loans | None = None
         """Where a serving pool shares the fleet."""
-        self.announced: set[int] = set()
-        """Hosts that maintenance will take."""
+        self.sight = sight_of(training.workload.layout)
+        """What is seen of a hang."""
+        self.announced: dict[int, float] = {}
+        """Hosts that maintenance will take, and when."""
         self.taken_by: dict[int, str] = {}
         """Host -> the last cause that struck it, since it was repaired."""
         self._kernel = kernel
@@ -63,10 +68,12 @@ class Troubles:
         self._pressing: list[float] = []
         """Slowdowns of the links and switches above the leaves that are gone."""
         self._slow_hosts: dict[int, float] = {}
+        self._told_storage = 1.0
+        """How many times its usual time the store took at the last look."""
 
     def forget(self, host: int) -> None:
         """The host is taken away, or comes back: its slowness is over."""
-        self.announced.discard(host)
+        self.announced.pop(host, None)
         self._slow_hosts.pop(host, None)
 
     def end(self) -> None:
@@ -76,7 +83,8 @@ class Troubles:
         self._training.gang.taints.clear()
         self._pressing.clear()
         self.set_pace()
-        self._see_storage(1.0)
+        self._training.saving.end_all()
+        self._tell_storage(1.0)
 
     # --- faults: the truth changes -------------------------------------------------------
 
@@ -160,9 +168,8 @@ class Troubles:
         self, host: int, cause: str, *, detect_s: float, how: ev.Exit = ev.Exit.ERROR
     ) -> None:
         gang = self._training.gang
-        if host not in gang.members or not gang.is_alive:
+        if not self._stick(host):
             return
-        self._training.break_down()
         self._num_crashes += 1
         # two bugs of one kind seldom leave the same stack trace, so each has its own number
         signature = f"{cause} {self._num_crashes}"
@@ -170,10 +177,18 @@ class Troubles:
         self._after(detect_s, partial(self._see_exit, process, how, signature))
 
     def _hang(self, host: int, *, detect_s: float) -> None:
+        if self._stick(host):
+            generation = self._training.gang.generation
+            self._after(detect_s, partial(self._see_hang, generation, host))
+
+    def _stick(self, host: int) -> bool:
+        """The processes of ``host`` take part no more; False where it had none that did."""
         gang = self._training.gang
-        if host in gang.members and gang.is_alive:
-            self._training.break_down()
-            self._after(detect_s, partial(self._see_hang, gang.generation, host))
+        if host not in gang.members or not (gang.is_alive or gang.phase is Phase.BROKEN):
+            return False
+        self._training.break_down()
+        gang.stuck.add(host)
+        return True
 
     def _strike_all(self, strike: fl.Strike) -> None:
         """What concerns everybody, for as long as it lasts."""
@@ -185,8 +200,9 @@ class Troubles:
                 self._after(strike.lasts_s, partial(self._relieve, strike.slowdown))
             case FaultClass.STORAGE:
                 slowdown = strike.slowdown if strike.slowdown > 1.0 else math.inf
-                self._after(cause.detect_s, partial(self._see_storage, slowdown))
-                self._after(cause.detect_s + strike.lasts_s, partial(self._see_storage, 1.0))
+                self._training.saving.slow_down(slowdown)
+                self._after(cause.detect_s, self._see_storage)
+                self._after(strike.lasts_s, partial(self._mend_storage, strike, slowdown))
             case FaultClass.CONTROL:
                 self._deafen(strike.lasts_s)
 
@@ -206,22 +222,38 @@ class Troubles:
         # the worst-hit leaf counts (network.py); two losses under one leaf are rare
         self._training.change_pace(slowest * max(self._pressing, default=1.0))
 
-    def _see_storage(self, slowdown: float) -> None:
+    def _mend_storage(self, strike: fl.Strike, slowdown: float) -> None:
+        self._training.saving.recover(slowdown)
+        self._after(strike.cause.detect_s, self._see_storage)
+
+    def _see_storage(self) -> None:
+        """What a look at the store shows now, where that is news."""
+        slowdown = self._training.saving.store.slowdown
+        if slowdown != self._told_storage:
+            self._tell_storage(slowdown)
+
+    def _tell_storage(self, slowdown: float) -> None:
+        self._told_storage = slowdown
         self._tell(ev.StorageSeen(at_s=self._now_s, slowdown=slowdown))
 
     def _flap(self, hosts: tuple[int, ...], strike: fl.Strike) -> None:
         """Links are down for a while; everybody waits, and goes on when they are back."""
         gang = self._training.gang
-        if gang.phase is not Phase.RUNNING or gang.members.isdisjoint(hosts):
+        if gang.phase not in _MAY_WAIT or gang.members.isdisjoint(hosts):
             return
-        self._training.break_down()
+        if gang.phase is Phase.RUNNING:
+            self._training.wait_for_links()
+        gang.cuts.append(hosts)
         generation = gang.generation
         self._tell(ev.LinksDown(at_s=self._now_s, hosts=hosts, cause=strike.cause.name))
         self._after(strike.lasts_s, partial(self._end_flap, hosts, generation))
 
     def _end_flap(self, hosts: tuple[int, ...], generation: int) -> None:
+        gang = self._training.gang
+        if hosts in gang.cuts:
+            gang.cuts.remove(hosts)
         self._training.resume_in_place(generation)
-        still = tuple(host for host in hosts if self._fleet.is_up(host))
+        still = tuple(h for h in hosts if self._fleet.is_up(h) and not gang.is_cut_off(h))
         if still:
             self._tell(ev.LinksUp(at_s=self._now_s, hosts=still))
 
@@ -277,7 +309,17 @@ class Troubles:
         )  # fmt: skip
 
     def _see_hang(self, generation: int, host: int) -> None:
-        self._tell(ev.HangSuspected(at_s=self._now_s, generation=generation, hosts=(host,)))
+        """Those who wait are seen, as long as they wait."""
+        gang = self._training.gang
+        if gang.generation != generation or host not in gang.stuck & gang.members:
+            return
+        seen = seen_of(gang, host, sight=self.sight)
+        self._tell(
+            ev.HangSuspected(
+                at_s=self._now_s, generation=generation, hosts=seen.hosts, groups=seen.groups,
+                waiting=seen.waiting,
+            )
+        )  # fmt: skip
 
     def _see_anomaly(self, taint: Taint) -> None:
         """Loss or gradient are odd, and stay so as long as the state carries what went wrong."""
@@ -297,15 +339,14 @@ class Troubles:
 
     def _announce(self, host: int) -> None:
         if self._fleet.is_up(host) and host not in self.announced:
-            self.announced.add(host)
-            by_s = self._now_s + self._delays.notice_s
+            by_s = self.announced[host] = self._now_s + self._delays.notice_s
             self._tell(ev.MaintenanceAnnounced(at_s=self._now_s, host=host, by_s=by_s))
-            self._after(self._delays.notice_s, partial(self._take, host))
+            self._after(self._delays.notice_s, partial(self._take, host, by_s))
 
-    def _take(self, host: int) -> None:
-        """Maintenance takes the host, drained or not."""
-        if host in self.announced:
-            self.announced.discard(host)
+    def _take(self, host: int, by_s: float) -> None:
+        """Maintenance takes the host, drained or not; one that left meanwhile has a new date."""
+        if self.announced.get(host) == by_s:
+            del self.announced[host]
             self.lose((host,), "maintenance", FaultClass.HOST, detect_s=0.0)
 
     # --- time ------------------------------------------------------------------------------

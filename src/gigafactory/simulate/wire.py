@@ -104,6 +104,13 @@ class Executors(Protocol):
     def is_fit(self, host: int) -> bool:
         """The host is up."""
 
+    def is_cut_off(self, host: int) -> bool:
+        """Its links are down."""
+
+    @property
+    def storage(self) -> float:
+        """How many times its usual time the store takes."""
+
     def keeps(self, event: ev.Event) -> bool:
         """Whether nobody can be told now: it tells ``event`` when somebody can."""
 
@@ -143,6 +150,8 @@ _MOMENTS = (
     ev.Replayed,
     ev.AnomalySeen,
 )
+#: Sensors look at these all the time, so that an old word of them is soon followed by a new one.
+_STATES = (ev.HostUnreachable, ev.HostRepaired, ev.LinksDown, ev.StorageSeen)
 _HARMLESS_TO_STEPS = (Trouble.DOUBLED, Trouble.STALE, Trouble.SKEWED, Trouble.CRASHED)
 
 
@@ -242,14 +251,24 @@ class Wire:
         self._world.report()
         if not self._world.keeps(event):
             self._world.carry_out(self._hear(event))
-        if isinstance(event, ev.HostUnreachable):
-            self._world.after(RETELL_S, partial(self._beat, event.host))
+        if isinstance(event, _STATES):
+            self._world.after(RETELL_S, partial(self._look_again, event))
 
-    def _beat(self, host: int) -> None:
-        """The heart of a host beats on, whatever an old message said of it."""
-        assert self._world is not None
-        if self._world.is_fit(host):
-            self._again(ev.HostReachable(at_s=self._now_s, host=host))
+    def _look_again(self, event: ev.Event) -> None:
+        """Things are as they are, whatever an old message said of them."""
+        world, now_s = self._world, self._now_s
+        assert world is not None
+        match event:
+            case ev.HostUnreachable(host=host) if world.is_fit(host):
+                self._again(ev.HostReachable(at_s=now_s, host=host))
+            case ev.HostRepaired(host=host) if not world.is_fit(host):
+                self._again(ev.HostUnreachable(at_s=now_s, host=host))
+            case ev.LinksDown(hosts=hosts):
+                up = tuple(h for h in hosts if world.is_fit(h) and not world.is_cut_off(h))
+                if up:
+                    self._again(ev.LinksUp(at_s=now_s, hosts=up))
+            case ev.StorageSeen(slowdown=told) if told != world.storage:
+                self._again(ev.StorageSeen(at_s=now_s, slowdown=world.storage))
 
     def _hear(self, event: ev.Event) -> list[act.Action]:
         """The controller takes it in, and both are in the book."""

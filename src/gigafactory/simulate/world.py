@@ -23,6 +23,8 @@ from gigafactory.simulate.kernel import Happening, Kernel, Priority
 from gigafactory.simulate.lifetimes import Stays
 from gigafactory.simulate.loans import Loans
 from gigafactory.simulate.pool import SharedPool
+from gigafactory.simulate.regrouping import Regrouping
+from gigafactory.simulate.replaying import Replaying
 from gigafactory.simulate.training import Training
 from gigafactory.simulate.troubles import Troubles
 from gigafactory.simulate.workload import Workload
@@ -65,8 +67,11 @@ class World:
         self.kernel = kernel
         self.fleet = fleet
         self.training = Training(
-            workload=workload, kernel=kernel, book=book, delays=delays, decide=self._decide
-        )
+            workload=workload, kernel=kernel, book=book, delays=delays, decide=self._decide,
+            fleet=fleet,
+        )  # fmt: skip
+        self._regrouping = Regrouping(self.training)
+        self._replaying = Replaying(self.training)
         self.troubles = Troubles(
             kernel=kernel, fleet=fleet, training=self.training, dice=dice, book=book,
             delays=delays, tell=self._tell, deafen=self._deafen,
@@ -144,24 +149,24 @@ class World:
         training = self.training
         match action:
             case act.StartGang():
-                training.start(action, unfit=self.fleet.hosts_not_up())
+                training.start(action)
                 self.troubles.set_pace()
             case act.StopGang():
                 training.stop(action, why=self._bucket_of_stop())
             case act.EvictHosts():
                 self._evict(action)
             case act.DropReplicas():
-                training.drop(action)
+                self._regrouping.drop(action)
             case act.JoinReplica():
-                training.join(action, is_up=self.fleet.is_up)
+                self._regrouping.join(action)
             case act.SetCadence(every_s=every_s):
-                training.change_rhythm(every_s)
+                training.saving.change_rhythm(every_s)
             case act.ReplaySteps():
-                training.replay(action)
+                self._replaying.replay(action)
             case act.ProbeHost(host=host):
                 self._answer(self._delays.probe_s, partial(self._witness, host))
             case act.SaveNow(tier=tier):
-                training.save_soon(tier)
+                training.saving.save_soon(tier)
             case act.WakeAt(at_s=at_s):
                 self._wake_at(max(at_s, self._now_s))
             case act.Hold(why=why):
@@ -174,7 +179,7 @@ class World:
         gang = self.training.gang
         if gang.phase is Phase.REPLAYING:
             return Bucket.SDC_REPLAY
-        leaving = self.troubles.announced | (self._loans.wanted if self._loans else set())
+        leaving = {*self.troubles.announced, *(self._loans.wanted if self._loans else ())}
         if gang.phase is Phase.RUNNING and not leaving.isdisjoint(gang.members):
             return Bucket.PLANNED
         return Bucket.REPLACE
@@ -186,7 +191,7 @@ class World:
                 self._loans.let_go(host)
             elif self.fleet.state_of(host) is not HostState.REPAIR:
                 self.fleet.turn((host,), HostState.REPAIR)
-                self.troubles.announced.discard(host)
+                self.troubles.announced.pop(host, None)
                 stay_s = self._stays.next_s(self.troubles.taken_by.pop(host, None))
                 self._answer(stay_s, partial(self._repair, host))
 

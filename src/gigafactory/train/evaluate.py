@@ -87,7 +87,7 @@ def _of_one(
     targets, documents = sequence[:, TARGETS], documents_of(sequence, train)
     with autocast(gang.layout.precision, gang.device):
         logits, _routing = model(sequence[:, INPUTS], documents=documents)
-    found = targets[targets != IGNORED]
+    found = targets[targets != IGNORED].cpu()
     return torch.tensor(
         [target_nats(logits, targets)[1].item(), found.numel(), bytes_of[found].sum().item()],
         dtype=torch.float64,

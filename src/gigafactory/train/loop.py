@@ -186,7 +186,8 @@ def accumulate(trainer: Trainer, batch: Batch, *, rank: int, of: int) -> float:
     summed over the gang; returns what it contributes to the batch's loss."""
     task, device = trainer.task, trainer.gang.device
     parts = list(pieces(batch, rank=rank, num_ranks=of, micro_batch=task.layout.micro_batch))
-    target_share, total = 1 / num_targets(batch), 0.0
+    target_share = 1 / num_targets(batch)
+    total = torch.zeros((), dtype=torch.float64, device=device)
     for index, (ids, num_counted) in enumerate(parts):
         piece = torch.from_numpy(ids).to(device)
         is_last = index == len(parts) - 1
@@ -204,8 +205,8 @@ def accumulate(trainer: Trainer, batch: Batch, *, rank: int, of: int) -> float:
                 sequence_share=num_counted / len(batch),
             )
             torch.autograd.backward(loss)
-        total += nats.item()
-    return total
+        total += nats
+    return total.item()
 
 
 def _agree(trainer: Trainer, loss: float, grad_norm: float) -> tuple[float, bool, bool]:

@@ -20,10 +20,13 @@ IGNORED = -100
 _CPU_SLICE, _GPU_SLICE = 1 << 18, 1 << 25
 
 
-def target_nats(logits: Tensor, targets: Tensor, *, z_weight: float = 0.0) -> tuple[Tensor, Tensor]:
-    """(nats + z_weight * z, nats without a gradient) of logits (B, T, V) and targets (B, T)."""
-    flat = logits.flatten(0, -2)
-    loss, nats = _Nats.apply(flat, targets.flatten(), z_weight)  # type: ignore[no-untyped-call]
+def target_nats(
+    logits: Tensor, targets: Tensor, *, scale: float = 1.0, z_weight: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """(scale * (nats + z_weight * z), scale * nats without a gradient) of (B, T, V) and (B, T)."""
+    loss, nats = _Nats.apply(  # type: ignore[no-untyped-call]
+        logits.flatten(0, -2), targets.flatten(), scale, z_weight
+    )
     return loss, nats
 
 
@@ -32,7 +35,7 @@ class _Nats(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, targets: Tensor, z_weight: float
+        ctx: Any, logits: Tensor, targets: Tensor, scale: float, z_weight: float
     ) -> tuple[Tensor, Tensor]:
         needs_grad = ctx.needs_input_grad[0]
         grad = torch.empty_like(logits) if needs_grad else None
@@ -41,25 +44,28 @@ class _Nats(torch.autograd.Function):
         num_rows = max(1, numbers // logits.shape[1])
         for begin in range(0, len(logits), num_rows):
             rows = slice(begin, begin + num_rows)
-            sums += _slice(
-                logits[rows], targets[rows], z_weight, None if grad is None else grad[rows]
-            )
+            part = None if grad is None else grad[rows]
+            sums += _slice(logits[rows], targets[rows], scale=scale, z_weight=z_weight, grad=part)
         ctx.save_for_backward(grad)
         loss, nats = sums[0] + z_weight * sums[1], sums[0].clone()
         ctx.mark_non_differentiable(nats)
         return loss, nats
 
     @staticmethod
-    def backward(ctx: Any, of_loss: Tensor, _of_nats: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, of_loss: Tensor, _of_nats: Tensor) -> tuple[Tensor, None, None, None]:
         (grad,) = ctx.saved_tensors
-        return grad * of_loss.to(grad.dtype), None, None
+        if not of_loss.is_cuda and of_loss == 1:  # a GPU would have to be waited for
+            return grad, None, None, None
+        return grad * of_loss.to(grad.dtype), None, None, None
 
 
-def _slice(logits: Tensor, targets: Tensor, z_weight: float, grad: Tensor | None) -> Tensor:
-    """(nats, z) of some rows; their gradient goes into ``grad``."""
+def _slice(
+    logits: Tensor, targets: Tensor, *, scale: float, z_weight: float, grad: Tensor | None
+) -> Tensor:
+    """(nats, z) of some rows, times ``scale``; their gradient goes into ``grad``."""
     wide = logits.to(torch.float32, copy=True)  # it becomes the softmax, in place
     log_z = torch.logsumexp(wide, dim=1)
-    counts = (targets != IGNORED).float()
+    counts = torch.where(targets != IGNORED, scale, 0.0)
     place = targets.clamp(min=0)[:, None]
     nats = (log_z - wide.gather(1, place).squeeze(1)) * counts
     if grad is not None:

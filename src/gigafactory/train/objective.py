@@ -45,6 +45,6 @@ def objective(
     ``target_share``: 1 / targets of the global batch; ``sequence_share``: the microbatch's share of
     its sequences. The gradients of all microbatches on all ranks are added up.
     """
-    loss, nats = target_nats(logits, targets, z_weight=train.output_z_weight)
+    loss, nats = target_nats(logits, targets, scale=target_share, z_weight=train.output_z_weight)
     spread = train.balance_weight * routing.imbalance + train.router_z_weight * routing.z
-    return loss * target_share + spread.mean() * sequence_share, nats * target_share
+    return loss + spread.mean() * sequence_share, nats

@@ -93,7 +93,7 @@ def _adamw(named: Named, *, weight_decay: float) -> torch.optim.AdamW | None:
     )
     for _, weight in named:
         adamw.state[weight] = {
-            "step": torch.tensor(0.0),
+            "step": torch.zeros((), device=weight.device),
             "exp_avg": torch.zeros_like(weight),
             "exp_avg_sq": torch.zeros_like(weight),
         }

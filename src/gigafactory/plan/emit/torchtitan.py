@@ -17,8 +17,15 @@ from gigafactory.plan.emit import Emitted
 Value = str | int | bool | list[str]
 Sections = Mapping[str, Mapping[str, Value]]
 
-#: The models that torchtitan builds.
-_NAMES = {Block.LLAMA: "llama3", Block.QWEN3_MOE: "qwen3", Block.DEEPSEEK: "deepseek_v3"}
+#: The models that torchtitan builds, and ours, which our plug-in brings (run/engines).
+NAMES = {
+    Block.LLAMA: "llama3",
+    Block.QWEN3_MOE: "qwen3",
+    Block.DEEPSEEK: "deepseek_v3",
+    Block.GROK1: "gigafactory",
+}
+_OURS = (Block.GROK1,)
+_OTHER_AXES = ("tp", "pp", "cp", "ep", "etp")
 _TYPES = {
     Precision.FP32: "float32",
     Precision.BF16: "bfloat16",
@@ -34,9 +41,13 @@ _SCHEDULES = {
 def torchtitan(study: Study, layout: Layout) -> Emitted:
     """The file of a legal layout; InputError where torchtitan has no such block or format."""
     model = study.model
-    if model.block not in _NAMES:
-        known = ", ".join(_NAMES)
-        raise InputError(f"torchtitan cannot run this plan: it builds {known}, not {model.block}")
+    wide = any(getattr(layout, axis) > 1 for axis in _OTHER_AXES)
+    if model.block not in NAMES or (model.block in _OURS and wide):
+        known = ", ".join(block for block in NAMES if block not in _OURS)
+        more = "; our plug-in adds that block, data-parallel only" if model.block in _OURS else ""
+        raise InputError(
+            f"torchtitan cannot run this plan: it builds {known}, not {model.block}{more}"
+        )
     if layout.precision not in _TYPES:
         known = ", ".join(_TYPES)
         raise InputError(
@@ -55,7 +66,7 @@ def torchtitan(study: Study, layout: Layout) -> Emitted:
 
 
 def _model(model: Model, layout: Layout) -> dict[str, Value]:
-    told: dict[str, Value] = {"name": _NAMES[model.block], "flavor": model.name}
+    told: dict[str, Value] = {"name": NAMES[model.block], "flavor": model.name}
     if layout.precision is Precision.FP8:
         grouped = ["quantize.grouped_mm.float8"] if model.num_experts else []
         told["converters"] = ["quantize.linear.float8", *grouped]

@@ -119,7 +119,8 @@ class Director:
     seed: int
     num_faults: int
     watcher: Callable[[str], None]
-    kinds: Sequence[Kind] = tuple(Kind)
+    script: Sequence[Kind] = ()
+    """These blows in this order, as soon as enough are well; (): as the dice fall."""
     dice: Random = field(init=False)
     blows: list[Blow] = field(default_factory=list)
     _driver: subprocess.Popen[bytes] | None = None
@@ -137,7 +138,7 @@ class Director:
         return self.folder / "shot"
 
     def run(self) -> Soak:
-        """Shoot, stop the run, and compare; JobError where it could not even begin."""
+        """Shoot, stop the run, and compare; JobError where the undisturbed one ends early."""
         injuries.adopt_orphans()
         self.folder.mkdir(parents=True, exist_ok=True)
         lost = ""
@@ -183,7 +184,7 @@ class Director:
                 stderr=log,
                 env=os.environ | {SHOW_MEMORY_VARIABLE: "1"},
                 start_new_session=True,
-                preexec_fn=injuries.end_with_parent,
+                preexec_fn=injuries.end_with_parent,  # noqa: PLW1509 - a single system call
             )
 
     def _end(self) -> None:
@@ -204,19 +205,27 @@ class Director:
     # -- blows -----------------------------------------------------------------------------
 
     def _shoot(self) -> None:
-        kinds = [kind for kind in self.kinds if kind in WEIGHTS]
-        weights = [WEIGHTS[kind] for kind in kinds]
+        for kind in self.script:
+            needed = 2 if kind in _ON_GROUPS else 1
+            self._until_whole(needed + (kind in _ON_TWO))
+            self._rest(self.dice.uniform(0.0, 0.3))
+            self._strike(kind)
+        if not self.script:
+            self._shoot_by_dice()
+        self._until_whole()
+
+    def _shoot_by_dice(self) -> None:
+        kinds, weights = zip(*WEIGHTS.items(), strict=True)
         while len(self.blows) < self.num_faults:
             (kind,) = self.dice.choices(kinds, weights)
             if self.dice.random() > _STRIKE_AGAIN or len(self._whole()) < 2:
                 self._until_whole()
             self._rest(self.dice.uniform(0.0, 1.0))
             self._strike(kind)
-        self._until_whole()
 
     def _strike(self, kind: Kind) -> None:
         self._watch.look()
-        victims = self._victims(2 if kind in (Kind.KILL_TWO, Kind.KILL_OTHER) else 1, kind)
+        victims = self._victims(2 if kind in _ON_TWO else 1, kind)
         if victims is not None:
             _BLOWS[kind](self, kind, victims)
 
@@ -250,9 +259,13 @@ class Director:
         """Write a blow down, before it falls."""
         self._watch.look()
         blow = Blow(
-            at_s=self._watch.at_s, kind=kind.value, replicas=replicas, ends_driver=driver,
+            at_s=self._watch.at_s,
+            struck_s=self._watch.now_s(),
+            kind=kind.value,
+            replicas=replicas,
+            ends_driver=driver,
             ends_all=everybody,
-        )  # fmt: skip
+        )
         self.blows.append(blow)
         for replica in replicas:
             self._struck.add(replica)
@@ -343,11 +356,11 @@ class Director:
     def _rest(self, for_s: float) -> None:
         time.sleep(for_s)
 
-    def _until_whole(self) -> None:
-        step = self._watch.step
-        num = self._watch.num_replicas
+    def _until_whole(self, num_whole: int | None = None) -> None:
+        """So many groups are well (default: all), and a step was done since."""
+        step, num = self._watch.step, num_whole or self._watch.num_replicas
         self._until(
-            lambda: len(self._whole()) == num and self._watch.step > step,
+            lambda: len(self._whole()) >= num and self._watch.step > step,
             "the run does not get over it",
         )
 
@@ -403,6 +416,7 @@ class _Lost(Exception):  # noqa: N818 - the finding of a soak
     """The run did not survive."""
 
 
+_ON_TWO = frozenset({Kind.KILL_TWO, Kind.KILL_OTHER})
 _ON_GROUPS = frozenset(Kind) - {Kind.FULL, Kind.TORN, Kind.STORE, Kind.DRIVER, Kind.ALL}
 _BLOWS: dict[Kind, Callable[[Director, Kind, tuple[int, ...]], None]] = {
     Kind.KILL: Director._kill,

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from gigafactory.control.actions import DropReplicas, JoinReplica, StartGang
+from gigafactory.control.actions import DropReplicas, JoinReplica, StartGang, Token
 from gigafactory.control.config import config_from_json
 from gigafactory.ledger.entries import (
     ActionTaken,
     CheckpointKept,
+    Closed,
     Entry,
     Opened,
     PaceFrom,
@@ -26,7 +27,9 @@ class Blow:
     """One injury, as its director wrote it down."""
 
     at_s: float
-    """Of the book."""
+    """Of the last line of the book before it."""
+    struck_s: float = 0.0
+    """By the director's clock, in the time of the book."""
     kind: str
     replicas: tuple[int, ...] = ()
     ends_driver: bool = False
@@ -67,19 +70,23 @@ def states_of(entries: Iterable[Entry]) -> dict[int, str]:
 
 
 def _steps_are_kept(entries: Sequence[Entry], blows: list[Blow], found: Findings) -> None:
-    """A step is taken back only where all processes were killed, and never a committed one."""
+    """A step is taken back only where all processes were killed, and never a committed one.
+
+    Whoever stops the run gives up what was done since the checkpoint that was made for the stop.
+    """
     reached = committed = 0
-    for entry in entries:
+    for entry, after in zip(entries, [*entries[1:], None], strict=True):
+        is_stop = after is not None and isinstance(after.content, Closed)
         match entry.content:
             case Steps(step=step):
                 reached = max(reached, step)
             case CheckpointKept(step=step):
                 committed = max(committed, step)
             case Rollback(step=step) if step < reached:
-                found.num_redone_steps += reached - step
+                found.num_redone_steps += 0 if is_stop else reached - step
                 if step < committed and not _was_torn(blows, entry.at_s):
                     found.broken.append(f"step {committed} was committed, and lost at {step}")
-                elif not any(b.ends_all and b.at_s <= entry.at_s for b in blows):
+                elif not is_stop and not any(b.ends_all and b.at_s <= entry.at_s for b in blows):
                     found.broken.append(f"steps {step + 1} to {reached} were lost")
                 reached = step
     found.num_steps = reached
@@ -102,14 +109,17 @@ def _nobody_well_ends(entries: Sequence[Entry], blows: list[Blow], found: Findin
     """Every group that was dropped was struck before, and never twice for one blow."""
     credit: Counter[int] = Counter()
     waiting = sorted(blows, key=lambda blow: blow.at_s)
-    all_ended = 0
+    all_ended, done = 0, set[Token]()
     for entry in entries:
         while waiting and waiting[0].at_s <= entry.at_s:
             blow = waiting.pop(0)
             credit.update(blow.replicas)
             all_ended += blow.ends_all
         match entry.content:
-            case ActionTaken(action=DropReplicas(replicas=replicas)):
+            case ActionTaken(action=DropReplicas(token=token, replicas=replicas)):
+                if token in done:
+                    continue  # asked for again by a driver that took over
+                done.add(token)
                 for replica in replicas:
                     credit[replica] -= 1
                     if credit[replica] < 0:
@@ -144,7 +154,7 @@ def _stalls_are_short(entries: Sequence[Entry], blows: list[Blow], found: Findin
         if before_s is not None and not any(before_s - 1.0 <= s <= at_s for s in away):
             stall_s = max(0.0, at_s - before_s - usual_s)
             found.longest_stall_s = max(found.longest_stall_s, stall_s)
-            if any(before_s <= blow.at_s <= at_s for blow in blows if blow.replicas):
+            if any(before_s <= blow.at_s < at_s for blow in blows if blow.replicas):
                 found.stalls_s.append(stall_s)
         before_s = at_s
     if found.longest_stall_s > found.ladder_s:

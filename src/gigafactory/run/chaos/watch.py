@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ class Watch:
     is_closed: bool = False
     num_entries: int = 0
     _offset: int = 0
+    _origin_s: float = math.inf
+    """When the book began, by our clock."""
 
     def look(self) -> None:
         """Whole lines since the last look."""
@@ -37,8 +41,14 @@ class Watch:
         for line in whole.splitlines():
             self._take(json.loads(line))
 
+    def now_s(self) -> float:
+        """The time of the book now, as far as its lines tell: they come some moments late."""
+        return max(self.at_s, time.monotonic() - self._origin_s)
+
     def _take(self, entry: dict[str, Any]) -> None:
         self.at_s = entry["at_s"]
+        # a line is seen some time after it was written: the earliest sight is the best one
+        self._origin_s = min(self._origin_s, time.monotonic() - self.at_s)
         self.num_entries += 1
         match entry["kind"]:
             case "opened":
@@ -47,6 +57,8 @@ class Watch:
                 self.step = entry["step"]
             case "closed" | "resumed":
                 self.is_closed = entry["kind"] == "closed"
+                # another driver counts its own time
+                self._origin_s = math.inf
             case "event":
                 self._hear(entry["event"])
             case "action":

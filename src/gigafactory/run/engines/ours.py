@@ -99,6 +99,21 @@ def group_ranks(layout: Layout) -> int:
     return layout.replica_gpus
 
 
+def check_groups(study: Study, layout: Layout) -> None:
+    """InputError with all that keeps replica groups of this engine from doing the layout."""
+    wrong = []
+    if layout.sharding is not Sharding.NONE:
+        wrong.append(
+            f"layout.sharding: {layout.sharding} is not possible; each group holds the whole "
+            "state, which is what outlives the others: use none, or policy.recovery: restart"
+        )
+    if wrong:
+        raise InputError(
+            f"study {study.study!r} cannot be run with replica groups by the engine {NAME!r}:\n  "
+            + "\n  ".join(wrong)
+        )
+
+
 def render_group_task(
     study: Study, layout: Layout, *, num_replicas: int, directory: Path
 ) -> GroupTask:
@@ -138,6 +153,10 @@ def rank_environment(rank: int, *, num_ranks: int) -> dict[str, str]:
         "GLOO_SOCKET_IFNAME": "lo",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "PYTHONUNBUFFERED": "1",
+        # without it cuBLAS may sum in another order the next time
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        # each rank would start a pool of as many compilers as there are cores
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
         # glibc gives large blocks back as soon as they are free, and every step would pay again
         # for the same pages, a tenth of its time
         "MALLOC_MMAP_THRESHOLD_": _NEVER_BYTES,

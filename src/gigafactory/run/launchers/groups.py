@@ -353,7 +353,16 @@ def _since(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return _without_proc(pid)
-    return None if fields[0] in "ZX" else fields[19]
+    # the first thread of a process that ends is a zombie while others still run
+    is_over = fields[0] == "X" or (fields[0] == "Z" and _num_threads(pid) <= 1)
+    return None if is_over else fields[19]
+
+
+def _num_threads(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
 
 
 def _without_proc(pid: int) -> str | None:

@@ -20,7 +20,16 @@ from typing import IO
 
 from gigafactory.describe.errors import JobError
 from gigafactory.describe.rank import REPORT_FD_VARIABLE
-from gigafactory.run.launchers.launcher import Ended, Line, RankCommand
+from gigafactory.run.launchers.launcher import (
+    Ended,
+    HostReady,
+    Line,
+    OfHost,
+    RankCommand,
+    Seats,
+    Seen,
+    Witnessed,
+)
 
 _READ_BYTES = 1 << 16
 #: An exit is seen through the pipe; this bounds the wait should a stray child hold it open.
@@ -29,7 +38,9 @@ _STOP_TIMEOUT_S = 20.0
 
 
 @dataclass(slots=True)
-class _Rank:
+class Started:
+    """A rank that runs, or did until a moment ago."""
+
     command: RankCommand
     process: subprocess.Popen[bytes]
     pipe: int
@@ -44,13 +55,30 @@ class LocalLauncher:
     logs: Path
     wake_descriptor: int | None = None
     """Readable when ``poll`` must return early (a signal arrived)."""
-    _ranks: dict[int, _Rank] = field(default_factory=dict)
+    _ranks: dict[int, Started] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _answers: list[OfHost] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
         if self.wake_descriptor is not None:
             self._selector.register(self.wake_descriptor, selectors.EVENT_READ, None)
+
+    def seats(self, num_hosts: int) -> Seats:
+        """Every host is this machine."""
+        return Seats(tuple(range(num_hosts)))
+
+    def rendezvous(self, directory: Path, *, generation: int, host: int) -> str:
+        """A file of this machine."""
+        return f"file://{directory / 'rendezvous' / f'generation-{generation}'}"
+
+    def probe(self, host: int) -> None:
+        """Whoever asks runs on it."""
+        self._answers.append(Witnessed(host=host, alive=True))
+
+    def set_aside(self, hosts: Sequence[int], *, reason: str) -> None:
+        """Its processes are gone and it can start new ones: that is its acceptance test."""
+        self._answers += [HostReady(host=host) for host in hosts]
 
     def start(self, commands: Sequence[RankCommand], *, generation: int) -> None:
         """One process a rank; OSError where that is impossible, and then none runs."""
@@ -61,10 +89,11 @@ class LocalLauncher:
             self.stop()
             raise
 
-    def poll(self, timeout_s: float) -> list[Line | Ended]:
+    def poll(self, timeout_s: float) -> list[Seen]:
         """See ``Launcher``."""
-        found: list[Line | Ended] = []
-        for key, _ in self._selector.select(min(timeout_s, _REAP_EVERY_S)):
+        found: list[Seen] = [*self._answers]
+        self._answers.clear()
+        for key, _ in self._selector.select(0.0 if found else min(timeout_s, _REAP_EVERY_S)):
             if key.data is None:
                 os.read(key.fd, _READ_BYTES)
             else:
@@ -97,7 +126,7 @@ class LocalLauncher:
             self._close(rank)
         self._ranks.clear()
 
-    def _spawn(self, command: RankCommand, generation: int) -> _Rank:
+    def _spawn(self, command: RankCommand, generation: int) -> Started:
         pipe, child_end = os.pipe()
         try:
             with self._log(command.rank, generation) as log:
@@ -115,9 +144,14 @@ class LocalLauncher:
             raise
         finally:
             os.close(child_end)
+        return self._watched(command, process, pipe)
+
+    def _watched(
+        self, command: RankCommand, process: subprocess.Popen[bytes], pipe: int
+    ) -> Started:
         os.set_blocking(pipe, False)
         self._selector.register(pipe, selectors.EVENT_READ, command.rank)
-        return _Rank(command, process, pipe)
+        return Started(command, process, pipe)
 
     def _log(self, rank: int, generation: int) -> IO[bytes]:
         log = (self.logs / f"rank-{rank}.log").open("ab")
@@ -125,7 +159,7 @@ class LocalLauncher:
         log.flush()
         return log
 
-    def _read(self, rank: _Rank) -> list[Line | Ended]:
+    def _read(self, rank: Started) -> list[Line | Ended]:
         """Whole lines at hand; the pipe is closed at its end."""
         found: list[Line | Ended] = []
         while True:
@@ -139,7 +173,7 @@ class LocalLauncher:
             *lines, rank.partial = (rank.partial + chunk).split(b"\n")
             found += [Line(rank=rank.command.rank, text=line) for line in lines]
 
-    def _reap(self, rank: _Rank) -> list[Line | Ended]:
+    def _reap(self, rank: Started) -> list[Line | Ended]:
         """The end of a process, after the last of its lines."""
         try:  # a closed pipe means that the process is on its way out
             status = rank.process.wait(0.0 if rank.is_open else _REAP_EVERY_S)
@@ -151,7 +185,7 @@ class LocalLauncher:
         del self._ranks[rank.command.rank]
         return [*last, Ended(rank=rank.command.rank, status=status)]
 
-    def _close(self, rank: _Rank) -> None:
+    def _close(self, rank: Started) -> None:
         if rank.is_open:
             self._selector.unregister(rank.pipe)
             os.close(rank.pipe)

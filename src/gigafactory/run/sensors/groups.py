@@ -35,7 +35,6 @@ TELL_STEPS_EVERY_S = 0.5
 _START_PATIENCE = 10.0
 #: What may take as long as a start does.
 _SLOW_WORK = frozenset({Doing.PREPARING, Doing.SAVING, Doing.ENDING})
-_NEVER_STUCK = frozenset({Doing.IDLE, Doing.WAITING})
 #: Below the rung of the controller itself, which would end the whole gang.
 _BELOW_THE_RUNG = 0.8
 
@@ -231,8 +230,10 @@ class GroupSight:
         if any(at_s - heard_s > heartbeat_s for heard_s in group.heard_s.values()):
             return "silent"
         for rank, doing in group.doing.items():
+            if doing is Doing.IDLE and rank > 0:
+                continue  # it waits for the first of its group, which takes the orders
             limit_s = self.ladder.join_s if doing in _SLOW_WORK else self.hang_s
-            if doing not in _NEVER_STUCK and at_s - group.changed_s[rank] > limit_s:
+            if at_s - group.changed_s[rank] > limit_s:
                 return f"stuck while {doing.value}"
         return None
 

@@ -76,6 +76,8 @@ class Standing:
     """-1: it holds no state."""
     state: str
     """Checksum of the state."""
+    intact: bool = True
+    """The state is what it was when the checksum was taken; else nobody may take it over."""
     held: tuple[int, ...] = ()
     """Shards of the next step that it has computed already."""
 
@@ -87,7 +89,7 @@ def standings(mine: Standing, *, me: int, links: Links) -> dict[int, Standing]:
 
 
 def _standing(plain: dict[str, Any]) -> Standing:
-    return Standing(step=plain["step"], state=plain["state"], held=tuple(plain["held"]))
+    return Standing(**(plain | {"held": tuple(plain["held"])}))
 
 
 def hand_over(tensors: Iterable[Tensor], *, to: Iterable[int], links: Links) -> None:

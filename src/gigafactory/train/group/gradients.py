@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 class Gradients:
@@ -39,7 +40,7 @@ class Gradients:
     def put(self, total: Tensor) -> None:
         """Make ``total``, (N,), the parameters' gradient."""
         for part, weight in zip(torch.split(total, self._sizes), self._weights, strict=True):
-            weight.grad = part.view_as(weight)
+            weight.grad = _laid_out(part, weight)
 
     def regions(self) -> dict[str, tuple[int, int]]:
         """Address and bytes of the largest parameter, and of all buffers."""
@@ -49,6 +50,21 @@ class Gradients:
             name: (tensor.data_ptr(), tensor.numel() * tensor.element_size())
             for name, tensor in found.items()
         }
+
+
+def _laid_out(part: Tensor, weight: Tensor) -> Tensor:
+    """What lies here of a gradient, as the weight is laid out."""
+    if not isinstance(weight, DTensor):
+        return part.view_as(weight)
+    local = part.view_as(weight.to_local())
+    return DTensor.from_local(
+        local,
+        weight.device_mesh,
+        weight.placements,
+        run_check=False,
+        shape=weight.size(),
+        stride=weight.stride(),
+    )
 
 
 def _local(tensor: Tensor) -> Tensor:

@@ -38,6 +38,8 @@ from gigafactory.describe.rank import CheckpointCommitted, Finished, Told
 _ORPHANED = 3
 _CALL_EVERY_S = 0.1
 _READ_BYTES = 1 << 16
+#: Whoever has nothing to do shows that it lives.
+_IDLE_BEAT_S = 0.2
 #: Reports that are said again to a new driver.
 _NUM_REPEATED = 512
 _REPEATED = (Stepped, CheckpointCommitted, Finished)
@@ -61,11 +63,11 @@ class Pulse:
         self.beats += 1
 
     def wait_for(self, replicas: tuple[int, ...]) -> None:
-        """Nothing can be done before these speak; (): they did."""
+        """Nothing can be done before these speak; (): they did. Said again and again meanwhile, so
+        that whoever hangs while it waits is told apart from those that wait for it."""
         if replicas and not self.waits_for:
             self._was = self.doing
-        if replicas != self.waits_for:
-            self.beats += 1
+        self.beats += 1
         self.waits_for = replicas
         self.doing = Doing.WAITING if replicas else self._was
 
@@ -134,6 +136,12 @@ class Line:
         regroup = self._regroup
         return regroup.epoch if regroup is not None else 0
 
+    def begin(self, epoch: int) -> None:
+        """This epoch begins: an order for it, or for an earlier one, is no news any more."""
+        with self._orders:
+            if self._regroup is not None and self._regroup.epoch <= epoch:
+                self._regroup = None
+
     def take_save(self) -> bool:
         """Whether a checkpoint was asked for since the last call."""
         wanted, self._must_save = self._must_save, False
@@ -153,7 +161,8 @@ class Line:
         while (order := self.take()) is None:
             with self._orders:
                 if self._halt is None and self._regroup is None:
-                    self._orders.wait(1.0)
+                    self._orders.wait(_IDLE_BEAT_S)
+            self._pulse.beats += 1
         return order
 
     # -- the thread

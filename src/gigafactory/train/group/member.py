@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from gigafactory.describe.group import (
@@ -43,13 +42,18 @@ from gigafactory.train.group.gradients import Gradients
 from gigafactory.train.group.line import Line, Pulse
 from gigafactory.train.group.links import Interrupted, Links, Listener, PeerGone, meet
 from gigafactory.train.group.shards import num_shards, share_out
+from gigafactory.train.group.together import Together
 from gigafactory.train.schedule import learning_rate
 
 _SAVE_AGAIN_S = 1.0
 
 
 class WrongStateError(RuntimeError):
-    """A state that was handed over did not arrive as it was sent."""
+    """The state of these groups is not what it was when they wrote down its checksum."""
+
+    def __init__(self, replicas: tuple[int, ...]) -> None:
+        super().__init__(f"the state of groups {replicas} is damaged")
+        self.replicas = replicas
 
 
 class Member:
@@ -66,6 +70,7 @@ class Member:
         self.state_sum = ""
         self.members: tuple[int, ...] = ()
         self._secret = secret
+        self._together = Together()
         self._num_shards = num_shards(
             job.global_batch // layout.micro_batch, num_replicas=task.num_replicas
         )
@@ -77,7 +82,7 @@ class Member:
         """Follow orders."""
         while True:
             self.pulse.beat(Doing.IDLE)
-            order = self.line.next()
+            order = self._together.follow(self.line.next)
             if isinstance(order, Halt):
                 self.line.tell(Halted(token=order.token, step=self.step))
             else:
@@ -88,12 +93,15 @@ class Member:
     def _belong(self, order: Regroup) -> None:
         """Compute with the members of ``order`` for as long as it lasts."""
         self.pulse.epoch = order.epoch
+        self.line.begin(order.epoch)
         links: Links | None = None
         try:
             if order.restore_step is not None:
                 self._go_back(order.restore_step)
-            links = self._meet(order)
-            held = self._agree_on_state(links)
+            links = self._together.all_or_none(lambda: self._meet(order))
+            met = links
+            standing = self._standing()
+            held = self._together.all_or_none(lambda: self._agree_on_state(met, standing))
             # from here on a planned change waits for the end of a step
             links.interrupted = lambda: self.line.is_interrupted
             self.members = tuple(sorted(order.addresses))
@@ -102,6 +110,8 @@ class Member:
                 self._end(scribe=min(order.addresses))
         except PeerGone as gone:
             self._discard(order.epoch, Why.PEER_LOST, (gone.replica,))
+        except WrongStateError as wrong:
+            self._discard(order.epoch, Why.CORRUPT, wrong.replicas)
         except Interrupted:
             pass
         finally:
@@ -130,7 +140,7 @@ class Member:
         return exchange.leaves(state)
 
     def _meet(self, order: Regroup) -> Links:
-        rank = self._rank
+        rank = self._together.rank
         return meet(
             order.epoch,
             me=self.me,
@@ -141,23 +151,31 @@ class Member:
             waits=self.pulse.wait_for,
         )
 
-    @property
-    def _rank(self) -> int:
-        return torch.distributed.get_rank()
+    def _agree_on_state(self, links: Links, standing: Standing) -> dict[int, tuple[int, ...]]:
+        """All hold the newest state afterwards; returns who holds which shards of the next step.
 
-    def _agree_on_state(self, links: Links) -> dict[int, tuple[int, ...]]:
-        """All hold the newest state afterwards; returns who holds which shards of the next step."""
-        mine = Standing(step=self.step, state=self.state_sum, held=tuple(self._held))
-        said = exchange.standings(mine, me=self.me, links=links)
-        newest = max(standing.step for standing in said.values())
-        behind = [replica for replica, standing in said.items() if standing.step < newest]
+        WrongStateError names those whose own state is damaged.
+        """
+        said = exchange.standings(standing, me=self.me, links=links)
+        wrong = tuple(sorted(replica for replica, one in said.items() if not one.intact))
+        if wrong:
+            raise WrongStateError(wrong)
+        newest = max(one.step for one in said.values())
+        behind = [replica for replica, one in said.items() if one.step < newest]
         if behind:
             source = min(replica for replica in said if replica not in behind)
             self._share_state(links, source=source, behind=behind, wanted=said[source])
-        return {
-            replica: standing.held if standing.step == newest else ()
-            for replica, standing in said.items()
-        }
+        return {replica: one.held if one.step == newest else () for replica, one in said.items()}
+
+    def _standing(self) -> Standing:
+        """Where this group stands."""
+        intact = self.step < 0 or checksum(self._state()) == self.state_sum
+        return Standing(
+            step=self.step,
+            state=self.state_sum,
+            intact=all(self._together.each(intact)),
+            held=tuple(self._held),
+        )
 
     def _share_state(
         self, links: Links, *, source: int, behind: list[int], wanted: Standing
@@ -168,7 +186,7 @@ class Member:
             exchange.take_over(self._state(), source=source, links=links)
             self._stand_at(wanted.step)
             if self.state_sum != wanted.state:
-                raise WrongStateError(f"the state of step {wanted.step} arrived damaged")
+                raise WrongStateError((source,))
         else:
             links.swap({})
 
@@ -187,10 +205,11 @@ class Member:
                     self._held.clear()
                 self._discard(order.epoch, why, decision.culprits, _show(losses))
                 return False
+            known = self._together.each((decision.epoch, self.line.take_save()))
             self._commit(order, total, losses, began_s)
-            self._save_if_due(order)
+            self._save_if_due(order, is_asked=any(asked for _, asked in known))
             held = {}
-            if decision.epoch > order.epoch:
+            if min(epoch for epoch, _ in known) > order.epoch:
                 return False
         return True
 
@@ -199,23 +218,13 @@ class Member:
     ) -> tuple[Decision, Tensor, dict[int, float]]:
         """Compute, sum up and judge the step after ``self.step``."""
         not_finite, changed = self._compute(owned[self.me])
-        decision, is_repeated = Decision(ruling=Ruling.AGAIN), False
+        is_repeated = False
         while True:
-            own = {shard: self._held[shard][0] for shard in owned[self.me]}
-            total = exchange.add_up(
-                own, owned=owned, num=self.gradients.num_elements, me=self.me, links=links
+            total = self._together.all_or_none(lambda: self._add_up(owned, links))
+            mine = self._verdict(owned[self.me], total, not_finite, changed)
+            said = self._together.all_or_none(
+                lambda: exchange.verdicts(mine, me=self.me, links=links)  # noqa: B023
             )
-            mine = Verdict(
-                step=self.step + 1,
-                state=self.state_sum,
-                sum=checksum([total]),
-                losses={shard: self._held[shard][1] for shard in owned[self.me]},
-                intact=self._is_intact(),
-                changed=changed,
-                not_finite=not_finite,
-                epoch=max(self.line.newest_epoch, self.pulse.epoch),
-            )
-            said = exchange.verdicts(mine, me=self.me, links=links)
             decision = judge(said, is_repeated=is_repeated)
             if decision.ruling is not Ruling.AGAIN or is_repeated:
                 break
@@ -225,24 +234,51 @@ class Member:
             decision = self._ask_others(decision.shards, owned, links)
         return decision, total, losses
 
+    def _add_up(self, owned: dict[int, tuple[int, ...]], links: Links) -> Tensor:
+        own = {shard: self._held[shard][0] for shard in owned[self.me]}
+        num = self.gradients.num_elements
+        return exchange.add_up(own, owned=owned, num=num, me=self.me, links=links)
+
+    def _verdict(
+        self, shards: tuple[int, ...], total: Tensor, not_finite: tuple[int, ...], changed: bool
+    ) -> Verdict:
+        """What this group says, the same from each of its processes."""
+        losses = {shard: self._held[shard][1] for shard in shards}
+        said = self._together.each(
+            (self.state_sum, checksum([total]), self._is_intact(), losses, self.line.newest_epoch)
+        )
+        states, sums, intact, by_rank, epochs = zip(*said, strict=True)
+        tp = self.trainer.gang.layout.tp
+        return Verdict(
+            step=self.step + 1,
+            state="".join(states),
+            sum="".join(sums),
+            # tensor-parallel processes computed the same loss
+            losses={shard: math.fsum(one[shard] for one in by_rank[::tp]) for shard in shards},
+            intact=all(intact),
+            changed=changed,
+            not_finite=not_finite,
+            epoch=max(min(epochs), self.pulse.epoch),
+        )
+
     def _compute(self, shards: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
         """Gradients of ``shards``; (those not finite twice over, whether any came out changed)."""
         not_finite, changed = [], False
         for shard in shards:
-            if shard not in self._held:
+            if not all(self._together.each(shard in self._held)):
                 self._held[shard] = self._shard(shard)
             grad, loss, print_ = self._held[shard]
-            if is_finite(grad) and math.isfinite(loss):
+            if all(self._together.each(is_finite(grad) and math.isfinite(loss))):
                 continue
             again = self._shard(shard)
-            changed = changed or again[2] != print_
+            changed = changed or any(self._together.each(again[2] != print_))
             not_finite.append(shard)
         return tuple(not_finite), changed
 
     def _shard(self, shard: int) -> tuple[Tensor, float, str]:
         """(gradient, loss, checksum) of one shard of the step in flight."""
-        if self.line.is_interrupted:
-            raise Interrupted
+        if self.line.is_interrupted and self._together.num == 1:
+            raise Interrupted  # the others of a group would wait in the middle of a collective
         self.pulse.beat(Doing.COMPUTING)
         self.gradients.clear()
         gang = self.trainer.gang
@@ -278,8 +314,8 @@ class Member:
             referee = members[(members.index(owner[shard]) + 1) % len(members)]
             if referee == self.me:
                 grad, loss, _ = self._shard(shard)
-                mine[shard] = is_finite(grad) and math.isfinite(loss)
-        said = exchange.findings(mine, links=links)
+                mine[shard] = all(self._together.each(is_finite(grad) and math.isfinite(loss)))
+        said = self._together.all_or_none(lambda: exchange.findings(mine, links=links))
         return judge_again(owner, said)
 
     def _commit(
@@ -307,9 +343,8 @@ class Member:
 
     # -- checkpoints and the end
 
-    def _save_if_due(self, order: Regroup) -> None:
+    def _save_if_due(self, order: Regroup, *, is_asked: bool) -> None:
         """The lowest member writes; the others hold the same state, and go on."""
-        is_asked = self.line.take_save()
         is_due = self.step % self.task.train.checkpoint_steps == 0
         is_mine = self.me == min(order.addresses) and self.step < self.task.num_steps
         if is_mine and (is_due or is_asked):
@@ -330,14 +365,15 @@ class Member:
             except NotSavedError:
                 # told; a full disk may have room again
                 time.sleep(_SAVE_AGAIN_S)
-                if self.line.is_interrupted:
+                if any(self._together.each(self.line.is_interrupted)):
                     raise Interrupted from None
         self.pulse.beat(Doing.ENDING)
         self._finish()
 
     def _is_last_one_safe(self) -> bool:
         name = checkpoint_name(self.task.num_steps)
-        return (Path(self.task.directory) / "checkpoints" / name / COMMIT_MARK).is_file()
+        mark = Path(self.task.directory) / "checkpoints" / name / COMMIT_MARK
+        return any(self._together.each(mark.is_file()))
 
     def _finish(self) -> None:
         from gigafactory.net.export import save_exported
@@ -347,10 +383,13 @@ class Member:
         score = evaluate.evaluate(
             trainer.net, text, train=task.train, seq_len=task.job.seq_len, gang=trainer.gang
         )
+        state = loop.whole_state(trainer)
+        if not self._together.leads:
+            return
         save_exported(
             Path(task.directory) / "model",
             model=task.model,
-            state=loop.whole_state(trainer),
+            state=state,
             tokenizer=text.tokenizer,
         )
         self.line.tell(
@@ -368,7 +407,7 @@ class Member:
         return Here(
             secret=self._secret,
             replica=self.me,
-            rank=self._rank,
+            rank=self._together.rank,
             incarnation=incarnation,
             pid=os.getpid(),
             epoch=max(self.pulse.epoch, self.line.newest_epoch),

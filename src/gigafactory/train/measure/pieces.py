@@ -21,6 +21,7 @@ from gigafactory.net.norms import RmsNorm
 from gigafactory.net.recipe import RECIPES
 from gigafactory.net.rope import rope_table, rotate
 from gigafactory.train.measure.timing import Case
+from gigafactory.train.nats import target_nats
 
 Make = Callable[..., Tensor]
 
@@ -137,7 +138,7 @@ def flashes(bench: Bench, shapes: tuple[tuple[int, int, int, int], ...]) -> Iter
 def linears(bench: Bench, shapes: tuple[tuple[int, int, int], ...]) -> Iterator[Case]:
     """(m, n, k) each: three products, weights in float32 as the program keeps them."""
     for m, n, k in shapes:
-        x, w = bench.of(m, k, dtype=torch.float32), bench.of(n, k, dtype=torch.float32)
+        x, w = bench.of(m, k), bench.of(n, k, dtype=torch.float32)
         run = both_ways(bench, partial(nn.functional.linear, x, w), x, w)
         work = {
             Unit.CALL: 1.0,
@@ -172,7 +173,7 @@ def norms(bench: Bench, shapes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
     """(tokens, hidden) each."""
     for t, h in shapes:
         first, second = RmsNorm(h).to(bench.device), RmsNorm(h).to(bench.device)
-        x = bench.of(t, h, dtype=torch.float32)
+        x = bench.of(t, h)
 
         def compute(x: Tensor = x, a: RmsNorm = first, b: RmsNorm = second) -> Tensor:
             added: Tensor = x + b(a(x))
@@ -239,7 +240,7 @@ def routes(bench: Bench, models: Iterable[tuple[Model, int, int]]) -> Iterator[C
     for model, B, T in models:
         experts = _RoutingOnly(model).to(bench.device)
         nn.init.normal_(experts.gate.weight, std=model.hidden**-0.5)
-        x = bench.of(B, T, model.hidden, dtype=torch.float32)
+        x = bench.of(B, T, model.hidden)
 
         def compute(x: Tensor = x, experts: Experts = experts) -> Tensor:
             y, routing = experts(x)
@@ -273,7 +274,7 @@ def losses(bench: Bench, shapes: tuple[tuple[int, int], ...]) -> Iterator[Case]:
 
         def run(raw: Tensor = raw, targets: Tensor = targets) -> None:
             logits = raw * RECIPES[Block.GROK1].output_multiplier
-            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), targets)
+            loss, _nats = target_nats(logits, targets[None], scale=1 / len(targets))
             torch.autograd.grad(loss, raw)
 
         yield Case(Piece.LOSS, {Unit.CALL: 1.0, Unit.ELEMENT: float(t * V)}, run)
@@ -283,7 +284,7 @@ def optimizers(bench: Bench, shapes: tuple[tuple[int, int], ...]) -> Iterator[Ca
     """(tensors, elements of each) each: the global norm, then AdamW."""
     for count, size in shapes:
         weights = [nn.Parameter(torch.randn(size, device=bench.device)) for _ in range(count)]
-        adamw = torch.optim.AdamW(weights, lr=1e-4)
+        adamw = torch.optim.AdamW(weights, lr=1e-4, fused=True)
         for weight in weights:
             weight.grad = torch.randn_like(weight)
 

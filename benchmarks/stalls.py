@@ -1,0 +1,122 @@
+"""How long all stand still when a replica group is lost: the real run, the twin, and others.
+
+    python benchmarks/stalls.py --out benchmarks/stalls.md [--rounds 4]
+
+Shoots at `studies/replicas.yaml` from outside, twice. The first round of blows measures how long
+the others take to regroup on this machine (`faults.regroup`); with that figure and the timeout
+ladder of the study the twin predicts the stalls of the second, blow by blow. A stall runs from the
+last step before the blow to the next one, less that step itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from gigafactory.catalog.studies import load_study
+from gigafactory.describe.faults import FaultClass
+from gigafactory.describe.study import Study
+from gigafactory.ledger.entries import Entry, Steps
+from gigafactory.ledger.reader import read_ledger
+from gigafactory.plan.search import plan as search
+from gigafactory.run.chaos.director import Director, Kind
+from gigafactory.run.chaos.verdict import Blow
+from gigafactory.simulate.again import Hit, stall_s, stalls_s
+
+STUDY = Path(__file__).resolve().parents[1] / "studies" / "replicas.yaml"
+KINDS = (Kind.KILL, Kind.KILL_TWO, Kind.STOP, Kind.HANG)
+SILENT = (Kind.STOP, Kind.HANG)
+OTHERS = """\
+| others, as measured elsewhere | a death | a hung thread |
+|---|---|---|
+| torchft nightly 2026-10 | its heartbeat timeout, at least 0.5 s | 20 s; with two groups: dead |
+| NVIDIA resiliency-ext | 2 to 3 s and 6 to 7 steps redone; rank 0: never | 97 s by default |
+| torchrun | 7 to 9 s in two of five kills, the others exited or stuck | - |
+"""
+
+
+def shoot(folder: Path, *, rounds: int, seed: int, corpus: Path | None) -> list[Blow]:
+    """Blows of every kind, in turn; judged like any soak."""
+    folder.mkdir(parents=True)
+    if corpus is not None:
+        (folder / "corpus").symlink_to(corpus.resolve())
+    argv = [sys.executable, "-m", "gigafactory.cli", "run", str(STUDY), "--set", "job.tokens=1 G"]
+    script = KINDS * rounds
+    director = Director(
+        argv=argv, folder=folder, seed=seed, num_faults=len(script), script=script,
+        watcher=lambda words: print(words, file=sys.stderr),
+    )  # fmt: skip
+    soak = director.run()
+    if soak.broken:
+        sys.exit("laws were broken: " + "; ".join(soak.broken))
+    return director.blows
+
+
+def hits_of(entries: list[Entry], blows: list[Blow]) -> list[tuple[Kind, Hit, float]]:
+    """(kind, hit, how long all stood still) for each blow; an older step tells when it fell."""
+    steps = [(e.at_s, e.content.step) for e in entries if isinstance(e.content, Steps)]
+    found = []
+    for blow in blows:
+        kind = Kind(blow.kind)
+        done_s, step = max((s for s in steps if s[0] <= blow.at_s), default=(0.0, 0))
+        fault = FaultClass.HANG if kind in SILENT else FaultClass.PROCESS
+        hit = Hit(step=step, since_s=blow.struck_s - done_s, fault=fault, hosts=blow.replicas)
+        found.append((kind, hit, stall_s(entries, blow.struck_s)))
+    return found
+
+
+def table(study: Study, *, found: list[tuple[Kind, Hit, float]], step_s: float) -> list[str]:
+    """Median stall by kind: real, twin, and their ratio."""
+    predicted = stalls_s(
+        study, plan=search(study), step_s=step_s, hits=[hit for _, hit, _ in found]
+    )
+    lines = ["| blow | times | real, s | twin, s | twin / real |", "|---|---|---|---|---|"]
+    for kind in KINDS:
+        real = [s for k, _, s in found if k is kind]
+        twin = [p for (k, _, _), p in zip(found, predicted, strict=True) if k is kind]
+        if real:
+            a, b = statistics.median(real), statistics.median(twin)
+            lines.append(f"| {kind.value} | {len(real)} | {a:.3f} | {b:.3f} | {b / a:.2f} |")
+    return lines
+
+
+def usual_step_s(entries: list[Entry]) -> float:
+    return statistics.median([e.content.step_s for e in entries if isinstance(e.content, Steps)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--corpus", type=Path, help="a prepared corpus, to save its minute")
+    options = parser.parse_args()
+    study = load_study(STUDY, overrides=("job.tokens=1 G",))
+    with tempfile.TemporaryDirectory() as where:
+        found = []
+        for name in ("first", "second"):
+            folder = Path(where) / name
+            blows = shoot(folder, rounds=options.rounds, seed=options.seed, corpus=options.corpus)
+            entries = read_ledger(folder / "shot" / "ledger.jsonl")
+            found.append((hits_of(entries, blows), usual_step_s(entries)))
+    (first, _), (second, step_s) = found
+    deaths = [s - hit.since_s for _, hit, s in first if hit.fault is FaultClass.PROCESS]
+    regroup_s = max(0.0, statistics.median(deaths))
+    faults = study.faults.model_copy(update={"regroup_s": regroup_s})
+    lines = [
+        f"Regrouping took {regroup_s:.3f} s, a step {step_s:.3f} s, under the load of the day.",
+        "",
+        *table(study.model_copy(update={"faults": faults}), found=second, step_s=step_s),
+        "",
+        OTHERS,
+    ]
+    print("\n".join(lines))
+    if options.out:
+        options.out.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The same faults in the twin that a real run went through: how long does it say all stand still?
+
+A hit is told by the step after which it fell, because the twin's steps all take the planned time.
+What a fault costs follows from the study: how soon it is noticed from the timeout ladder, and how
+long the others regroup from `faults.regroup`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from gigafactory.control.timeouts import Ladder
+from gigafactory.describe.faults import Cause, FaultClass
+from gigafactory.describe.study import Study
+from gigafactory.ledger.entries import Entry, Steps
+from gigafactory.ledger.writer import LedgerWriter
+from gigafactory.simulate import faults as fl
+from gigafactory.simulate.campaign import Stage, config_of, follow
+from gigafactory.simulate.kernel import Priority
+from gigafactory.simulate.workload import workload_of
+from gigafactory.simulate.world import World
+
+#: Who is silent is missed after its lease, and a heart beats four times within it.
+BEATS_A_LEASE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One fault of a real run."""
+
+    step: int
+    """The last one that was done."""
+    since_s: float
+    """From its end to the fault."""
+    fault: FaultClass
+    """PROCESS (a death) or HANG (silence)."""
+    hosts: tuple[int, ...]
+
+
+def stalls_s(study: Study, *, plan: Any, step_s: float, hits: Sequence[Hit]) -> list[float]:
+    """Seconds without a step for each hit, beyond the step that was due.
+
+    ``step_s``: of a step as the real run had it. Other faults than ``hits`` do not happen.
+    """
+    calm = study.model_copy(
+        update={"faults": study.faults.model_copy(update={"causes": ()}), "drill": None}
+    )
+    workload = workload_of(calm, plan=plan)
+    cadence = replace(workload.cadence, step_s=step_s)
+    workload = replace(workload, cadence=cadence)
+    ladder = config_of(calm, workload=workload).ladder
+    with LedgerWriter(keep=True) as ledger:
+        stage = _Replayed(hits, ladder)
+        follow(calm, workload=workload, seed=0, ledger=ledger, stage=stage)
+        return [stall_s(ledger.entries, at_s) for at_s in stage.struck_s]
+
+
+def stall_s(entries: Iterable[Entry], at_s: float) -> float:
+    """From the last step done by ``at_s`` to the next one, less that step itself."""
+    before_s = 0.0
+    for entry in entries:
+        if not isinstance(entry.content, Steps):
+            continue
+        if entry.at_s > at_s:
+            steps = entry.content
+            return max(0.0, entry.at_s - before_s - steps.num_steps * steps.step_s)
+        before_s = entry.at_s
+    return 0.0
+
+
+def noticed_after_s(fault: FaultClass, ladder: Ladder) -> float:
+    """A death is seen at once; a silence when the lease is over, counted from the last beat."""
+    if fault is not FaultClass.HANG:
+        return 0.0
+    return ladder.heartbeat_s * (1.0 - 0.5 / BEATS_A_LEASE)
+
+
+class _Replayed(Stage):
+    """Lets the hits happen after their steps."""
+
+    def __init__(self, hits: Sequence[Hit], ladder: Ladder) -> None:
+        self._hits = hits
+        self._ladder = ladder
+        self.struck_s: list[float] = []
+
+    def set_up(self, world: World) -> None:
+        """Wait for the steps."""
+        for hit in self._hits:
+            world.training.at_step(max(1, hit.step), partial(self._soon, world, hit))
+
+    def _soon(self, world: World, hit: Hit) -> None:
+        strike = partial(self._strike, world, hit)
+        world.kernel.after(strike, wait_s=hit.since_s, priority=Priority.PHYSICS)
+
+    def _strike(self, world: World, hit: Hit) -> None:
+        at_s = world.kernel.now_s
+        self.struck_s.append(at_s)
+        cause = Cause(
+            name=f"again: {hit.fault.value}",
+            fault=hit.fault,
+            rate_per_s=0.0,
+            detect_s=noticed_after_s(hit.fault, self._ladder),
+            source="a real run",
+        )
+        for host in hit.hosts:
+            world.troubles.strike(fl.Strike(at_s, cause, (host,)))

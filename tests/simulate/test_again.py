@@ -1,0 +1,37 @@
+"""The twin of a run with replica groups: each fault costs what the ladder and the study say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gigafactory.catalog.studies import load_study
+from gigafactory.describe.faults import FaultClass
+from gigafactory.describe.study import Study
+from gigafactory.plan.search import plan
+from gigafactory.simulate.again import BEATS_A_LEASE, Hit, stalls_s
+
+STEP_S = 0.1
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    root = Path(__file__).resolve().parents[2]
+    return load_study(root / "studies" / "replicas.yaml", overrides=("faults.regroup=0.25 s",))
+
+
+def hit(step: int, fault: FaultClass, *hosts: int) -> Hit:
+    return Hit(step=step, since_s=0.04, fault=fault, hosts=hosts)
+
+
+def test_a_death_costs_the_work_in_flight_and_the_regrouping(study: Study) -> None:
+    hits = [hit(20, FaultClass.PROCESS, 1), hit(180, FaultClass.PROCESS, 0, 2)]
+    found = stalls_s(study, plan=plan(study), step_s=STEP_S, hits=hits)
+    assert found == pytest.approx([0.04 + 0.25] * 2, abs=1e-6)
+
+
+def test_a_silence_costs_its_lease_as_well(study: Study) -> None:
+    found = stalls_s(study, plan=plan(study), step_s=STEP_S, hits=[hit(20, FaultClass.HANG, 2)])
+    lease_s = study.policy.heartbeat_timeout_s * (1 - 0.5 / BEATS_A_LEASE)
+    assert found == pytest.approx([0.04 + lease_s + 0.25], abs=1e-6)

@@ -49,6 +49,7 @@ FLAGS = {
         "--host",
         "--origin",
         "--moderator",
+        "--posts",
         "--log",
     ],
 }

@@ -53,7 +53,8 @@ def giga(line: str) -> list[str]:
 
 
 def serves(line: str) -> bool:
-    is_quick = "--ask" in line or line.startswith(("giga chat keys", "giga chat load"))
+    tools = ("keys", "load", "posts", "truth", "x")
+    is_quick = "--ask" in line or line.startswith(tuple(f"giga chat {tool} " for tool in tools))
     return line.startswith("giga chat") and not is_quick
 
 

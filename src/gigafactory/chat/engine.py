@@ -132,6 +132,8 @@ class Origin(StrEnum):
     """Published by others."""
     REMOTE = "remote"
     """Whatever another service runs."""
+    NONE = "none"
+    """There are none: it only quotes."""
 
 
 class Engine(Protocol):

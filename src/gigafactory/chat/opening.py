@@ -27,6 +27,8 @@ class Opening:
     journal: Path | None = None
     moderator: str | None = None
     bounds: Bounds = field(default_factory=Bounds)
+    posts: Path | None = None
+    """A database of posts: every model then has a twin that answers with sources."""
 
 
 def open_service(
@@ -34,6 +36,10 @@ def open_service(
 ) -> Service:
     """A service ready to be served; InputError where the store or the moderator is wrong."""
     moderator = load_moderator(opening.moderator) if opening.moderator else None
+    if opening.posts is not None:
+        from gigafactory.chat.truth.answerers import with_sources
+
+        answerers = with_sources(answerers, opening.posts)
     gate, meter = Gate(None), Meter(None, None)
     if opening.store is not None:
         gate = Gate(())

@@ -6,14 +6,20 @@ from pathlib import Path
 
 import click
 
-from gigafactory.cli import chat_keys, chat_load
+from gigafactory.cli import chat_keys, chat_load, chat_posts, chat_truth, chat_x
 from gigafactory.cli.common import working
 
-_MORE = {"keys": chat_keys.command, "load": chat_load.command}
+_MORE = {
+    "keys": chat_keys.command,
+    "load": chat_load.command,
+    "posts": chat_posts.command,
+    "truth": chat_truth.command,
+    "x": chat_x.command,
+}
 
 
 class _Chat(click.Command):
-    """`giga chat keys` and `giga chat load` are commands of their own; a folder of such a name is
+    """`giga chat keys` and its like are commands of their own; a folder of such a name is
     written ./keys."""
 
     def make_context(
@@ -30,7 +36,7 @@ class _Chat(click.Command):
         return super().make_context(info_name, args, parent, **extra)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Name the other two commands."""
+        """Name the other commands."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, more.get_short_help_str()) for name, more in _MORE.items()])
 
@@ -72,6 +78,12 @@ class _Chat(click.Command):
     help="Looks at every conversation first; returns why it is refused, or None.",
 )
 @click.option(
+    "--posts",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Posts to answer from with quotes: a database made by giga chat posts import.",
+)
+@click.option(
     "--log",
     metavar="FILE",
     help="JSON lines about requests, without their text; - is stderr.",
@@ -86,6 +98,7 @@ def command(
     host: str,
     origins: tuple[str, ...],
     moderator: str | None,
+    posts: Path | None,
     log: str | None,
 ) -> None:
     """Serve the model trained in FOLDER (a run's folder) and SmolLM2-135M-Instruct.
@@ -107,7 +120,7 @@ def command(
     api.chat(
         folder,
         remotes=remotes,
-        opening=Opening(store=store, moderator=moderator),
+        opening=Opening(store=store, moderator=moderator, posts=posts),
         door=Door(host=host, port=port, origins=origins),
         log=log,
         on_ready=_tell,

@@ -1,0 +1,117 @@
+"""The words that decide: verbs, synonyms, opposites, what makes a sentence less than a statement.
+
+The tables stand in ``words.txt``, written for this program. A word that stands in none of them
+keeps its own meaning and nothing else: it can be matched by itself only.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+
+def _read() -> dict[str, str]:
+    tables: dict[str, list[str]] = {}
+    name = ""
+    text = files("gigafactory.chat.truth").joinpath("words.txt").read_text("utf-8")
+    for line in text.splitlines():
+        if line.startswith("["):
+            name = line.strip("[]")
+            tables[name] = []
+        elif line and not line.startswith("#"):
+            tables[name].append(line)
+    return {name: " ".join(lines) for name, lines in tables.items()}
+
+
+_TABLES = _read()
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(_TABLES[name].split())
+
+
+def _entries(name: str) -> list[list[str]]:
+    return [entry.split() for entry in _TABLES[name].split(";")]
+
+
+#: base, past and participle
+IRREGULAR = {base: (past, participle) for base, past, participle in _entries("irregular")}
+VERBS = _words("verbs") | frozenset(IRREGULAR)
+
+BE = frozenset(("be", "is", "are", "was", "were", "been", "being", "am"))
+_HELPING = "has have had having do does did will would shall should may might must can could"
+AUXILIARIES = BE | frozenset(_HELPING.split(" "))
+
+#: words, and the one that stands for them
+SYNONYMS = {word: first for first, *others in _entries("synonyms") for word in others}
+PHRASAL = {("pass", "away"): "die", ("set", "up"): "found", ("shut", "down"): "close"}
+
+OPPOSITES = frozenset(frozenset(pair) for pair in _entries("opposites"))
+_NEGATING_PREFIXES = ("un", "in", "im", "non", "non-", "dis")
+
+
+def are_opposite(one: str, other: str) -> bool:
+    """Whether both cannot hold of the same thing at once."""
+    if frozenset((one, other)) in OPPOSITES:
+        return True
+    longer, shorter = (one, other) if len(one) > len(other) else (other, one)
+    return len(shorter) > 3 and any(longer == prefix + shorter for prefix in _NEGATING_PREFIXES)
+
+
+STATES = _words("states")
+_POINTING = "the a an this that these those its his her their our my your"
+DETERMINERS = frozenset(_POINTING.split(" "))
+INDEFINITE = frozenset(("a", "an"))
+PREPOSITIONS = _words("prepositions")
+TIME_PREPOSITIONS = frozenset(("in", "on", "at", "during"))
+RELATIVES = frozenset(("who", "which", "that", "whom", "whose", "where"))
+FILLERS = _words("fillers")
+PRONOUNS = _words("pronouns")
+PERSONAL = frozenset(("he", "she"))
+
+NEGATIONS = _words("negations")
+#: verbs that say that the next verb did not happen
+NEGATING_CHAINS = frozenset(("fail", "refuse", "decline", "forget", "neglect"))
+OPEN_CHAINS = _words("open chains")
+
+POSSIBLE = _words("possible")
+PROBABLE = _words("probable")
+ALLEGED = _words("alleged")
+CONDITIONAL = _words("conditional")
+FUTURE = frozenset(("will", "shall"))
+FIGURATIVE = frozenset(("literally", "basically", "metaphorically", "figuratively"))
+DILUTING = _words("diluting")
+RETRACTIONS = _words("retractions")
+NOT_QUITE = _words("not quite")
+FICTION = _words("fiction")
+
+REPORTS = _words("reports")
+BELIEFS = _words("beliefs")
+
+PRIVATIVE = _words("privative")
+TITLES = _words("titles")
+SCOPED = _words("scoped")
+LIMITS = _words("limits")
+CLAUSE_OPENERS = _words("clause openers")
+HARMLESS_LINKS = _words("harmless links")
+TIME_NOUNS = _words("time nouns")
+
+UNIQUE_DOER = _words("unique doer")
+SYMMETRIC = _words("symmetric")
+REPEATABLE = _words("repeatable")
+
+PLAIN_ADJECTIVES = _words("plain adjectives")
+_ADJECTIVE_ENDINGS = ("al", "ous", "ive", "ful", "less", "able", "ible", "ish", "ary", "ic")
+
+
+def is_harmless_adjective(word: str) -> bool:
+    """Whether a thing with this word before it is still the thing without it."""
+    if word in PRIVATIVE or word in DILUTING:
+        return False
+    return word in PLAIN_ADJECTIVES or (len(word) > 5 and word.endswith(_ADJECTIVE_ENDINGS))
+
+
+IRONY_WORDS = _words("irony words")
+IRONY_OPENINGS = tuple(tuple(entry) for entry in _entries("irony openings"))
+IRONIC_PHRASES = tuple(" ".join(entry) for entry in _entries("irony phrases"))
+IRONY_SIGNS = frozenset("😂🤣💀😜🤡🙄😏🔥😹🤪🤭")
+SLANG = {word: frozenset(near) for word, *near in _entries("slang")}

@@ -1,0 +1,195 @@
+"""Support is decided by what is said, not by how alike it sounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from gigafactory.chat.truth.quantities import Relation, compare, find_quantity
+from gigafactory.chat.truth.scoring import Case, Lot, read_cases, score
+from gigafactory.chat.truth.support import Verdict, judge
+
+CASES = {lot: list(read_cases(lot)) for lot in Lot}
+#: recall of "supported" that each lot has; a fall is a loss, precision is the law
+RECALL = {Lot.DEVELOPMENT: 0.86, Lot.HELD_OUT: 0.93, Lot.TRAPS: 0.80, Lot.SEALED: 0.95}
+
+
+#: false in the last lot: a draft of a plan, four of forty, a rope
+KNOWN_WRONG = {"fresh-019", "fresh-032", "fresh-040"}
+
+
+def test_the_scored_set_is_large_and_has_every_verdict_and_kind() -> None:
+    cases = [case for lot in CASES.values() for case in lot]
+    assert len(cases) >= 150
+    assert len({case.id for case in cases}) == len(cases)
+    assert len({(case.claim, case.source) for case in cases}) == len(cases)
+    assert {case.expect for case in cases} == set(Verdict)
+    held, used = CASES[Lot.HELD_OUT], CASES[Lot.DEVELOPMENT]
+    assert not {case.claim for case in held} & {case.claim for case in used}
+    assert {case.kind for case in held} == {case.kind for case in used}
+
+
+@pytest.mark.parametrize("lot", RECALL)
+def test_supported_is_said_with_precision(lot: Lot) -> None:
+    found = score(CASES[lot])
+    assert found.precision is not None
+    assert found.precision >= 0.98, found.wrong
+    assert found.recall is not None
+    assert found.recall >= RECALL[lot], found.wrong
+
+
+def test_what_is_known_to_go_wrong_grows_no_larger() -> None:
+    """The last lot was written to break the checker and has not been worked off."""
+    cases = {case.id: case for case in CASES[Lot.FRESH]}
+    wrong = [cases[ident] for ident in score(list(cases.values())).wrong]
+    assert {c.id for c in wrong if c.expect is not Verdict.SUPPORTED} <= KNOWN_WRONG
+
+
+def test_alike_is_not_supported() -> None:
+    # the two of the issue: word overlap and embeddings hold the false one for nearly as good
+    source = "Northwind bought Ferris Labs for 2 million euros in May 2020."
+    assert judge("Northwind bought Ferris Labs in May 2020.", source).verdict is Verdict.SUPPORTED
+    assert judge("Ferris Labs bought Northwind in May 2020.", source).verdict is not (
+        Verdict.SUPPORTED
+    )
+    assert judge("Northwind bought Ferris Labs in May 2021.", source).verdict is not (
+        Verdict.SUPPORTED
+    )
+
+
+@pytest.mark.parametrize("lot", [Lot.DEVELOPMENT, Lot.HELD_OUT])
+def test_no_word_of_the_claim_may_be_invented(lot: Lot) -> None:
+    """Whatever is supported is supported no more with a word that the source lacks."""
+    for case in CASES[lot]:
+        if case.expect is Verdict.SUPPORTED:
+            longer = case.claim.rstrip(".") + " with Zorblax Quent."
+            assert judge(longer, case.source).verdict is not Verdict.SUPPORTED, case.id
+
+
+@pytest.mark.parametrize("lot", [Lot.DEVELOPMENT, Lot.HELD_OUT])
+@pytest.mark.parametrize("joke", ["lol {}", "{} /s", "{} 😂", "Yeah right, {}"])
+def test_a_joke_supports_nothing(lot: Lot, joke: str) -> None:
+    for case in CASES[lot]:
+        told = judge(case.claim, joke.format(case.source))
+        assert told.verdict is not Verdict.SUPPORTED, case.id
+
+
+def test_a_finding_names_the_sentence_and_why() -> None:
+    source = "It rained. The lake is 30 metres deep. Boats may enter."
+    found = judge("The lake is 30 metres deep.", source)
+    assert found.verdict is Verdict.SUPPORTED
+    assert source[found.first : found.last] == "The lake is 30 metres deep."
+    against = judge("The lake is 40 metres deep.", source)
+    assert against.verdict is Verdict.CONTRADICTED
+    assert against.why
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "?!",
+        "🔥" * 50,
+        "a" * 5000,
+        "not not not",
+        "of of of",
+        "\x00",
+        "1,2,3 4 million % $",
+        "who that which of by",
+    ],
+)
+def test_whatever_is_written_it_is_judged(text: str) -> None:
+    for claim, source in ((text, "The lake is deep."), ("The lake is deep.", text), (text, text)):
+        judge(claim, source)
+
+
+def quantity(text: str):  # type: ignore[no-untyped-def]
+    found, count = find_quantity(text.split(), 0)
+    assert found is not None
+    assert count == len(text.split())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("claim", "source", "relation"),
+    [
+        ("3 km", "3,000 metres", Relation.FOLLOWS),
+        ("two days", "48 hours", Relation.FOLLOWS),
+        ("more than 40", "52", Relation.FOLLOWS),
+        ("more than 40", "40", Relation.OPEN),
+        ("52", "more than 40", Relation.OPEN),
+        ("about 1,000", "1,040", Relation.FOLLOWS),
+        ("1,040", "about 1,000", Relation.OPEN),
+        ("fewer than 40", "52", Relation.CONFLICTS),
+        ("2 million", "2 billion", Relation.CONFLICTS),
+        ("15 euros", "15 dollars", Relation.CONFLICTS),
+        ("5 km", "5 kg", Relation.OPEN),
+        ("nearly 1,000", "1,000", Relation.OPEN),
+    ],
+)
+def test_what_follows_from_a_number(claim: str, source: str, relation: Relation) -> None:
+    assert compare(quantity(claim), quantity(source)) is relation
+
+
+def test_the_score_counts_what_is_wrong() -> None:
+    wrong = Case("x", "number", Verdict.ABSENT, "The lake is deep.", "The lake is deep.")
+    right = Case("y", "number", Verdict.SUPPORTED, "The lake is deep.", "The lake is deep.")
+    found = score([wrong, right])
+    assert found.precision == 0.5
+    assert found.recall == 1.0
+    assert found.wrong == ("x",)
+
+
+FRAMES = [
+    "It is false that {lower}",
+    "Nobody believes that {lower}",
+    "If it is true, {lower}",
+    "Critics claim that {lower}",
+    "A rumour says {lower}",
+    "I dreamt that {lower}",
+    "Whether {lower}",
+    "It would be wrong to say that {lower}",
+    "Suppose {lower}",
+    "Imagine: {whole}",
+    "{whole} That is not true.",
+    "{whole} That was a lie.",
+    "{whole} Correction: that never happened.",
+    "Few people think {lower}",
+    "According to a bot, {lower}",
+    "The idea that {lower}",
+    "Ann doubts that {lower}",
+    "Ann denied that {lower}",
+    "They pretend that {lower}",
+    "My uncle reckons {lower}",
+    "Legend has it that {lower}",
+    "Hardly anyone knows that {lower}",
+    "What if {lower}",
+    "Fake news: {lower}",
+    "They want us to believe {lower}",
+    "{whole} Not.",
+    "The film shows how {lower}",
+    "{whole} Just kidding.",
+    "{whole} Allegedly.",
+    "{open}, not.",
+    "{whole} Or so they say.",
+    "Aliens told me {lower}",
+    "{open} (satire)",
+    "{open}, rumour has it.",
+]
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_what_stands_around_a_statement_can_undo_it(frame: str) -> None:
+    for case in (case for lot in RECALL for case in CASES[lot]):
+        is_plain = not {'"', "said", "may", "might", "allegedly", "probably"} & set(
+            case.source.replace('"', ' " ').split()
+        )
+        if case.expect is not Verdict.SUPPORTED or not is_plain or case.kind == "pronoun":
+            continue
+        source = case.source
+        first, rest = source.split(" ", 1)
+        lower = f"{first.lower()} {rest}" if first in ("The", "A", "Some", "No") else source
+        framed = frame.format(lower=lower, whole=source, open=source.rstrip("."))
+        if source.count(". "):
+            continue  # a frame around the first sentence says nothing of the second
+        assert judge(case.claim, framed).verdict is not Verdict.SUPPORTED, framed

@@ -101,7 +101,7 @@ BELOW = {
     reliability.lognormal_shape, start.communicators_s, staffing.rate_kept_per_s,
     staffing.replicas_needed, swings.dip_left_w, swings.power_share, swings.power_slowdown,
     never.no_progress, never.no_checkpoint, never.no_hosts, never.why_never,
-    staffing.replica_capacity,
+    never.too_short, staffing.replica_capacity,
 }  # fmt: skip
 ROOMS = (frailty, never, recovery, reliability, spares, staffing, start, stragglers, swings, tiers)
 UNITS = st.tuples(st.sampled_from([0.25, 60.0, 86400.0]), st.sampled_from([1e-3, 1.0, 3600.0]))
@@ -226,6 +226,13 @@ NEVER = {
     "commit_s": 60.0, "num_hosts": 12_000, "num_spares": 300,
     "host_rate_per_s": 3.8e-3 / 86400, "repair_s": 5.5 * 86400, "shrink": False,
 }  # fmt: skip
+
+
+@given(units=UNITS, duration_s=st.sampled_from([90.0, 110.0, 130.0]))
+def test_whether_a_campaign_is_too_short_does_not_depend_on_the_second(units, duration_s):
+    asked = {"duration_s": duration_s, "start_s": 100.0, "step_s": 20.0}
+    there = called(never.too_short, scaled(asked, units)).item()
+    assert (there is not None) == (duration_s < 120.0)
 
 
 @given(

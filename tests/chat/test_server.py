@@ -199,8 +199,11 @@ def test_ctrl_c_ends_it_cleanly(busy: bool) -> None:
             if busy:
                 request = client.build_request("POST", "v1/chat/completions", json=body)
                 response = client.send(request, stream=True)
-                next(response.iter_bytes())
+                words = response.iter_bytes()  # a nameless one would be closed with the line
+                next(words)
             process.send_signal(signal.SIGINT)
             assert process.stdout.read() == "closed\n"
+            if busy:
+                assert '"code": "closing"' in b"".join(words).decode()
         assert process.wait(20) == 0
         assert "Traceback" not in process.stderr.read()

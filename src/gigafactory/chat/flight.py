@@ -21,7 +21,7 @@ from gigafactory.chat.answerer import Answerer, check_abilities, first_words
 from gigafactory.chat.box import Bunch
 from gigafactory.chat.completion import DEFAULT_MAX_TOKENS, Job
 from gigafactory.chat.engine import Piece, Usage
-from gigafactory.chat.errors import ApiError, as_api_error
+from gigafactory.chat.errors import ApiError, as_api_error, closing
 from gigafactory.chat.gate import Ticket
 from gigafactory.chat.keys import Key
 from gigafactory.chat.meter import Tally
@@ -94,10 +94,10 @@ class Flight:
         try:
             await self._serve()
         except asyncio.CancelledError:
-            if self._why is None or self._task is None:
-                raise  # the server itself is stopping
-            self._task.uncancel()
-            outcome, error = self._why
+            # without a reason of ours it is the server that stops and waits no longer
+            outcome, error = self._why or (Outcome.FAILED, closing())
+            if self._task is not None:
+                self._task.uncancel()
             with suppress(OSError):
                 await self._fail(error, is_heard=outcome is not Outcome.GONE)
             return outcome

@@ -80,6 +80,8 @@ class Doing(StrEnum):
     COMPUTING = "computing"
     WAITING = "waiting"
     """It waits for peers."""
+    AMONG = "among"
+    """It waits for the others of its own group."""
     SAVING = "saving"
     ENDING = "ending"
     """Evaluates and exports."""

@@ -59,6 +59,8 @@ class Drive:
     """Why the brain held, the last time it did."""
     last_failure: str = ""
     """What the last failed worker said."""
+    took_over_at: int | None = None
+    """Step at which processes of an earlier driver were taken over; None: there were none."""
     _origin_s: float = 0.0
     _inbox: deque[ev.Event] = field(default_factory=deque)
     _wake_s: float | None = None

@@ -158,7 +158,8 @@ def _drive(
             )
         _close(ledger, campaign)
         summary = ledger.summary()
-    return _result(study, place, campaign, summary=summary, resumed_from_step=committed_step)
+    went_on_at = committed_step if campaign.took_over_at is None else campaign.took_over_at
+    return _result(study, place, campaign, summary=summary, resumed_from_step=went_on_at)
 
 
 def _drive_gang(

@@ -61,7 +61,7 @@ class GroupCampaign(Drive):
         # they trained while nobody drove
         self._origin_s -= self.common.away_s
         self.common.is_new = False
-        self.sight.step = step
+        self.took_over_at = self.sight.step = step
         for seat in self.launcher.seats:
             self.sight.watch(
                 seat.replica, incarnation=seat.incarnation, num_ranks=self._num_ranks,

@@ -217,6 +217,15 @@ def in_bundle(group: Any, index: int, need: Mapping[str, float]) -> dict[str, An
     )
 
 
+def here() -> Any:
+    """Where an actor goes that must not land on a host that just died and is not yet missed."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node_id = ray.get_runtime_context().get_node_id()
+    return NodeAffinitySchedulingStrategy(node_id=node_id, soft=True)
+
+
 def _selector(unit: str, unit_label: str, without: Collection[str]) -> dict[str, str]:
     chosen = {unit_label: unit} if unit_label and unit else {}
     barred = {_NODE_LABEL: f"!in({','.join(sorted(without))})"} if without else {}

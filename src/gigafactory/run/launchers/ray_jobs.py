@@ -1,7 +1,7 @@
 """The scheduler interface on Ray: a detached actor a job, which holds its hosts and watches them.
 
-It lives in the cluster, so whoever asked may go; it ends every process of the job when one fails,
-and gives the hosts back when all are done.
+It lives in the cluster, on the node that it was asked from, so whoever asked may go; it ends every
+process of the job when one fails, and gives the hosts back when all are done.
 """
 
 from __future__ import annotations
@@ -237,6 +237,7 @@ class RayScheduler:
         made = remote.options(
             name=name, namespace=cluster.NAMESPACE, lifetime="detached", num_cpus=0,
             max_concurrency=4, runtime_env={"env_vars": _path()},
+            scheduling_strategy=cluster.here(),
         )  # fmt: skip
         actor = made.remote(name, request, files, self._barred())
         _ask(actor.standing.remote())
@@ -301,6 +302,7 @@ class RayScheduler:
         return ray.remote(Barred).options(
             name=_BARRED, namespace=cluster.NAMESPACE, lifetime="detached", num_cpus=0,
             get_if_exists=True, runtime_env={"env_vars": _path()},
+            scheduling_strategy=cluster.here(),
         ).remote()  # fmt: skip
 
     def _barred(self) -> list[str]:

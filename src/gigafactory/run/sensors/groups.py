@@ -230,12 +230,19 @@ class GroupSight:
         if any(at_s - heard_s > heartbeat_s for heard_s in group.heard_s.values()):
             return "silent"
         for rank, doing in group.doing.items():
-            if doing is Doing.IDLE and rank > 0:
-                continue  # it waits for the first of its group, which takes the orders
+            if doing is Doing.AMONG and set(group.doing.values()) != {Doing.AMONG}:
+                continue  # the one that it waits for is looked at
+            if doing is Doing.AMONG and not self._waits(replica):
+                continue  # it waits for orders, as all do
             limit_s = self.ladder.join_s if doing in _SLOW_WORK else self.hang_s
             if at_s - group.changed_s[rank] > limit_s:
                 return f"stuck while {doing.value}"
         return None
+
+    def _waits(self, replica: int) -> bool:
+        """Whether somebody of another group waits."""
+        others = (group for other, group in self.groups.items() if other != replica)
+        return any(Doing.WAITING in group.doing.values() for group in others)
 
     def _accuse(self, replica: int, why: str, at_s: float) -> list[Seen]:
         host = self.host_of[replica]

@@ -70,7 +70,7 @@ class Member:
         self.state_sum = ""
         self.members: tuple[int, ...] = ()
         self._secret = secret
-        self._together = Together()
+        self._together = Together(pulse)
         self._num_shards = num_shards(
             job.global_batch // layout.micro_batch, num_replicas=task.num_replicas
         )

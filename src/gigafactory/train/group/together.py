@@ -7,12 +7,15 @@ takes orders, which the others follow in the same sequence.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
 
+from gigafactory.describe.group import Doing
+from gigafactory.train.group.line import Pulse
 from gigafactory.train.group.links import Interrupted, PeerGone
 
 T = TypeVar("T")
@@ -22,7 +25,8 @@ _LONG = timedelta(days=30)
 class Together:
     """This process among those of its group, which must have joined; a collective."""
 
-    def __init__(self) -> None:
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
         self.rank, self.num = dist.get_rank(), dist.get_world_size()
         # who waits for an order may wait for long
         self._group = dist.new_group(backend="gloo", timeout=_LONG) if self.num > 1 else None
@@ -37,15 +41,25 @@ class Together:
         if self.num == 1:
             return [value]
         found: list[Any] = [None] * self.num
-        dist.all_gather_object(found, value, group=self._group)
+        with self._waiting():
+            dist.all_gather_object(found, value, group=self._group)
         return list(found)
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Nobody can show that he lives while he waits in a collective."""
+        before = self._pulse.doing
+        self._pulse.beat(Doing.AMONG)
+        yield
+        self._pulse.beat(before)
 
     def follow(self, take: Callable[[], T]) -> T:
         """What the first one takes."""
         if self.num == 1:
             return take()
         found: list[Any] = [take() if self.leads else None]
-        dist.broadcast_object_list(found, src=0, group=self._group)
+        with self._waiting():
+            dist.broadcast_object_list(found, src=0, group=self._group)
         order: T = found[0]
         return order
 

@@ -30,7 +30,7 @@ $(VENV)/.done-demo: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.done-test: $(VENV)/.done-demo
-	$(PIP) install -q -c constraints.txt -e '.[train,chat,ray,kubernetes,oci,test]'
+	$(PIP) install -q -c constraints.txt -e '.[train,chat,x,ray,kubernetes,oci,test]'
 	touch $@
 
 demo: setup

@@ -178,9 +178,11 @@ def test_a_broken_stream_loses_and_doubles_nothing(scene: Any) -> None:
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     scene.wait(lambda: (TOKEN, "stream") in scene.world._used)
-    asked = [scene.ask(f"{DEEP} 1")]
-    scene.wait(lambda: scene.world.faults.stream_posts is None)
-    asked += [scene.ask(f"{DEEP} {at}") for at in (2, 3, 4)]
+    asked: list[str] = []
+    scene.world.faults.while_cut = lambda: asked.extend(
+        scene.ask(f"{DEEP} {at}") for at in (1, 2, 3)
+    )
+    asked.append(scene.ask(f"{DEEP} 4"))
     listener.join(30)
     assert not listener.is_alive()
     assert sorted(seen) == sorted(asked)

@@ -16,7 +16,7 @@ from gigafactory.chat.truth.library import Hit
 from gigafactory.chat.truth.marks import Mark, attributed, marks_of_text
 from gigafactory.chat.truth.posts import Post
 from gigafactory.chat.truth.questions import Question, Wanted
-from gigafactory.chat.truth.support import Finding, Verdict, judge
+from gigafactory.chat.truth.support import Finding, Verdict, judge_readings
 from gigafactory.chat.truth.terms import terms_of
 from gigafactory.chat.truth.words import Item, Kind, items, sentences
 
@@ -92,7 +92,7 @@ def check(claim: str, hits: Sequence[Hit]) -> Answer:
 def _judged(claims: Sequence[str], hits: Sequence[Hit]) -> list[Quote]:
     quotes = []
     for hit in hits:
-        finding = _best([judge(claim, hit.post.text) for claim in claims])
+        finding = judge_readings(claims, hit.post.text)
         if finding.verdict is not Verdict.ABSENT:
             quotes.append(_quote(hit, finding))
     return sorted(quotes, key=lambda q: (q.post.authority.rank, -q.post.at_s, q.post.id))
@@ -108,11 +108,6 @@ def _quote(hit: Hit, finding: Finding) -> Quote:
         score=hit.score,
         num_copies=hit.num_copies,
     )
-
-
-def _best(findings: Sequence[Finding]) -> Finding:
-    order = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.ABSENT)
-    return min(findings, key=lambda finding: order.index(finding.verdict))
 
 
 def _weighed(quotes: Sequence[Quote]) -> Answer:

@@ -17,13 +17,15 @@ _SCHEMA = (
         at_s REAL NOT NULL, authority TEXT NOT NULL, title TEXT, url TEXT, fingerprint TEXT NOT
         NULL)""",
     "CREATE INDEX IF NOT EXISTS posts_by_author ON posts (author)",
+    # authority stands in the index too, so that a search for one kind reads no other
     "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 "
-    "(title, text, content='posts', content_rowid='rowid', tokenize='porter unicode61')",
+    "(title, text, authority, content='posts', content_rowid='rowid', tokenize='porter unicode61')",
     """CREATE TRIGGER IF NOT EXISTS post_in AFTER INSERT ON posts BEGIN
-        INSERT INTO words (rowid, title, text) VALUES (new.rowid, new.title, new.text); END""",
+        INSERT INTO words (rowid, title, text, authority)
+        VALUES (new.rowid, new.title, new.text, new.authority); END""",
     """CREATE TRIGGER IF NOT EXISTS post_out AFTER DELETE ON posts BEGIN
-        INSERT INTO words (words, rowid, title, text) VALUES ('delete', old.rowid, old.title,
-        old.text); END""",
+        INSERT INTO words (words, rowid, title, text, authority)
+        VALUES ('delete', old.rowid, old.title, old.text, old.authority); END""",
     "CREATE TABLE IF NOT EXISTS opted_out (digest TEXT PRIMARY KEY)",
     "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE IF NOT EXISTS cache (

@@ -76,21 +76,18 @@ _TOO_COMMON = frozenset(
 _MOST_TERMS = 24
 PER_AUTHORITY = 15
 """Posts taken of each authority: a flood of one kind cannot push out another."""
+MOST_COPIES = 2_000
+"""Posts of each authority looked at before copies collapse."""
 
 
-#: the oldest of all copies stands for them (bare columns of MIN(at_s) are of that row); of every
-#: authority the best few, so that a flood of one kind cannot push out another
+#: the best of one authority; the oldest of all copies stands for them (bare columns of MIN(at_s)
+#: are of that row)
 _SEARCH = f"""
 WITH found AS MATERIALIZED (
-    SELECT rowid AS at, -bm25(words, 2.0, 1.0) AS score FROM words WHERE words MATCH ?),
-apart AS (
-    SELECT {_COLUMNS}, score, COUNT(*) AS num_copies, MIN(at_s) FROM found JOIN posts ON
-    posts.rowid = at
-    GROUP BY fingerprint, authority),
-placed AS (
-    SELECT *, ROW_NUMBER() OVER (PARTITION BY authority ORDER BY score DESC, id) AS place FROM
-    apart)
-SELECT {_COLUMNS}, score, num_copies FROM placed WHERE place <= ?
+    SELECT rowid AS at, -rank AS score FROM words
+    WHERE words MATCH ? AND rank MATCH 'bm25(2.0, 1.0, 0.0)' ORDER BY rank LIMIT ?)
+SELECT {_COLUMNS}, score, COUNT(*), MIN(at_s) FROM found JOIN posts ON posts.rowid = at
+GROUP BY fingerprint ORDER BY score DESC, id LIMIT ?
 """
 
 
@@ -195,11 +192,12 @@ class Library:
         query = _query(text)
         if not query:
             return []
-        rows = self.connection.execute(_SEARCH, (query, PER_AUTHORITY)).fetchall()
-        hits = [Hit(_post(row[:7]), float(row[7]), int(row[8])) for row in rows]
         best: dict[str, Hit] = {}
-        for hit in sorted(hits, key=lambda h: h.post.authority.rank):
-            best.setdefault(hit.post.fingerprint, hit)
+        for authority in Authority:  # highest first
+            asked = f"({query}) AND authority : {authority}"
+            for row in self.connection.execute(_SEARCH, (asked, MOST_COPIES, PER_AUTHORITY)):
+                hit = Hit(_post(row[:7]), float(row[7]), int(row[8]))
+                best.setdefault(hit.post.fingerprint, hit)
         return sorted(best.values(), key=lambda h: (-h.score, h.post.authority.rank, h.post.id))[
             :num_hits
         ]
@@ -268,7 +266,7 @@ class Library:
 
 def _query(text: str) -> str:
     words = [w for w in dict.fromkeys(_WORD.findall(text.lower())) if w not in _TOO_COMMON]
-    return " OR ".join(f'"{word}"' for word in words[:_MOST_TERMS])
+    return " OR ".join(f'{{title text}} : "{word}"' for word in words[:_MOST_TERMS])
 
 
 def _post(row: Sequence[object]) -> Post:

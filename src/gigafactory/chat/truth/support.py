@@ -91,18 +91,31 @@ def _resolved(statement: Statement, before: Said | None) -> Statement:
 
 def judge(claim: str, source: str) -> Finding:
     """What ``source`` does for ``claim``; a claim of several statements needs all of them."""
+    return judge_readings((claim,), source)
+
+
+def judge_readings(claims: Sequence[str], source: str) -> Finding:
+    """The best that ``source`` does for one of several wordings of the same claim."""
+    given, there = read(source), _all_items(source)
+    findings = [_judge(claim, given, there) for claim in claims]
+    return min(findings, key=lambda finding: _ORDER.index(finding.verdict))
+
+
+_ORDER = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.ABSENT)
+
+
+def _judge(claim: str, given: Sequence[Said], there: Sequence[Item]) -> Finding:
     wanted = read(claim)
     if not wanted:
         return Finding(Verdict.ABSENT, "the claim is not a statement that can be checked")
     if any(said.statement.marks & _UNCHECKABLE for said in wanted):
         return Finding(Verdict.ABSENT, "the claim is not meant as a statement")
-    given = read(source)
     findings = [_best(said, given) for said in wanted]
     for verdict in (Verdict.CONTRADICTED, Verdict.ABSENT):
         for finding in findings:
             if finding.verdict is verdict:
                 return finding
-    missing = unaccounted(_all_items(claim), _all_items(source))
+    missing = unaccounted(_all_items(claim), there)
     if missing:  # words that the grammar passed over count all the same
         return Finding(Verdict.ABSENT, f"the source does not say {missing[0]!r}")
     return findings[0]

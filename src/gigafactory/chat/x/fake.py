@@ -183,6 +183,8 @@ class _Fake:
         if faults.stream_posts > 0:
             return False
         faults.stream_posts = None
+        if faults.while_cut is not None:
+            faults.while_cut()
         return True
 
     def _line(self, post: FakePost) -> bytes:

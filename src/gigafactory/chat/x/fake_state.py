@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 WINDOW_S = 900.0
@@ -42,6 +42,8 @@ class Faults:
     """So many posts are made, and the connection is cut before the answer."""
     stream_posts: int | None = None
     """After so many posts the stream is cut, once; None: never."""
+    while_cut: Callable[[], object] | None = None
+    """Called when the stream is cut: what it posts, no connection has ever sent."""
     repeats: bool = False
     """Every post comes twice in the stream."""
 

@@ -1,4 +1,4 @@
-"""Reading a stream in a thread: a new connection is told at once, not with the next post."""
+"""A stream is read in a thread: a new connection is told at once, not with the next post."""
 
 from __future__ import annotations
 

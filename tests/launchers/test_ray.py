@@ -48,11 +48,11 @@ def raylets() -> Iterator[Any]:
 
     small = {"num_cpus": 2, "object_store_memory": 80 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args=small | {"include_dashboard": False})
+    # before the others are there: who asks is to be on the head, and not on a host that is killed
+    ray_cluster.connect(RayTarget(address=cluster.address, unit_label="unit"))
     for unit in ("a", "a", "b"):
         cluster.add_node(num_gpus=8, labels={"unit": unit}, wait=False, **small)
     cluster.wait_for_nodes()
-    target = RayTarget(address=cluster.address, unit_label="unit")
-    ray_cluster.connect(target)
     yield cluster
     ray_cluster.disconnect()
     cluster.shutdown()
@@ -132,48 +132,6 @@ def agents_of(seen: list[Seen]) -> dict[int, int]:
 def above(pid: int) -> int:
     """The parent of a process."""
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-
-
-def test_failures_of_processes_and_hosts_are_told_apart(launcher: RemoteLauncher) -> None:
-    assert isinstance(launcher.floor, RayFloor)
-    units = [unit_of()[name] for name in launcher.floor.hosts]
-    assert units == ["a", "a", "b"], "a unit together, the spare from the next one"
-    launcher.start(commands(2), generation=1)
-    seen = until(launcher, lambda seen: sum(isinstance(one, Line) for one in seen) == 2)
-    agents = agents_of(seen)
-    # the actor's process dies: its ranks have ended, its host lives, a new agent comes
-    os.kill(agents[1], signal.SIGKILL)
-    begun_s = time.monotonic()
-    ended = until(launcher, lambda seen: any(isinstance(one, Ended) for one in seen))
-    assert [one.rank for one in ended if isinstance(one, Ended)] == [1]
-    assert not any(isinstance(one, HostLost) for one in ended)
-    print(f"agent killed, told after {time.monotonic() - begun_s:.2f} s")
-    launcher.stop()
-    launcher.start(commands(2), generation=2)
-    seen = until(launcher, lambda seen: sum(isinstance(one, Line) for one in seen) == 2)
-    # the raylet dies alone: the ranks on its host are well, and nobody disturbs them
-    agent = agents_of(seen)[1]
-    actor, raylet = above(agent), above(above(agent))
-    assert b"raylet" in Path(f"/proc/{raylet}/cmdline").read_bytes()
-    os.kill(raylet, signal.SIGKILL)
-    deadline_s = time.monotonic() + 3
-    while time.monotonic() < deadline_s:
-        assert launcher.poll(0.2) == []
-    # the host dies, everything on it
-    os.kill(actor, signal.SIGKILL)
-    begun_s = time.monotonic()
-    lost = until(launcher, lambda seen: any(isinstance(one, HostLost) for one in seen))
-    (one,) = (one for one in lost if isinstance(one, HostLost))
-    assert one.host == 1
-    assert "no raylet answers there" in one.cause
-    print(f"host killed, told after {time.monotonic() - begun_s:.2f} s")
-    launcher.stop()
-    # the spare takes the seat
-    moved = [commands(1)[0], RankCommand(rank=1, host=2, argv=commands(2)[1].argv,
-                                         environment={"RANK": "1"})]  # fmt: skip
-    launcher.start(moved, generation=3)
-    seen = until(launcher, lambda seen: sum(isinstance(one, Line) for one in seen) == 2)
-    assert set(agents_of(seen)) == {0, 1}
 
 
 # -- the scheduler ------------------------------------------------------------------------
@@ -266,11 +224,56 @@ def test_barred_hosts_are_not_used(scheduler: Any, ordered: Any) -> None:
         scheduler.watch("giga-none")
 
 
+# -- hosts that are killed: after the tests that need all of them ---------------------------
+
+
+def test_failures_of_processes_and_hosts_are_told_apart(launcher: RemoteLauncher) -> None:
+    assert isinstance(launcher.floor, RayFloor)
+    units = [unit_of()[name] for name in launcher.floor.hosts]
+    assert units == ["a", "a", "b"], "a unit together, the spare from the next one"
+    launcher.start(commands(2), generation=1)
+    seen = until(launcher, lambda seen: sum(isinstance(one, Line) for one in seen) == 2)
+    agents = agents_of(seen)
+    # the actor's process dies: its ranks have ended, its host lives, a new agent comes
+    os.kill(agents[1], signal.SIGKILL)
+    begun_s = time.monotonic()
+    ended = until(launcher, lambda seen: any(isinstance(one, Ended) for one in seen))
+    assert [one.rank for one in ended if isinstance(one, Ended)] == [1]
+    assert not any(isinstance(one, HostLost) for one in ended)
+    print(f"agent killed, told after {time.monotonic() - begun_s:.2f} s")
+    launcher.stop()
+    launcher.start(commands(2), generation=2)
+    seen = until(launcher, lambda seen: sum(isinstance(one, Line) for one in seen) == 2)
+    # the raylet dies alone: the ranks on its host are well, and nobody disturbs them
+    agent = agents_of(seen)[1]
+    actor, raylet = above(agent), above(above(agent))
+    assert b"raylet" in Path(f"/proc/{raylet}/cmdline").read_bytes()
+    os.kill(raylet, signal.SIGKILL)
+    deadline_s = time.monotonic() + 3
+    while time.monotonic() < deadline_s:
+        assert launcher.poll(0.2) == []
+    # the host dies, everything on it
+    os.kill(actor, signal.SIGKILL)
+    begun_s = time.monotonic()
+    lost = until(launcher, lambda seen: any(isinstance(one, HostLost) for one in seen))
+    (one,) = (one for one in lost if isinstance(one, HostLost))
+    assert one.host == 1
+    assert "no raylet answers there" in one.cause
+    print(f"host killed, told after {time.monotonic() - begun_s:.2f} s")
+    launcher.stop()
+    # the spare takes the seat
+    moved = [commands(1)[0], RankCommand(rank=1, host=2, argv=commands(2)[1].argv,
+                                         environment={"RANK": "1"})]  # fmt: skip
+    launcher.start(moved, generation=3)
+    seen = until(launcher, lambda seen: sum(isinstance(one, Line) for one in seen) == 2)
+    assert set(agents_of(seen)) == {0, 1}
+
+
 # -- a whole run --------------------------------------------------------------------------
 
 MICRO = (
     "model.hidden=64", "model.num_layers=2", "model.head_dim=16", "model.moe_ffn=128",
-    "model.context=64", "train.vocab=400", "job.tokens=12288", "job.seq_len=64",
+    "model.context=64", "train.vocab=400", "job.tokens=98304", "job.seq_len=64",
     "job.global_batch=8", "layout.micro_batch=4", "train.checkpoint_steps=5", "drill=null",
     "cluster={extends: laptop, num_hosts: 3, num_spare_hosts: 1, host: {extends: laptop, "
     "num_gpus: 1}}", "ray.gpu_resource=GPU",
@@ -319,7 +322,7 @@ def test_training_outlives_a_host(raylets: Any, corpus: Path, tmp_path: Path) ->
 
     result = run_on_ray(study, plan=plan(study), run_dir=tmp_path, observer=observe)
     assert result.outcome == "done"
-    assert result.steps == 24
+    assert result.steps == 192
     print(f"host lost to training again: {killed[1] - killed[0]:.1f} s")
     with pytest.raises(AssertionError):
         worker_of(tmp_path, 0)

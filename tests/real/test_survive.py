@@ -71,7 +71,8 @@ def test_shot_at_in_every_way(folder: Path) -> None:
     found = soak.findings
     assert found.broken == []
     assert found.num_starts == 2  # the second after everybody was killed; nobody well ever ended
-    assert soak.num_compared == found.num_steps > 12
+    # what was done after the checkpoint of the stop is compared too, and given up
+    assert soak.num_compared >= found.num_steps > 12
     seen = faults(read_ledger(folder / "shot" / "ledger.jsonl"))
     assert seen[FaultClass.CORRUPTION] == 2
     assert seen[FaultClass.HANG] == 2

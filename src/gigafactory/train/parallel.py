@@ -21,9 +21,11 @@ def join(task: Task, *, rank: int, world_size: int) -> None:
     device = device_here()
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    # whoever is alone needs no file to meet in, which a full or a tidied disk could keep from it
+    alone = {"store": dist.HashStore()}
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        init_method=task.rendezvous,
+        **(alone if world_size == 1 else {"init_method": task.rendezvous}),
         rank=rank,
         world_size=world_size,
         timeout=timedelta(seconds=task.join_timeout_s),

@@ -206,8 +206,7 @@ class Director:
 
     def _shoot(self) -> None:
         for kind in self.script:
-            needed = 2 if kind in _ON_GROUPS else 1
-            self._until_whole(needed + (kind in _ON_TWO))
+            self._until_whole(_NUM_NEEDED.get(kind, 1))
             self._rest(self.dice.uniform(0.0, 0.3))
             self._strike(kind)
         if not self.script:
@@ -265,6 +264,7 @@ class Director:
             replicas=replicas,
             ends_driver=driver,
             ends_all=everybody,
+            may_end_all=kind is Kind.FLIP and len(self._whole()) < _MAJORITY,
         )
         self.blows.append(blow)
         for replica in replicas:
@@ -418,6 +418,10 @@ class _Lost(Exception):  # noqa: N818 - the finding of a soak
 
 _ON_TWO = frozenset({Kind.KILL_TWO, Kind.KILL_OTHER})
 _ON_GROUPS = frozenset(Kind) - {Kind.FULL, Kind.TORN, Kind.STORE, Kind.DRIVER, Kind.ALL}
+#: So many members tell one that differs from the others.
+_MAJORITY = 3
+#: Groups that are well before a blow of a script falls; 1 for those that hit no group.
+_NUM_NEEDED = dict.fromkeys(_ON_GROUPS, 2) | dict.fromkeys(_ON_TWO, 3) | {Kind.FLIP: _MAJORITY}
 _BLOWS: dict[Kind, Callable[[Director, Kind, tuple[int, ...]], None]] = {
     Kind.KILL: Director._kill,
     Kind.KILL_FIRST: Director._kill,

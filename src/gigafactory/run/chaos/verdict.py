@@ -34,6 +34,14 @@ class Blow:
     replicas: tuple[int, ...] = ()
     ends_driver: bool = False
     ends_all: bool = False
+    may_end_all: bool = False
+    """A bit that flips while a step is taken shows only by comparison, and of two members
+    neither is the majority: both go back to the checkpoint then."""
+
+    @property
+    def excuses_start(self) -> bool:
+        """Everybody may have to start again after it."""
+        return self.ends_all or self.may_end_all
 
 
 @dataclass(slots=True)
@@ -86,7 +94,9 @@ def _steps_are_kept(entries: Sequence[Entry], blows: list[Blow], found: Findings
                 found.num_redone_steps += 0 if is_stop else reached - step
                 if step < committed and not _was_torn(blows, entry.at_s):
                     found.broken.append(f"step {committed} was committed, and lost at {step}")
-                elif not is_stop and not any(b.ends_all and b.at_s <= entry.at_s for b in blows):
+                elif not is_stop and not any(
+                    b.excuses_start and b.at_s <= entry.at_s for b in blows
+                ):
                     found.broken.append(f"steps {step + 1} to {reached} were lost")
                 reached = step
     found.num_steps = reached
@@ -114,7 +124,7 @@ def _nobody_well_ends(entries: Sequence[Entry], blows: list[Blow], found: Findin
         while waiting and waiting[0].at_s <= entry.at_s:
             blow = waiting.pop(0)
             credit.update(blow.replicas)
-            all_ended += blow.ends_all
+            all_ended += blow.excuses_start
         match entry.content:
             case ActionTaken(action=DropReplicas(token=token, replicas=replicas)):
                 if token in done:
@@ -146,7 +156,7 @@ def _stalls_are_short(entries: Sequence[Entry], blows: list[Blow], found: Findin
     usual_s = median([c.step_s for _, c in times if isinstance(c, Steps)] or [0.0])
     most_work = max(1, opened.num_gpus)
     found.ladder_s = ladder.collective_s + ladder.heartbeat_s + 2 * most_work * usual_s
-    away = [blow.at_s for blow in blows if blow.ends_driver or blow.ends_all]
+    away = [blow.at_s for blow in blows if blow.ends_driver or blow.excuses_start]
     before_s: float | None = None
     for at_s, content in times:
         if not isinstance(content, Steps):

@@ -7,9 +7,12 @@ which group; the driver is found through ``control.json`` beside FILE.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 from gigafactory.describe.group import (
@@ -27,6 +30,7 @@ from gigafactory.train.group.line import Line, Pulse
 
 _FAILED = 1
 _FLUSH_S = 2.0
+_SHOW_AGAIN_S = 0.2
 
 
 def main() -> None:
@@ -53,11 +57,13 @@ def main() -> None:
 
         from gigafactory.train.telling import describe_failure
 
-        traceback.print_exc()
         line.tell(describe_failure(error))
         line.flush(timeout_s=_FLUSH_S)
-    sys.stdout.flush()
-    sys.stderr.flush()
+        with contextlib.suppress(OSError):  # the disk of the log may be full
+            traceback.print_exc()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(_FAILED)
 
 
@@ -114,9 +120,18 @@ def work(task: GroupTask, *, line: Line, pulse: Pulse, speaker: _Speaker) -> Non
     if SHOW_MEMORY_VARIABLE in os.environ:
         shown = Memory(pid=os.getpid(), regions=member.gradients.regions())
         file = Path(task.task.directory) / memory_name(speaker.replica)
-        file.write_text(shown.model_dump_json())
+        threading.Thread(target=_show, args=(shown, file), daemon=True).start()
     line.tell(speaker.here())
     member.live()
+
+
+def _show(memory: Memory, file: Path) -> None:
+    """Write down where the memory lies, as soon as there is room."""
+    while True:
+        with contextlib.suppress(OSError):
+            file.write_text(memory.model_dump_json())
+            return
+        time.sleep(_SHOW_AGAIN_S)
 
 
 def _own_rendezvous(task: GroupTask, speaker: _Speaker):  # type: ignore[no-untyped-def]

@@ -99,6 +99,8 @@ class More:
     tool_calls: Sequence[Mapping[str, object]] | None = None
     """Parts of calls, in the form of the OpenAI protocol's stream."""
     sources: tuple[Source, ...] | None = None
+    record: int | None = None
+    """The number of the answer's audit record."""
     usage: Usage | None = None
     """The engine's own count so far, which replaces ours."""
 

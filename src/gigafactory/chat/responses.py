@@ -7,7 +7,7 @@ ignored. Requests become chat completion requests, so that engines know one form
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from gigafactory.chat.engine import Finish, Piece, Usage
 from gigafactory.chat.errors import ApiError, bad_request
 from gigafactory.chat.reading import Whole, Wire, check, read_fields
 from gigafactory.chat.request import ChatRequest, as_request
-from gigafactory.chat.wire import event, finish_of, whole_calls
+from gigafactory.chat.wire import event, finish_of, record_of, whole_calls
 
 
 class _TextItem(Wire):
@@ -143,11 +143,13 @@ class Response:
     def whole(self, pieces: Sequence[Piece], usage: Usage) -> dict[str, object]:
         """The answer in one document."""
         is_cut = finish_of(pieces) is Finish.LENGTH
+        record = record_of(pieces)
         return self._document(
             status="incomplete" if is_cut else "completed",
             output=self._output(pieces),
             usage=_usage(usage),
             incomplete={"reason": "max_output_tokens"} if is_cut else None,
+            metadata={} if record is None else {"record": str(record)},
         )
 
     def opening(self) -> bytes:
@@ -238,6 +240,7 @@ class Response:
         usage: object = None,
         error: object = None,
         incomplete: object = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> dict[str, object]:
         return {
             "id": self.id,
@@ -246,6 +249,7 @@ class Response:
             "status": status,
             "error": error,
             "incomplete_details": incomplete,
+            "metadata": dict(metadata or {}),
             "model": self.model,
             "output": output,
             "parallel_tool_calls": False,

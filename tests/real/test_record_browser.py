@@ -19,6 +19,7 @@ if not shutil.which("chromium") or not shutil.which("chromedriver"):
 pytest.importorskip("selenium", reason="needs the extra test")
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -79,7 +80,11 @@ def served(*arguments: str) -> Iterator[str]:
 
 
 def until(browser: Any, condition: Any) -> Any:
-    return WebDriverWait(browser, 15, poll_frequency=0.02).until(lambda _: condition())
+    # the page draws the buttons anew after every click
+    waiting = WebDriverWait(
+        browser, 15, poll_frequency=0.02, ignored_exceptions=[StaleElementReferenceException]
+    )
+    return waiting.until(lambda _: condition())
 
 
 def buttons(browser: Any) -> dict[str, Any]:

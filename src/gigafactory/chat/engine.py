@@ -138,12 +138,8 @@ class Origin(StrEnum):
     """There are none: it only quotes."""
 
 
-class Engine(Protocol):
-    """A model that continues conversations.
-
-    All calls for one engine come from one thread at a time, and each iterator of ``stream`` is
-    used up or closed before the next one starts.
-    """
+class Known(Protocol):
+    """What is told of a model to those who choose one."""
 
     @property
     def name(self) -> str:
@@ -151,7 +147,7 @@ class Engine(Protocol):
 
     @property
     def origin(self) -> Origin:
-        """Trained here or by others."""
+        """Where the weights come from."""
 
     @property
     def about(self) -> str:
@@ -159,7 +155,15 @@ class Engine(Protocol):
 
     @property
     def context_tokens(self) -> int:
-        """Prompt and answer together must fit in it."""
+        """Prompt and answer together must fit in it; 0 where it is not known."""
+
+
+class Engine(Known, Protocol):
+    """A model that continues conversations.
+
+    All calls for one engine come from one thread at a time, and each iterator of ``stream`` is
+    used up or closed before the next one starts.
+    """
 
     def num_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt that ``messages`` become."""

@@ -28,6 +28,7 @@ class Line:
     """
 
     abilities: frozenset[Ability] = NO_ABILITIES
+    chats = True
 
     def __init__(self, engine: Engine, *, max_waiting: int) -> None:
         self.engine = engine

@@ -29,6 +29,7 @@ class Remote:
     origin = Origin.REMOTE
     context_tokens = 0
     abilities = frozenset(Ability)
+    chats = True
 
     def __init__(
         self,

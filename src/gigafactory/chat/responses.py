@@ -45,6 +45,11 @@ class _Tool(Wire):
     strict: bool | None = None
 
 
+class _Chosen(Wire):
+    type: Literal["function"]
+    name: str
+
+
 class _Format(Wire):
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = None
@@ -68,6 +73,7 @@ class ResponseRequest(Wire):
     top_p: float | None = Field(default=None, gt=0, le=1)
     stream: bool | None = None
     tools: list[_Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | _Chosen | None = None
     text: _TextOptions | None = None
     previous_response_id: None = None
     conversation: None = None
@@ -85,6 +91,7 @@ def read_response_request(body: bytes) -> ChatRequest:
         "top_p": asked.top_p,
         "stream": asked.stream,
         "tools": [_tool(tool) for tool in asked.tools or ()] or None,
+        "tool_choice": _choice(asked.tool_choice),
         "response_format": _format(asked.text.format if asked.text else None),
     }
     return as_request({name: value for name, value in fields.items() if value is not None})
@@ -120,6 +127,12 @@ def _message(item: _Item, index: int) -> dict[str, Any]:
 
 def _tool(tool: _Tool) -> dict[str, Any]:
     return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
+
+
+def _choice(chosen: str | _Chosen | None) -> str | dict[str, Any] | None:
+    if isinstance(chosen, _Chosen):
+        return {"type": "function", "function": {"name": chosen.name}}
+    return chosen
 
 
 def _format(wanted: _Format | None) -> dict[str, Any] | None:

@@ -168,7 +168,7 @@ def _all_logprobs(pieces: Sequence[Piece]) -> dict[str, object] | None:
 
 
 def model_document(answerer: Answerer, *, created_s: int) -> dict[str, object]:
-    """One entry of the list of models; the last four keys are our own."""
+    """One entry of the list of models; the last five keys are our own."""
     return {
         "id": answerer.name,
         "object": "model",
@@ -178,4 +178,5 @@ def model_document(answerer: Answerer, *, created_s: int) -> dict[str, object]:
         "origin": answerer.origin,
         "about": answerer.about,
         "abilities": sorted(answerer.abilities),
+        "chats": answerer.chats,
     }

@@ -44,6 +44,7 @@ class Quoting:
     about = "No model: quotes what the imported posts say, with id, authority and date, or refuses."
     context_tokens = 0
     abilities = NO_ABILITIES
+    chats = True
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
@@ -88,6 +89,7 @@ class Grounded:
 
     context_tokens = 0
     abilities = NO_ABILITIES
+    chats = True
 
     def __init__(self, counter: Counter, inner: Answerer) -> None:
         self._counter, self._inner = counter, inner
@@ -160,7 +162,7 @@ class Grounded:
 def with_sources(answerers: Sequence[Answerer], counter: Counter) -> list[Answerer]:
     """Add an answerer that quotes from the posts at ``counter``, and every model's rephrasing
     twin."""
-    twins = [Grounded(counter, answerer) for answerer in answerers]
+    twins = [Grounded(counter, answerer) for answerer in answerers if answerer.chats]
     return [*answerers, *twins, Quoting(counter)]
 
 

@@ -237,7 +237,7 @@ async function loadModels() {
   const answer = await call("/v1/models");
   if (!answer.ok) throw new Error("the list of models could not be read");
   const list = await answer.json();
-  models = list.data;
+  models = list.data.filter((m) => m.chats);
   at("model").replaceChildren(...models.map((m) => new Option(m.id, m.id)));
   at("notice").textContent = list.notice || "";
   at("notice").hidden = !list.notice;

@@ -2,10 +2,10 @@
 
     python benchmarks/gateway.py [--requests 2000] [--clients 64]
 
-An upstream in a process of its own answers every request with a stream of 16 tokens. Both gateways
-stand before it in turn: ours with keys, budget and a usage ledger on disk, the plain one with
-nothing; and ours once more with httpx as its client to the upstream. What is said of "one core" is requests by second of processor time that the gateway took,
-so that a busy machine does not count.
+An upstream in a process of its own answers every request with a stream of 16 tokens. The gateways
+stand before it in turn: ours with keys, budget and a usage ledger on disk; the same with httpx as
+its client; the plain one with nothing. What is said of "one core" is requests by second of
+processor time that the gateway took, so that a busy machine does not count.
 """
 
 from __future__ import annotations

@@ -56,6 +56,32 @@ def erase_author(database: Path, author: str, *, opts_out: bool = False) -> dict
         connection.close()
 
 
+def choose_retrieval(
+    database: Path, *, words: str | None = None, order: str | None = None
+) -> dict[str, Any]:
+    """How ``database`` is searched from now on: words by fts5 or tantivy, order by words or
+    meaning; None leaves it. InputError where a package is missing."""
+    from gigafactory.chat.truth.database import open_database
+    from gigafactory.chat.truth.library import Library
+    from gigafactory.chat.truth.retrieval import (
+        Order,
+        Retrieval,
+        Words,
+        choose_retrieval,
+        settings_of,
+    )
+
+    connection = open_database(_there(database))
+    try:
+        before = settings_of(connection)
+        wanted = Retrieval(Words(words or before.words), Order(order or before.order))
+        choose_retrieval(connection, wanted)
+        num_posts = Library(connection).num_posts()
+        return {"words": wanted.words, "order": wanted.order, "num_posts": num_posts}
+    finally:
+        connection.close()
+
+
 def ask_posts(database: Path, question: str) -> dict[str, Any]:
     """An answer made of quotes, or the refusal; recorded."""
     with _desk(database) as desk:

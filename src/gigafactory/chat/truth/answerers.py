@@ -28,7 +28,7 @@ from gigafactory.chat.truth.answers import Answer
 from gigafactory.chat.truth.counter import Counter
 from gigafactory.chat.truth.desk import Told, Writer
 from gigafactory.chat.truth.drafts import material
-from gigafactory.chat.truth.library import Hit
+from gigafactory.chat.truth.finding import Hit
 
 _MOST_PRESENT = 64
 _CHARACTERS_PER_TOKEN = 4

@@ -26,6 +26,10 @@ _SCHEMA = (
     """CREATE TRIGGER IF NOT EXISTS post_out AFTER DELETE ON posts BEGIN
         INSERT INTO words (words, rowid, title, text, authority)
         VALUES ('delete', old.rowid, old.title, old.text, old.authority); END""",
+    "CREATE INDEX IF NOT EXISTS posts_by_text ON posts (fingerprint, authority, at_s)",
+    "CREATE TABLE IF NOT EXISTS vectors (post TEXT PRIMARY KEY, vector BLOB NOT NULL)",
+    """CREATE TRIGGER IF NOT EXISTS vector_out AFTER DELETE ON posts BEGIN
+        DELETE FROM vectors WHERE post = old.id; END""",
     "CREATE TABLE IF NOT EXISTS opted_out (digest TEXT PRIMARY KEY)",
     "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE IF NOT EXISTS cache (

@@ -15,7 +15,8 @@ from gigafactory.chat.truth import drafts
 from gigafactory.chat.truth.answers import Answer, Quote, answer, check
 from gigafactory.chat.truth.audit import Audit, Kind
 from gigafactory.chat.truth.database import open_database
-from gigafactory.chat.truth.library import Hit, Library
+from gigafactory.chat.truth.finding import Hit
+from gigafactory.chat.truth.library import Library
 from gigafactory.chat.truth.prompts import Prompt, load_all
 from gigafactory.chat.truth.questions import read_question
 from gigafactory.chat.truth.ratings import Ratings

@@ -85,6 +85,7 @@ _MARKS = (
 )
 _STOPS = ("and", "but", ";", "or", ",", "—", "–")
 _BEFORE_ARTICLE = frozenset(["of", "all", "both", "half", "and", "not", "nearly", "almost", "only"])
+_EARLY = frozenset(["late", "early", "shortly", "soon", "just"])
 _WRAPPERS = frozenset(
     [
         "false",
@@ -103,10 +104,13 @@ _WRAPPERS = frozenset(
 )
 
 
-def statements(found: Sequence[Item], *, marks: frozenset[Mark]) -> list[Statement]:
+def statements(
+    found: Sequence[Item], *, marks: frozenset[Mark], is_claim: bool = False
+) -> list[Statement]:
     """The statements of one sentence (without its attribution), the first one's subject shared.
 
-    An empty list where the grammar does not reach.
+    An empty list where the grammar does not reach. Of a source a part behind what was read may
+    stay unread, if nothing is denied in it; of a claim none.
     """
     body = _without_end(found)
     if any(item.lower in _WRAPPERS for item in body) and any(i.lower == "that" for i in body):
@@ -117,7 +121,12 @@ def statements(found: Sequence[Item], *, marks: frozenset[Mark]) -> list[Stateme
     for at, part in enumerate(_coordinated(body)):
         statement = _clause(part, shared=doer, starts_sentence=at == 0 and not lead)
         if statement is None:
+            if at and not is_claim and not any(i.lower in NEGATIONS for i in part):
+                break
             return []
+        if not is_claim:
+            said_of_it = _said_aside(part, starts_sentence=at == 0 and not lead)
+            read += [replace(s, marks=s.marks | marks) for s in said_of_it]
         doer = statement.doer if not _is_passive(statement, part) else statement.done_to
         own = statement.marks | marks | (_marks_of(found) & {Mark.FICTIONAL, Mark.ALLEGED})
         adjuncts = (*statement.adjuncts, *lead) if at == 0 else statement.adjuncts
@@ -141,6 +150,8 @@ def _without_end(found: Sequence[Item]) -> list[Item]:
 
 def _fronted(body: Sequence[Item]) -> tuple[list[tuple[str, Phrase]], list[Item]]:
     """Adjuncts before the subject ("In 1998, ...", "Last spring ...") and the rest."""
+    if len(body) > 2 and body[0].lower in _EARLY and body[1].lower in PREPOSITIONS:
+        body = body[1:]  # late on Friday
     end = _end_of_lead(body)
     if end == 0:
         return [], list(body)
@@ -169,9 +180,24 @@ def _end_of_lead(body: Sequence[Item]) -> int:
         return 0
     if "," in texts:
         return texts.index(",")
+    if first in PREPOSITIONS and not is_participle and (end := _end_before_article(body)):
+        return end
     days = [at for at, item in enumerate(body[:5]) if item.kind is Kind.DAY]
     if days and first in PREPOSITIONS and (days[0] == 1 or days == [2]):
         return days[-1] + 1
+    return 0
+
+
+def _end_before_article(body: Sequence[Item]) -> int:
+    """ "After days of protest the mayor ...": where the subject begins, if that is plain."""
+    for at in range(2, len(body) - 1):
+        word, before = body[at].lower, body[at - 1].lower
+        form = verb_form(before)
+        is_verb = form is not None and (form.is_participle or before.endswith("ing"))
+        if is_verb or before in AUXILIARIES | RELATIVES:
+            return 0
+        if word in ("the", "a", "an") and before not in PREPOSITIONS | _BEFORE_ARTICLE:
+            return at if find_verb(body[at:]) is not None else 0
     return 0
 
 
@@ -183,6 +209,26 @@ def _without_insert(part: Sequence[Item]) -> tuple[list[Item], list[Item]]:
         if find_verb(part[closing + 1 : closing + 3]) == 0 and find_verb(part[:opening]) is None:
             return [*part[:opening], *part[closing + 1 :]], list(part[opening + 1 : closing])
     return list(part), []
+
+
+def _said_aside(part: Sequence[Item], *, starts_sentence: bool) -> list[Statement]:
+    """What an insert says of the subject: ", who chairs the board, ", ", directed by her, "."""
+    kept, insert = _without_insert(part)
+    begin = find_verb(kept)
+    if begin is None or len(insert) < 3:
+        return []
+    subject, head = list(kept[:begin]), insert[0]
+    form = verb_form(head.lower)
+    if head.lower in ("who", "which"):
+        clause = [*subject, *insert[1:]]
+    elif form is not None and form.is_participle and _by_follows(insert, 0):
+        clause = [*subject, replace(head, text="was"), *insert]
+    else:
+        return []
+    if find_verb(clause) != begin:
+        return []
+    statement = _clause(clause, shared=None, starts_sentence=starts_sentence)
+    return [statement] if statement else []
 
 
 def _coordinated(body: Sequence[Item]) -> Iterator[list[Item]]:
@@ -277,7 +323,8 @@ def _is_adverb(item: Item) -> bool:
 
 def _marks_of(part: Sequence[Item]) -> frozenset[Mark]:
     words = {item.lower for item in part if item.kind is Kind.WORD}
-    is_fiction = any(a.lower in ("in", "during") and b.lower in FICTION for a, b in _near(part))
+    within = ("in", "during", "on", "under")
+    is_fiction = any(a.lower in within and b.lower in FICTION for a, b in _near(part))
     marks = {mark for table, mark in _MARKS if words & table}
     if is_fiction:
         marks.add(Mark.FICTIONAL)

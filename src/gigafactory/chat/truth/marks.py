@@ -170,7 +170,7 @@ def _behind(body: list[Item]) -> Attributed | None:
     for at in reversed(commas):
         tail = [item for item in body[at + 1 :] if item.kind is Kind.WORD]
         verb = next((i for i, t in enumerate(tail) if _base(t) in REPORTS | BELIEFS), None)
-        if verb is None or verb > _LONGEST_SPEAKER or at < 2:
+        if verb is None or verb > _LONGEST_SPEAKER or find_verb(body[:at]) is None:
             continue
         is_belief = _base(tail[verb]) in BELIEFS
         marks = frozenset((Mark.BELIEVED,)) if is_belief else frozenset[Mark]()

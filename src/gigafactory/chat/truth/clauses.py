@@ -85,6 +85,7 @@ _MARKS = (
 )
 _STOPS = ("and", "but", ";", "or", ",", "—", "–")
 _BEFORE_ARTICLE = frozenset(["of", "all", "both", "half", "and", "not", "nearly", "almost", "only"])
+_WITHIN = frozenset(["in", "during", "on", "under"])
 _EARLY = frozenset(["late", "early", "shortly", "soon", "just"])
 _WRAPPERS = frozenset(
     [
@@ -117,9 +118,11 @@ def statements(
         return []
     lead, body = _fronted(body)
     read: list[Statement] = []
-    doer: Phrase | None = None
-    for at, part in enumerate(_coordinated(body)):
-        statement = _clause(part, shared=doer, starts_sentence=at == 0 and not lead)
+    subject: Phrase | None = None
+    is_passive = False
+    for at, words in enumerate(_coordinated(body)):
+        part = _with_verb(words) if is_passive else words
+        statement = _clause(part, shared=subject, starts_sentence=at == 0 and not lead)
         if statement is None:
             if at and not is_claim and not any(i.lower in NEGATIONS for i in part):
                 break
@@ -127,7 +130,8 @@ def statements(
         if not is_claim:
             said_of_it = _said_aside(part, starts_sentence=at == 0 and not lead)
             read += [replace(s, marks=s.marks | marks) for s in said_of_it]
-        doer = statement.doer if not _is_passive(statement, part) else statement.done_to
+        is_passive = _is_passive(statement, part) or (is_passive and part is not words)
+        subject = statement.done_to if is_passive else statement.doer
         own = statement.marks | marks | (_marks_of(found) & {Mark.FICTIONAL, Mark.ALLEGED})
         adjuncts = (*statement.adjuncts, *lead) if at == 0 else statement.adjuncts
         read.append(replace(statement, marks=own, adjuncts=adjuncts))
@@ -135,8 +139,22 @@ def statements(
 
 
 def _is_passive(statement: Statement, part: Sequence[Item]) -> bool:
-    begin = statement.done_to
-    return begin is not None and statement.doer is None and bool(part)
+    """Whether what stands before the verb is what was done to."""
+    begin = find_verb(part)
+    if statement.done_to is None or not begin:
+        return False
+    before = _subject(part[:begin], starts_sentence=False)
+    heads = (before.head.lower(), statement.done_to.head.lower()) if before else ("", "-")
+    return statement.doer is None or heads[0] == heads[1]
+
+
+def _with_verb(part: list[Item]) -> list[Item]:
+    """ "... was built by the state and opened by the king": the second "was"; what has an object acts."""
+    form = verb_form(part[0].lower) if part else None
+    has_object = len(part) > 1 and part[1].lower not in PREPOSITIONS and not _is_adverb(part[1])
+    if form is None or not form.is_participle or has_object:
+        return part
+    return [replace(part[0], text="was"), *part]
 
 
 def _without_end(found: Sequence[Item]) -> list[Item]:
@@ -204,11 +222,20 @@ def _end_before_article(body: Sequence[Item]) -> int:
 def _without_insert(part: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     """Take out what stands between commas behind the subject; the clause, and what was taken
     out."""
+    span = _insert_span(part)
+    if span is None:
+        return list(part), []
+    opening, closing = span
+    return [*part[:opening], *part[closing + 1 :]], list(part[opening + 1 : closing])
+
+
+def _insert_span(part: Sequence[Item]) -> tuple[int, int] | None:
+    """The two commas around it."""
     commas = [at for at, item in enumerate(part) if item.text == ","]
     for opening, closing in pairwise(commas):
         if find_verb(part[closing + 1 : closing + 3]) == 0 and find_verb(part[:opening]) is None:
-            return [*part[:opening], *part[closing + 1 :]], list(part[opening + 1 : closing])
-    return list(part), []
+            return opening, closing
+    return None
 
 
 def _said_aside(part: Sequence[Item], *, starts_sentence: bool) -> list[Statement]:
@@ -234,8 +261,9 @@ def _said_aside(part: Sequence[Item], *, starts_sentence: bool) -> list[Statemen
 def _coordinated(body: Sequence[Item]) -> Iterator[list[Item]]:
     """Parts that each have a finite verb."""
     begin = 0
+    inside = range(*(_insert_span(body) or (0, 0)))
     for at, item in enumerate(body):
-        if item.lower not in ("and", "but", ";") or at == begin:
+        if item.lower not in ("and", "but", ";") or at == begin or at in inside:
             continue
         left, right = body[begin:at], body[at + 1 :]
         if find_verb(left) is not None and _begins_clause(right):
@@ -271,6 +299,8 @@ def _clause(
     if _has_loose_verb(rest):
         return None
     done_to, adjuncts = _rest(rest)
+    if any(_is_in_fiction(word, phrase) for word, phrase in adjuncts):
+        marks |= {Mark.FICTIONAL}
     limits = [(item.lower, Phrase()) for item in (*insert, *rest) if item.lower in LIMITS]
     return _in_order(
         verb,
@@ -280,6 +310,12 @@ def _clause(
         marks=marks | _marks_of(whole),
         span=(part[0].first, part[-1].last),
     )
+
+
+def _is_in_fiction(preposition: str, phrase: Phrase) -> bool:
+    """ "In the first version of the story"."""
+    words = (*phrase.words, *(phrase.of.words if phrase.of else ()))
+    return preposition in _WITHIN and bool(FICTION & set(words))
 
 
 def _subject(before: Sequence[Item], *, starts_sentence: bool) -> Phrase | None:
@@ -323,8 +359,7 @@ def _is_adverb(item: Item) -> bool:
 
 def _marks_of(part: Sequence[Item]) -> frozenset[Mark]:
     words = {item.lower for item in part if item.kind is Kind.WORD}
-    within = ("in", "during", "on", "under")
-    is_fiction = any(a.lower in within and b.lower in FICTION for a, b in _near(part))
+    is_fiction = any(a.lower in _WITHIN and b.lower in FICTION for a, b in _near(part))
     marks = {mark for table, mark in _MARKS if words & table}
     if is_fiction:
         marks.add(Mark.FICTIONAL)
@@ -464,7 +499,15 @@ def _rest(rest: Sequence[Item]) -> tuple[Phrase | None, list[tuple[str, Phrase]]
     stop = next((at for at, i in enumerate(rest) if i.lower in RELATIVES or i.text in ",;:"), None)
     runs = _runs(rest[:stop])
     found = read_phrase(runs[0][1]) if _says_something(runs[0][1]) else None
-    return found, [(preposition, read_phrase(part)) for preposition, part in runs[1:] if part]
+    adjuncts = [(preposition, read_phrase(part)) for preposition, part in runs[1:] if part]
+    if adjuncts and stop is not None and _is_name_alone(rest[stop:]) and rest[stop - 1].is_capital:
+        word, place = adjuncts[-1]
+        adjuncts[-1] = (word, replace(place, joined=True))  # Rome, Georgia: not the Rome one means
+    return found, adjuncts
+
+
+def _is_name_alone(tail: Sequence[Item]) -> bool:
+    return len(tail) > 1 and tail[0].text == "," and all(item.is_capital for item in tail[1:])
 
 
 def _says_something(part: Sequence[Item]) -> bool:

@@ -332,7 +332,7 @@ def _widens(claim: Statement, source: Statement) -> str:
     narrowing = [
         (word, phrase)
         for word, phrase in left_out
-        if word not in HARMLESS_LINKS and (keeps_time or not _is_time(phrase))
+        if not _is_harmless(word, claim) and (keeps_time or not _is_time(phrase))
     ]
     if narrowing and (is_scoped or (is_general and Mark.FUTURE not in claim.marks)):
         return f"the source says so only {narrowing[0][0]} something".replace("only  ", "only ")
@@ -341,6 +341,12 @@ def _widens(claim: Statement, source: Statement) -> str:
     if claim.is_negated and (narrowing or _is_narrower(claim, source)):
         return "" if _is_event(source) else "the source denies only a part"
     return ""
+
+
+def _is_harmless(link: str, claim: Statement) -> bool:
+    """What happened while something else went on has happened; what is so only then is not so."""
+    is_while = link == "during"
+    return link in HARMLESS_LINKS and not (is_while and claim.tense is Tense.PRESENT)
 
 
 def _is_other_deed(claim: Statement, source: Statement) -> bool:

@@ -97,7 +97,9 @@ def start(database: Path) -> None:
 
 @command.command("score")
 @click.argument(
-    "lots", nargs=-1, type=click.Choice(["development", "held_out", "traps", "sealed", "fresh"])
+    "lots",
+    nargs=-1,
+    type=click.Choice(["development", "held_out", "traps", "sealed", "fresh", "blind", "unseen"]),
 )
 @json_option
 def score(lots: tuple[str, ...], as_json: bool) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from gigafactory.chat.truth.forms import Tense, verb_form, verb_meaning
+from gigafactory.chat.truth.fronts import BEFORE_ARTICLE, fronted, insert_span, without_insert
 from gigafactory.chat.truth.lexicon import (
     ALLEGED,
     AUXILIARIES,
@@ -84,9 +85,9 @@ _MARKS = (
     (DILUTING, Mark.DILUTED),
 )
 _STOPS = ("and", "but", ";", "or", ",", "—", "–")
-_BEFORE_ARTICLE = frozenset(["of", "all", "both", "half", "and", "not", "nearly", "almost", "only"])
+#: marks of one clause that reach over all of its sentence
+_FAR_REACHING = frozenset([Mark.FICTIONAL, Mark.ALLEGED, Mark.CONDITIONAL])
 _WITHIN = frozenset(["in", "during", "on", "under"])
-_EARLY = frozenset(["late", "early", "shortly", "soon", "just"])
 _WRAPPERS = frozenset(
     [
         "false",
@@ -116,23 +117,27 @@ def statements(
     body = _without_end(found)
     if any(item.lower in _WRAPPERS for item in body) and any(i.lower == "that" for i in body):
         return []
-    lead, body = _fronted(body)
+    lead, body = fronted(body)
     read: list[Statement] = []
     subject: Phrase | None = None
     is_passive = False
     for at, words in enumerate(_coordinated(body)):
+        if at and any(item.lower == "that" for item in body[: body.index(words[0])]):
+            break  # "legend has it that ... and ...": the second hangs on it as well
         part = _with_verb(words) if is_passive else words
         statement = _clause(part, shared=subject, starts_sentence=at == 0 and not lead)
         if statement is None:
             if at and not is_claim and not any(i.lower in NEGATIONS for i in part):
                 break
             return []
-        if not is_claim:
-            said_of_it = _said_aside(part, starts_sentence=at == 0 and not lead)
-            read += [replace(s, marks=s.marks | marks) for s in said_of_it]
         is_passive = _is_passive(statement, part) or (is_passive and part is not words)
         subject = statement.done_to if is_passive else statement.doer
-        own = statement.marks | marks | (_marks_of(found) & {Mark.FICTIONAL, Mark.ALLEGED})
+        own = statement.marks | marks | (_marks_of(found) & _FAR_REACHING)
+        if any(_is_in_fiction(word, phrase) for word, phrase in lead):
+            own |= {Mark.FICTIONAL}
+        if not is_claim:  # it stands or falls with what it stands in
+            aside = _said_aside(part, starts_sentence=at == 0 and not lead)
+            read += [replace(said, marks=said.marks | own) for said in aside]
         adjuncts = (*statement.adjuncts, *lead) if at == 0 else statement.adjuncts
         read.append(replace(statement, marks=own, adjuncts=adjuncts))
     return read
@@ -149,7 +154,8 @@ def _is_passive(statement: Statement, part: Sequence[Item]) -> bool:
 
 
 def _with_verb(part: list[Item]) -> list[Item]:
-    """ "... was built by the state and opened by the king": the second "was"; what has an object acts."""
+    """ "... was built by the state and opened by the king" has a second "was"; what has an object
+    acts itself."""
     form = verb_form(part[0].lower) if part else None
     has_object = len(part) > 1 and part[1].lower not in PREPOSITIONS and not _is_adverb(part[1])
     if form is None or not form.is_participle or has_object:
@@ -166,81 +172,9 @@ def _without_end(found: Sequence[Item]) -> list[Item]:
     return body
 
 
-def _fronted(body: Sequence[Item]) -> tuple[list[tuple[str, Phrase]], list[Item]]:
-    """Adjuncts before the subject ("In 1998, ...", "Last spring ...") and the rest."""
-    if len(body) > 2 and body[0].lower in _EARLY and body[1].lower in PREPOSITIONS:
-        body = body[1:]  # late on Friday
-    end = _end_of_lead(body)
-    if end == 0:
-        return [], list(body)
-    lead, rest = body[:end], list(body[end:])
-    if rest and rest[0].text == ",":
-        rest = rest[1:]
-    if any(item.lower in AUXILIARIES for item in lead):
-        return [], list(body)  # a clause: "If the calculations are right, ..."
-    if lead[0].lower not in PREPOSITIONS:
-        is_day = lead[-1].lower in TIME_NOUNS
-        return [("on" if is_day else "while", read_phrase(lead))], rest
-    inner = lead[2:] if lead[1].lower == "of" else lead[1:]
-    return [(lead[0].lower, read_phrase(inner))], rest
-
-
-def _end_of_lead(body: Sequence[Item]) -> int:
-    if len(body) < 4:
-        return 0
-    first = body[0].lower
-    texts = [item.text for item in body]
-    if first in ("last", "next", "this") and body[1].lower in TIME_NOUNS:
-        return 2
-    form = verb_form(first)
-    is_participle = form is not None and (form.is_participle or first.endswith("ing"))
-    if first not in PREPOSITIONS and not is_participle:
-        return 0
-    if "," in texts:
-        return texts.index(",")
-    if first in PREPOSITIONS and not is_participle and (end := _end_before_article(body)):
-        return end
-    days = [at for at, item in enumerate(body[:5]) if item.kind is Kind.DAY]
-    if days and first in PREPOSITIONS and (days[0] == 1 or days == [2]):
-        return days[-1] + 1
-    return 0
-
-
-def _end_before_article(body: Sequence[Item]) -> int:
-    """ "After days of protest the mayor ...": where the subject begins, if that is plain."""
-    for at in range(2, len(body) - 1):
-        word, before = body[at].lower, body[at - 1].lower
-        form = verb_form(before)
-        is_verb = form is not None and (form.is_participle or before.endswith("ing"))
-        if is_verb or before in AUXILIARIES | RELATIVES:
-            return 0
-        if word in ("the", "a", "an") and before not in PREPOSITIONS | _BEFORE_ARTICLE:
-            return at if find_verb(body[at:]) is not None else 0
-    return 0
-
-
-def _without_insert(part: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """Take out what stands between commas behind the subject; the clause, and what was taken
-    out."""
-    span = _insert_span(part)
-    if span is None:
-        return list(part), []
-    opening, closing = span
-    return [*part[:opening], *part[closing + 1 :]], list(part[opening + 1 : closing])
-
-
-def _insert_span(part: Sequence[Item]) -> tuple[int, int] | None:
-    """The two commas around it."""
-    commas = [at for at, item in enumerate(part) if item.text == ","]
-    for opening, closing in pairwise(commas):
-        if find_verb(part[closing + 1 : closing + 3]) == 0 and find_verb(part[:opening]) is None:
-            return opening, closing
-    return None
-
-
 def _said_aside(part: Sequence[Item], *, starts_sentence: bool) -> list[Statement]:
     """What an insert says of the subject: ", who chairs the board, ", ", directed by her, "."""
-    kept, insert = _without_insert(part)
+    kept, insert = without_insert(part)
     begin = find_verb(kept)
     if begin is None or len(insert) < 3:
         return []
@@ -261,7 +195,7 @@ def _said_aside(part: Sequence[Item], *, starts_sentence: bool) -> list[Statemen
 def _coordinated(body: Sequence[Item]) -> Iterator[list[Item]]:
     """Parts that each have a finite verb."""
     begin = 0
-    inside = range(*(_insert_span(body) or (0, 0)))
+    inside = range(*(insert_span(body) or (0, 0)))
     for at, item in enumerate(body):
         if item.lower not in ("and", "but", ";") or at == begin or at in inside:
             continue
@@ -282,7 +216,7 @@ def _begins_clause(part: Sequence[Item]) -> bool:
 def _clause(
     whole: Sequence[Item], *, shared: Phrase | None, starts_sentence: bool
 ) -> Statement | None:
-    part, insert = _without_insert(whole)
+    part, insert = without_insert(whole)
     begin = find_verb(part)
     if begin is None:
         return None
@@ -348,7 +282,7 @@ def _is_plain(subject: Sequence[Item]) -> bool:
     """Whether it is one noun phrase: a comma or an article in its middle says that it is more."""
     articles = [at for at, item in enumerate(subject) if item.lower in ("the", "a", "an")]
     led = [subject[at - 1].lower for at in articles if at > 0]
-    return all(word in _BEFORE_ARTICLE for word in led) and not any(i.text == "," for i in subject)
+    return all(word in BEFORE_ARTICLE for word in led) and not any(i.text == "," for i in subject)
 
 
 def _is_adverb(item: Item) -> bool:
@@ -500,9 +434,12 @@ def _rest(rest: Sequence[Item]) -> tuple[Phrase | None, list[tuple[str, Phrase]]
     runs = _runs(rest[:stop])
     found = read_phrase(runs[0][1]) if _says_something(runs[0][1]) else None
     adjuncts = [(preposition, read_phrase(part)) for preposition, part in runs[1:] if part]
-    if adjuncts and stop is not None and _is_name_alone(rest[stop:]) and rest[stop - 1].is_capital:
-        word, place = adjuncts[-1]
-        adjuncts[-1] = (word, replace(place, joined=True))  # Rome, Georgia: not the Rome one means
+    if stop and _is_name_alone(rest[stop:]) and rest[stop - 1].is_capital:
+        # Rome, Georgia: not the Rome that one means
+        if adjuncts:
+            adjuncts[-1] = (adjuncts[-1][0], replace(adjuncts[-1][1], joined=True))
+        elif found is not None:
+            found = replace(found, joined=True)
     return found, adjuncts
 
 

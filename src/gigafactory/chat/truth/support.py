@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gigafactory.chat.truth.clauses import Statement, statements
-from gigafactory.chat.truth.forms import Tense
+from gigafactory.chat.truth.forms import Tense, verb_form
 from gigafactory.chat.truth.lexicon import (
     COMPLEMENTS,
     HARMLESS_LINKS,
@@ -326,6 +326,9 @@ def _widens(claim: Statement, source: Statement) -> str:
             return "the source says so only for a time"
         if word in LIMITS or (word == "if" and Mark.POSSIBLE not in claim.marks):
             return f"the source limits it ({word} ...)"
+    for word, phrase in left_out:
+        if _is_idiom(word, phrase):
+            return f"the source says so {word} {phrase.head}, whatever that means"
     is_scoped = claim.verb in SCOPED or bool(SCOPED & claim.words)
     is_general = claim.tense is Tense.PRESENT or claim.verb == "be"
     keeps_time = claim.tense is Tense.PRESENT or is_scoped
@@ -341,6 +344,16 @@ def _widens(claim: Statement, source: Statement) -> str:
     if claim.is_negated and (narrowing or _is_narrower(claim, source)):
         return "" if _is_event(source) else "the source denies only a part"
     return ""
+
+
+def _is_idiom(preposition: str, phrase: Phrase) -> bool:
+    """In vain, on loan, for granted: a bare word behind a preposition may be an idiom."""
+    if phrase.has_article or phrase.is_name or phrase.quantity or phrase.of or _is_time(phrase):
+        return False
+    form = verb_form(phrase.head)
+    is_participle = form is not None and form.is_participle and form.tense is not None
+    is_bare = preposition in ("in", "on", "under") or (preposition == "for" and is_participle)
+    return is_bare and len(phrase.words) == 1
 
 
 def _is_harmless(link: str, claim: Statement) -> bool:

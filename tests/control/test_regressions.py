@@ -143,6 +143,16 @@ def test_a_refusal_is_heard_however_many_evictions_followed(bench_with):
     assert bench.asked(act.EvictHosts) == [first]
 
 
+def test_a_spare_that_leaves_stops_no_start(bench):
+    """The swarm: a spare was wanted for maintenance while a gang started, which was stopped."""
+    bench.launch(num_hosts=4, num_spares=2)
+    bench.tell(ev.MaintenanceAnnounced, host=5, by_s=1e4)
+    assert bench.kinds() == ["EvictHosts"]
+    bench.ready()
+    bench.tell(ev.StepsDone, step=1)
+    assert bench.kinds() == []
+
+
 def test_a_failing_host_whose_eviction_failed_is_not_forgotten(bench):
     bench.run()
     bench.tell(ev.HostFailing, host=4, cause="fan")

@@ -38,7 +38,7 @@ demo: setup
 	@$(BIN)/python -m gigafactory.cli.demo $(RUNS)
 
 test: setup-test browser postgres slurm
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 swarm: setup-test
 	$(BIN)/python benchmarks/swarm.py --seeds $(SEEDS) --processes 2 --out $(RUNS)/swarm

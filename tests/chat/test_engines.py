@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -75,6 +76,8 @@ def test_the_trained_model_speaks_under_the_name_of_its_study(run_dir: Path) -> 
     assert engine.name == "first-light"
     assert engine.origin is Origin.TRAINED
     assert engine.context_tokens == 64
+    weights = (run_dir / "model" / "model.safetensors").read_bytes()
+    assert engine.weights_sha256 == hashlib.sha256(weights).hexdigest()
     pieces = list(engine.stream(messages("hello there"), Sampling(20, seed=1)))
     assert 0 < sum(piece.num_tokens for piece in pieces) <= 20
     assert pieces[-1].finish

@@ -63,6 +63,7 @@ class Batch:
         self._core = core
         self.name, self.origin, self.about = core.name, core.origin, core.about
         self.context_tokens, self.abilities = core.context_tokens, core.abilities
+        self.weights_sha256 = core.weights_sha256
         self.chats = True
         self.num_present = 0
         self._max_present = max_present

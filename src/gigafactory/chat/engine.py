@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 
@@ -157,6 +159,10 @@ class Known(Protocol):
     def context_tokens(self) -> int:
         """Prompt and answer together must fit in it; 0 where it is not known."""
 
+    @property
+    def weights_sha256(self) -> str:
+        """Of the file of weights; of name and address where they lie elsewhere. For the record."""
+
 
 class Engine(Known, Protocol):
     """A model that continues conversations.
@@ -170,6 +176,12 @@ class Engine(Known, Protocol):
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Piece]:
         """Generate an answer; the last piece, and no other, carries ``finish``."""
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def num_threads() -> int:

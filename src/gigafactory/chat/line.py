@@ -57,6 +57,11 @@ class Line:
         """Of the engine."""
         return self.engine.context_tokens
 
+    @property
+    def weights_sha256(self) -> str:
+        """Of the engine."""
+        return self.engine.weights_sha256
+
     @contextmanager
     def place(self) -> Iterator[None]:
         """Be counted; ApiError 503 at once where ``max_waiting`` requests are waiting already."""

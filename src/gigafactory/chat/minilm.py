@@ -82,6 +82,8 @@ class Embedder:
     context_tokens = MOST_TOKENS
     abilities = frozenset({Ability.EMBEDDINGS})
     chats = False
+    weights_sha256 = ""
+    """It answers nothing, so no record names it."""
 
     def __init__(self) -> None:
         self.num_present = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gigafactory.chat.engine import Message, Origin, Piece, Role, Sampling, num_threads
+from gigafactory.chat.engine import Message, Origin, Piece, Role, Sampling, num_threads, sha256_of
 from gigafactory.chat.errors import text_too_long
 from gigafactory.chat.grammar import Grammar, Grammars
 from gigafactory.chat.text import as_pieces, texts
@@ -29,13 +29,14 @@ class Trained:
             import torch
 
             from gigafactory.net import dialogue
-            from gigafactory.net.export import load_exported
+            from gigafactory.net.export import WEIGHTS, load_exported
             from gigafactory.net.sample import choose, stream_tokens
         except ModuleNotFoundError as error:
             raise InputError(
                 f"talking to a trained model needs {error.name}: pip install 'gigafactory[train]'"
             ) from None
         exported = load_exported(run_dir / "model")
+        self.weights_sha256 = sha256_of(run_dir / "model" / WEIGHTS)
         torch.set_num_threads(num_threads())
         self.name = run_dir.resolve().name
         self.context_tokens: int = exported.model.model.context

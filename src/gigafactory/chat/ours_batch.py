@@ -67,6 +67,7 @@ class PagedTrained:
 
         self.name, self.about = engine.name, engine.about
         self.context_tokens = engine.context_tokens
+        self.weights_sha256 = engine.weights_sha256
         can = {Ability.LOGPROBS, Ability.EMBEDDINGS}
         self.abilities = frozenset(can | {Ability.JSON_SCHEMA} if can_bind() else can)
         self._engine = engine

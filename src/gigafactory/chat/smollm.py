@@ -24,6 +24,7 @@ from gigafactory.chat.engine import (
     Piece,
     Sampling,
     num_threads,
+    sha256_of,
 )
 from gigafactory.chat.errors import ApiError, bad_request
 from gigafactory.chat.prompt import CHATML, render
@@ -88,6 +89,7 @@ class SmolLM2:
         scheduler = self.genai.SchedulerConfig()
         scheduler.num_kv_blocks = _CACHE_BLOCKS
         scheduler.enable_prefix_caching = True  # the next turn repeats the conversation so far
+        self.weights_sha256 = sha256_of(weights_path())
         self.pipeline = self.genai.ContinuousBatchingPipeline(
             str(weights_path()), scheduler, "CPU", {"INFERENCE_NUM_THREADS": num_threads()}
         )
@@ -169,6 +171,7 @@ class SmolLM2Batch:
 
     def __init__(self, engine: SmolLM2) -> None:
         self._engine = engine
+        self.weights_sha256 = engine.weights_sha256
         self._talks: dict[int, _Talk] = {}
 
     @property

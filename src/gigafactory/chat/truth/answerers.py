@@ -3,7 +3,6 @@ rephrase."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,6 +42,7 @@ class Quoting:
     origin = Origin.NONE
     about = "No model: quotes what the imported posts say, with id, authority and date, or refuses."
     context_tokens = 0
+    weights_sha256 = ""
     abilities = NO_ABILITIES
     chats = True
 
@@ -97,8 +97,7 @@ class Grounded:
         self.origin = inner.origin
         self.about = f"{inner.name} rephrases quotes of the imported posts; what it adds is cut."
         self._prompt = counter.desk.prompts["rephrase.v1"]
-        # weights are not at hand here; the name and origin stand for them in the record
-        self._sha256 = hashlib.sha256(f"{inner.origin}:{inner.name}".encode()).hexdigest()
+        self.weights_sha256 = inner.weights_sha256
 
     @property
     def num_present(self) -> int:
@@ -122,7 +121,7 @@ class Grounded:
         desk, question = self._counter.desk, question_of(job.messages)
         hits = await self._counter.call(lambda: desk.find(question))
         draft, num_tokens = await self._draft(question, hits) if hits else ("", 0)
-        writer = Writer(self._inner.name, self._sha256)
+        writer = Writer(self._inner.name, self.weights_sha256)
         told = await self._counter.call(
             lambda: desk.rephrase(question, hits, draft, writer=writer, prompt=self._prompt)
         )

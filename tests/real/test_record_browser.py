@@ -74,9 +74,12 @@ def served(*arguments: str) -> Iterator[str]:
     program = [sys.executable, str(PROGRAM), *arguments]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.send_signal(signal.SIGINT)
+            status = process.wait(20)
+    assert status == 0
 
 
 def until(browser: Any, condition: Any) -> Any:

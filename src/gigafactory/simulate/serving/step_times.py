@@ -1,0 +1,156 @@
+"""How long the steps of a replica take, in whole picoseconds.
+
+Legend
+    B  requests that decode;  h  tokens in their caches together;  P  prompt tokens of the step
+    K  keys that those attend to, summed over them
+    decode(B, h) = first[B] + slope[B] h;  mixed(B, h, P, K) = decode(B, h) + more(B, P) + flash K
+
+The equations of serving (`cost.token_step`) are evaluated once on a grid: decode for every B at two
+lengths of the context, and the straight line between them is taken; ``more`` for a few B and P,
+bilinear between. A law test bounds what that costs in accuracy.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigafactory.cost.token_step import Deployment, Work, token_step
+from gigafactory.simulate.serving.clock import SECOND, picoseconds
+
+Floats = NDArray[np.float64]
+_NUM_CHUNKS = 40
+_SHORT, _LONG = 256.0, 4096.0
+
+
+class StepTimes(Protocol):
+    """Durations of steps in picoseconds."""
+
+    def decode(self, num_requests: int) -> tuple[int, int]:
+        """(``first``, ``slope``) of a step of so many requests that decode and nothing else."""
+
+    def mixed(
+        self, num_requests: int, held_tokens: int, *, prompt_tokens: int, double_keys: int
+    ) -> int:
+        """A step with prompts; ``double_keys``: twice the keys of all prompt tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class EquationTimes:
+    """The tables of one deployment."""
+
+    first: Sequence[int]
+    slope: Sequence[int]
+    batches: Sequence[int]
+    chunks: Sequence[int]
+    more: Sequence[Sequence[float]]
+    """Picoseconds, rows by ``batches``, columns by ``chunks``."""
+    flash: float
+    """Picoseconds a key of a prompt token."""
+
+    def decode(self, num_requests: int) -> tuple[int, int]:
+        """(``first``, ``slope``) of a step of decoding."""
+        return self.first[num_requests], self.slope[num_requests]
+
+    def mixed(
+        self, num_requests: int, held_tokens: int, *, prompt_tokens: int, double_keys: int
+    ) -> int:
+        """A step with prompts."""
+        low, share = _place(self.batches, num_requests)
+        column, part = _place(self.chunks, prompt_tokens)
+        above, below = self.more[low], self.more[low + 1]
+        at_low = above[column] + part * (above[column + 1] - above[column])
+        at_high = below[column] + part * (below[column + 1] - below[column])
+        more = at_low + share * (at_high - at_low)
+        plain = self.first[num_requests] + self.slope[num_requests] * held_tokens
+        return plain + round(more + self.flash * double_keys / 2)
+
+
+def _place(grid: Sequence[int], value: int) -> tuple[int, float]:
+    """Index of the cell that holds ``value``, and how far into it; beyond the end it goes on."""
+    index = min(bisect_right(grid, value), len(grid) - 1) - 1
+    index = max(index, 0)
+    return index, (value - grid[index]) / (grid[index + 1] - grid[index])
+
+
+def equation_times(at: Deployment, *, max_running: int, max_step_tokens: int) -> EquationTimes:
+    """Tables for up to ``max_running`` requests and ``max_step_tokens`` tokens a step."""
+    requests = np.arange(1, max_running + 1, dtype=np.float64)
+    first, slope = _decode(at, requests)
+    batches = _grid(max_running, num=12)
+    chunks = _grid(max_step_tokens, num=_NUM_CHUNKS)[1:]
+    return EquationTimes(
+        first=(0, *first),
+        slope=(0, *slope),
+        batches=batches,
+        chunks=chunks,
+        more=[_more(at, float(b), np.asarray(chunks, np.float64)) for b in batches],
+        flash=_flash(at, max_step_tokens),
+    )
+
+
+def _decode(at: Deployment, requests: Floats) -> tuple[list[int], list[int]]:
+    none = np.zeros_like(requests)
+    short, long = (
+        token_step(at, Work(requests, none + context, none, none)).step_s
+        for context in (_SHORT, _LONG)
+    )
+    slope = (long - short) / (requests * (_LONG - _SHORT))
+    first = short - slope * requests * _SHORT
+    return _whole(first), _whole(slope)
+
+
+def _whole(times_s: Floats) -> list[int]:
+    return [picoseconds(value) for value in times_s.tolist()]
+
+
+def _grid(most: int, *, num: int) -> list[int]:
+    """0, 1, ... ``most``, ever more apart."""
+    points = np.geomspace(1, max(most, 2), num)
+    return [0, *sorted({round(point) for point in points.tolist()})]
+
+
+def _more(at: Deployment, requests: float, chunks: Floats) -> list[float]:
+    """What prompts add to a step, attention among them left out."""
+    none = np.zeros_like(chunks)
+    context = none + _LONG / 2
+    plain = token_step(at, Work(none + requests, context, none, none)).step_s if requests else none
+    full = token_step(at, Work(none + requests, context, chunks, none)).step_s
+    return [float(value) * SECOND for value in (full - plain).tolist()]
+
+
+def _flash(at: Deployment, tokens: int) -> float:
+    one, keys = np.ones(1), _LONG / 2
+    bare = Work(0 * one, 0 * one, tokens * one, 0 * one)
+    seeing = Work(0 * one, 0 * one, tokens * one, keys * one)
+    more = token_step(at, seeing).step_s - token_step(at, bare).step_s
+    return float(more[0]) * SECOND / (tokens * keys)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredTimes:
+    """A few constants of an engine that was measured: a step costs ``step``, each request that
+    decodes ``request``, each token in a cache that is read ``held``, each part of a prompt ``part``
+    and each of its tokens ``prompt``; picoseconds."""
+
+    step: int
+    request: int
+    held: int = 0
+    part: int = 0
+    prompt: int = 0
+
+    def decode(self, num_requests: int) -> tuple[int, int]:
+        """(``first``, ``slope``) of a step of decoding."""
+        return self.step + self.request * num_requests, self.held
+
+    def mixed(
+        self, num_requests: int, held_tokens: int, *, prompt_tokens: int, double_keys: int
+    ) -> int:
+        """A step with prompts; what they attend to is in the time of their tokens."""
+        plain = self.step + self.request * num_requests + self.held * held_tokens
+        return plain + self.part + self.prompt * prompt_tokens

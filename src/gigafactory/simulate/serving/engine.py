@@ -144,20 +144,22 @@ class Engine:
             ended.append(ident)
 
     def _carry_out(self, actions: Sequence[ServingAction], *, at: int) -> None:
+        if not actions:
+            return
+        # a step is the last thing a scheduler asks for
+        last = actions[-1]
+        if type(last) is Compute:
+            self._compute(last, at=at)
+            actions = actions[:-1]
         for action in actions:
-            kind = type(action)
-            if kind is Compute:
-                self._compute(action, at=at)  # type: ignore[arg-type]
-            elif kind is Started:
-                self.num_cached_tokens += action.num_shared * self._block_tokens  # type: ignore[union-attr]
-            elif kind is Displaced:
-                ident = action.id  # type: ignore[union-attr]
-                if ident in self._due:
-                    self._left[ident] = self._due.pop(ident) - self._ticks
-            elif kind is Refused:
-                ident = action.id  # type: ignore[union-attr]
-                del self._left[ident]
-                self.heard.refused.append(ident)
+            if isinstance(action, Started):
+                self.num_cached_tokens += action.num_shared * self._block_tokens
+            elif isinstance(action, Displaced):
+                if action.id in self._due:
+                    self._left[action.id] = self._due.pop(action.id) - self._ticks
+            elif isinstance(action, Refused):
+                del self._left[action.id]
+                self.heard.refused.append(action.id)
 
     def _compute(self, step: Compute, *, at: int) -> None:
         self._step, self._begin = step, at

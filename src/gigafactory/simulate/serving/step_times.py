@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +26,9 @@ from gigafactory.simulate.serving.clock import SECOND, picoseconds
 Floats = NDArray[np.float64]
 _NUM_CHUNKS = 40
 _SHORT, _LONG = 256.0, 4096.0
+#: Attoseconds of a picosecond; keys are counted twice.
+_ATTO = 10**6
+_DOUBLE_ATTO = 2 * _ATTO
 
 
 class StepTimes(Protocol):
@@ -40,7 +43,7 @@ class StepTimes(Protocol):
         """A step with prompts; ``double_keys``: twice the keys of all prompt tokens."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EquationTimes:
     """The tables of one deployment."""
 
@@ -48,10 +51,12 @@ class EquationTimes:
     slope: Sequence[int]
     batches: Sequence[int]
     chunks: Sequence[int]
-    more: Sequence[Sequence[float]]
+    more: Sequence[Floats]
     """Picoseconds, rows by ``batches``, columns by ``chunks``."""
-    flash: float
-    """Picoseconds a key of a prompt token."""
+    flash: int
+    """Attoseconds a key of a prompt token."""
+    _rows: dict[int, list[int]] = field(default_factory=dict)
+    """``more`` for every number of prompt tokens, by B, as far as it was asked for."""
 
     def decode(self, num_requests: int) -> tuple[int, int]:
         """(``first``, ``slope``) of a step of decoding."""
@@ -61,21 +66,19 @@ class EquationTimes:
         self, num_requests: int, held_tokens: int, *, prompt_tokens: int, double_keys: int
     ) -> int:
         """A step with prompts."""
-        low, share = _place(self.batches, num_requests)
-        column, part = _place(self.chunks, prompt_tokens)
-        above, below = self.more[low], self.more[low + 1]
-        at_low = above[column] + part * (above[column + 1] - above[column])
-        at_high = below[column] + part * (below[column + 1] - below[column])
-        more = at_low + share * (at_high - at_low)
+        row = self._rows.get(num_requests) or self._row(num_requests)
         plain = self.first[num_requests] + self.slope[num_requests] * held_tokens
-        return plain + round(more + self.flash * double_keys / 2)
+        return plain + row[prompt_tokens] + self.flash * double_keys // _DOUBLE_ATTO
 
-
-def _place(grid: Sequence[int], value: int) -> tuple[int, float]:
-    """Index of the cell that holds ``value``, and how far into it; beyond the end it goes on."""
-    index = min(bisect_right(grid, value), len(grid) - 1) - 1
-    index = max(index, 0)
-    return index, (value - grid[index]) / (grid[index + 1] - grid[index])
+    def _row(self, num_requests: int) -> list[int]:
+        high = min(bisect_right(self.batches, num_requests), len(self.batches) - 1)
+        low = high - 1
+        width = self.batches[high] - self.batches[low]
+        share = (num_requests - self.batches[low]) / width
+        at_chunks = (1 - share) * self.more[low] + share * self.more[high]
+        row = np.interp(np.arange(self.chunks[-1] + 1), self.chunks, at_chunks)
+        self._rows[num_requests] = np.rint(row).astype(np.int64).tolist()
+        return self._rows[num_requests]
 
 
 def equation_times(at: Deployment, *, max_running: int, max_step_tokens: int) -> EquationTimes:
@@ -115,21 +118,21 @@ def _grid(most: int, *, num: int) -> list[int]:
     return [0, *sorted({round(point) for point in points.tolist()})]
 
 
-def _more(at: Deployment, requests: float, chunks: Floats) -> list[float]:
-    """What prompts add to a step, attention among them left out."""
+def _more(at: Deployment, requests: float, chunks: Floats) -> Floats:
+    """What prompts add to a step, attention among them left out; picoseconds."""
     none = np.zeros_like(chunks)
     context = none + _LONG / 2
     plain = token_step(at, Work(none + requests, context, none, none)).step_s if requests else none
     full = token_step(at, Work(none + requests, context, chunks, none)).step_s
-    return [float(value) * SECOND for value in (full - plain).tolist()]
+    return np.asarray((full - plain) * SECOND)
 
 
-def _flash(at: Deployment, tokens: int) -> float:
+def _flash(at: Deployment, tokens: int) -> int:
     one, keys = np.ones(1), _LONG / 2
     bare = Work(0 * one, 0 * one, tokens * one, 0 * one)
     seeing = Work(0 * one, 0 * one, tokens * one, keys * one)
     more = token_step(at, seeing).step_s - token_step(at, bare).step_s
-    return float(more[0]) * SECOND / (tokens * keys)
+    return round(float(more[0]) * SECOND * _ATTO / (tokens * keys))
 
 
 @dataclass(frozen=True, slots=True)

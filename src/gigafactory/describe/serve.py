@@ -101,12 +101,19 @@ class Scaling(Spec):
 
 
 class Cut(Spec):
-    """The part of the fleet and of the day that the twin follows."""
+    """The part of the fleet and of the time that the twin follows request by request.
 
-    requests: PositiveInt = 1_000_000
-    """So many of the requests of ``duration_s``: the share of the users that asks them, on its
-    share of the fleet."""
+    The number of replicas, their starts and their failures are followed for the whole fleet; the
+    requests of some of them alone.
+    """
+
+    replicas: PositiveInt = 2
+    """Of the replicas that compute prompts, so many are followed."""
+    begin_s: Seconds = Field(default=0.0, ge=0, lt=7 * DAY_S)
+    """Since Monday at midnight."""
     duration_s: Seconds = Field(default=DAY_S, gt=0, le=7 * DAY_S)
+    warm_s: Seconds = Field(default=300.0, ge=0)
+    """Before that: caches fill, nothing is counted."""
 
 
 class Serve(Spec):

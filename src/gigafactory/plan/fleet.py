@@ -58,6 +58,13 @@ class Fleet:
         """Whether prompts and answers have replicas of their own."""
         return len(self.roles) > 1
 
+    @property
+    def prompt_cost_share(self) -> float:
+        """Of the GPU time of a request, what its prompt takes."""
+        parts = [r.gpus_per_request_per_s for r in self.roles]
+        prompts = [r.gpus_per_request_per_s * r.prompt_share for r in self.roles]
+        return math.fsum(prompts) / math.fsum(parts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FleetBill:

@@ -17,12 +17,12 @@ from gigafactory.control.blocks import Key
 from gigafactory.describe.serve import Conversation, Lengths, Serve
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.serving.clock import SECOND
-from gigafactory.simulate.traffic import demand_series
+from gigafactory.simulate.traffic import Series, demand_series
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 #: The demand is the same for so long.
-_BIN_S = 60.0
+EVERY_S = 60.0
 #: Conversations that began so many pauses before the window still have turns in it.
 _PAUSES_BEFORE = 12.0
 #: Blocks of one conversation in the numbering of keys.
@@ -38,22 +38,32 @@ class Requests:
     conversation: list[int]
     prompt_tokens: list[int]
     answer_tokens: list[int]
+    place: list[float]
+    """Of the conversation, evenly within 0 and 1: who is followed is decided by it."""
 
     def __len__(self) -> int:
         return len(self.at)
 
 
-def mean_requests_per_s(serve: Serve, *, seed: int) -> float:
-    """Of the whole service, over the window."""
+def demand_of(serve: Serve, *, seed: int) -> Series:
+    """Requests a second of the whole service, from the beginning of the warm-up on; times count
+    from there."""
+    cut = serve.cut
+    before = math.ceil(cut.warm_s / EVERY_S)
+    begin = math.floor(cut.begin_s / EVERY_S)
+    num = before + math.ceil(cut.duration_s / EVERY_S)
+    # a window at midnight has the warm-up of the hour after it
+    start = max(0, begin - before)
     series = demand_series(
-        serve.demand, duration_s=serve.cut.duration_s, every_s=_BIN_S, seed=seed
+        serve.demand, duration_s=(start + num) * EVERY_S, every_s=EVERY_S, seed=seed
     )
-    return float(series.requests_per_s.mean())
+    rates = series.requests_per_s[start : start + num]
+    return Series(np.arange(len(rates)) * EVERY_S, rates)
 
 
-def requests_of(serve: Serve, *, share: float, context: int, seed: int) -> Requests:
-    """What ``share`` of the people ask in the window; ``context``: the model's, in tokens."""
-    begins = _begins(serve, share=share, seed=seed)
+def requests_of(serve: Serve, demand: Series, *, share: float, context: int, seed: int) -> Requests:
+    """What ``share`` of the people ask; ``context``: the model's, in tokens."""
+    begins = _begins(serve.conversation, demand, share=share, seed=seed)
     talk = serve.conversation
     dice = stream("serve.conversations", seed=seed)
     turns = dice.geometric(1 / talk.mean_turns, size=len(begins))
@@ -65,25 +75,24 @@ def requests_of(serve: Serve, *, share: float, context: int, seed: int) -> Reque
     asked = _tokens(talk.question, len(conversation), seed=seed, name="serve.questions")
     said = _tokens(talk.answer, len(conversation), seed=seed, name="serve.answers")
     prompt = _prompts(talk, asked, said, first=first, turns=turns)
-    kept = (at_s >= 0) & (at_s < serve.cut.duration_s) & (prompt + said <= context)
+    end_s = len(demand.at_s) * EVERY_S
+    kept = (at_s >= 0) & (at_s < end_s) & (prompt + said <= context)
     order = np.argsort(at_s[kept], kind="stable")
     at = np.floor(at_s[kept][order] * SECOND).astype(np.int64)
     columns = (column[kept][order].tolist() for column in (conversation, prompt, said))
-    return Requests(at.tolist(), *columns)
+    # by conversation, so that all its turns are of the same people
+    place = stream("serve.places", seed=seed).random(len(begins))[conversation][kept][order]
+    return Requests(at.tolist(), *columns, place.tolist())
 
 
-def _begins(serve: Serve, *, share: float, seed: int) -> Floats:
+def _begins(talk: Conversation, demand: Series, *, share: float, seed: int) -> Floats:
     """When conversations begin, seconds; negative: before the window."""
-    series = demand_series(
-        serve.demand, duration_s=serve.cut.duration_s, every_s=_BIN_S, seed=seed
-    )
-    talk = serve.conversation
-    before = math.ceil(_PAUSES_BEFORE * talk.think_s / _BIN_S)
-    rates = np.concatenate([np.full(before, series.requests_per_s[0]), series.requests_per_s])
+    before = math.ceil(_PAUSES_BEFORE * talk.think_s / EVERY_S)
+    rates = np.concatenate([np.full(before, demand.requests_per_s[0]), demand.requests_per_s])
     dice = stream("serve.arrivals", seed=seed)
-    counts = dice.poisson(rates * share * _BIN_S / talk.mean_turns)
+    counts = dice.poisson(rates * share * EVERY_S / talk.mean_turns)
     bins = np.repeat(np.arange(len(rates)) - before, counts)
-    return np.asarray((bins + dice.random(len(bins))) * _BIN_S)
+    return np.asarray((bins + dice.random(len(bins))) * EVERY_S)
 
 
 def _tokens(lengths: Lengths, num: int, *, seed: int, name: str) -> Ints:
@@ -100,16 +109,12 @@ def _within(values: Floats, first: Ints, turns: Ints) -> Floats:
     return np.asarray(total - before)
 
 
-def _prompts(
-    talk: Conversation, asked: Ints, said: Ints, *, first: Ints, turns: Ints
-) -> Ints:  # fmt: skip
+def _prompts(talk: Conversation, asked: Ints, said: Ints, *, first: Ints, turns: Ints) -> Ints:
     grown = _within((asked + said).astype(np.float64), first, turns).astype(np.int64)
     return np.asarray(talk.system_tokens + grown - said)
 
 
-def block_keys(
-    conversation: int, *, num_blocks: int, num_common: int
-) -> tuple[Key, ...]:  # fmt: skip
+def block_keys(conversation: int, *, num_blocks: int, num_common: int) -> tuple[Key, ...]:
     """Names of the full blocks of a prompt: the first ``num_common`` are everybody's, the others
     those of the conversation. Turns that grow out of each other begin alike."""
     base = (conversation + 1) * _MOST_BLOCKS

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -70,8 +70,6 @@ class ScalingRules:
     lead_s: float = 0.0
     """From an order until it helps."""
     cooldown_s: float = 0.0
-    late_share: float = 1.0
-    """So many of the requests may be late."""
 
     def __post_init__(self) -> None:
         wrong = [rule.role.value for rule in self.roles if not rule.requests_per_s > 0]
@@ -89,10 +87,10 @@ class ServeOpened(ServingEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSeen(ServingEvent):
-    """What came since the last look; ``late_share`` of what was answered broke a limit."""
+    """What came since the last look; of the roles in ``late`` more broke their limit than may."""
 
     requests_per_s: float
-    late_share: float = 0.0
+    late: tuple[Role, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +197,9 @@ class ServeController:
     _forecast: _Forecast = field(default_factory=_Forecast)
     _needed: dict[Role, deque[tuple[float, int]]] = field(default_factory=dict)
     """When so many were needed, within the cooldown."""
-    _doubt: float = 1.0
+    _doubt: dict[Role, float] = field(default_factory=dict)
+    _count: Counter[tuple[Role, Phase]] = field(default_factory=Counter)
+    _num_gpus_used: int = 0
     _num_ordered: int = 0
 
     def phase(self, replica: int) -> Phase | None:
@@ -209,15 +209,16 @@ class ServeController:
 
     def num_replicas(self, role: Role, *phases: Phase) -> int:
         """Of ``role``, in one of ``phases``."""
-        return sum(r.role is role and r.phase in phases for r in self._replicas.values())
+        return sum(self._count[role, phase] for phase in phases)
 
     @property
     def state_hash(self) -> str:
         """Of all that decides what comes next."""
         needed = sorted((role.value, *map(tuple, seen)) for role, seen in self._needed.items())
         forecast = (self._forecast.level, self._forecast.trend_per_s, self._forecast.at_s)
+        doubts = sorted((role.value, doubt) for role, doubt in self._doubt.items())
         replicas = [(n, r.role.value, r.phase.value) for n, r in self._replicas.items()]
-        state = (self.num_gpus, replicas, needed, forecast, self._doubt, self._num_ordered)
+        state = (self.num_gpus, replicas, needed, forecast, doubts, self._num_ordered)
         return hashlib.blake2b(repr(state).encode(), digest_size=8).hexdigest()
 
     def handle(self, event: ScalingEvent) -> tuple[ScalingAction, ...]:
@@ -231,7 +232,7 @@ class ServeController:
         elif isinstance(event, RoomSeen):
             self.num_gpus = event.num_gpus
         elif isinstance(event, ReplicaLost):
-            self._replicas.pop(event.replica, None)
+            self._forget(event.replica)
         elif isinstance(event, ReplicaReady):
             actions += self._ready(event.replica)
         elif isinstance(event, ReplicaEmpty):
@@ -242,22 +243,34 @@ class ServeController:
 
     def _look(self, event: LoadSeen) -> None:
         self._forecast.see(event.requests_per_s, at_s=event.at_s)
-        is_late = event.late_share > self.rules.late_share
-        doubt = self._doubt * (_LATE if is_late else _ON_TIME)
-        self._doubt = min(max(doubt, 1.0), _MOST_DOUBT)
+        for rule in self.rules.roles:
+            doubt = self._doubt.get(rule.role, 1.0)
+            doubt *= _LATE if rule.role in event.late else _ON_TIME
+            self._doubt[rule.role] = min(max(doubt, 1.0), _MOST_DOUBT)
+
+    def _turn(self, replica: _Replica, phase: Phase) -> None:
+        self._count[replica.role, replica.phase] -= 1
+        replica.phase = phase
+        self._count[replica.role, phase] += 1
+
+    def _forget(self, number: int) -> None:
+        replica = self._replicas.pop(number, None)
+        if replica is not None:
+            self._count[replica.role, replica.phase] -= 1
+            self._num_gpus_used -= replica.num_gpus
 
     def _ready(self, replica: int) -> list[ScalingAction]:
         known = self._replicas.get(replica)
         if known is None or known.phase is not Phase.STARTING:
             return []
-        known.phase = Phase.SERVING
+        self._turn(known, Phase.SERVING)
         return [TakeRequests(replica)]
 
     def _empty(self, replica: int) -> list[ScalingAction]:
         known = self._replicas.get(replica)
         if known is None or known.phase is not Phase.DRAINING:
             return []
-        del self._replicas[replica]
+        self._forget(replica)
         return [StopReplica(replica)]
 
     def _reconcile(self, rule: RoleRule, *, at_s: float) -> list[ScalingAction]:
@@ -271,7 +284,8 @@ class ServeController:
         if rule.fixed_replicas is not None:
             return rule.fixed_replicas
         rules = self.rules
-        expected = self._forecast.after(rules.lead_s) * (1 + rules.headroom) * self._doubt
+        expected = self._forecast.after(rules.lead_s) * (1 + rules.headroom)
+        expected *= self._doubt.get(rule.role, 1.0)
         now = max(rule.min_replicas, math.ceil(expected / rule.requests_per_s))
         seen = self._needed.setdefault(rule.role, deque())
         while seen and (seen[0][0] < at_s - rules.cooldown_s):
@@ -283,27 +297,31 @@ class ServeController:
 
     def _more(self, rule: RoleRule, count: int) -> list[ScalingAction]:
         actions: list[ScalingAction] = []
-        for number, replica in self._replicas.items():
-            if count and replica.role is rule.role and replica.phase is Phase.DRAINING:
-                replica.phase = Phase.SERVING
-                actions.append(TakeRequests(number))
-                count -= 1
-        room = self.num_gpus - sum(r.num_gpus for r in self._replicas.values())
-        for _ in range(min(count, max(0, room) // rule.num_gpus)):
-            self._replicas[self._num_ordered] = _Replica(rule.role, rule.num_gpus)
-            actions.append(StartReplica(self._num_ordered, rule.role))
-            self._num_ordered += 1
+        for number in self._in(rule.role, Phase.DRAINING)[:count]:
+            self._turn(self._replicas[number], Phase.SERVING)
+            actions.append(TakeRequests(number))
+        room = max(0, self.num_gpus - self._num_gpus_used) // rule.num_gpus
+        for _ in range(min(count - len(actions), room)):
+            number, self._num_ordered = self._num_ordered, self._num_ordered + 1
+            self._replicas[number] = _Replica(rule.role, rule.num_gpus)
+            self._count[rule.role, Phase.STARTING] += 1
+            self._num_gpus_used += rule.num_gpus
+            actions.append(StartReplica(number, rule.role))
         return actions
 
     def _fewer(self, rule: RoleRule, count: int) -> list[ScalingAction]:
-        mine = [n for n, r in self._replicas.items() if r.role is rule.role]
-        starting = [n for n in reversed(mine) if self._replicas[n].phase is Phase.STARTING]
-        serving = [n for n in reversed(mine) if self._replicas[n].phase is Phase.SERVING]
-        actions: list[ScalingAction] = []
-        for number in starting[:count]:
-            del self._replicas[number]
-            actions.append(StopReplica(number))
-        for number in serving[: max(0, count - len(starting))]:
-            self._replicas[number].phase = Phase.DRAINING
-            actions.append(DrainReplica(number))
-        return actions
+        if not count:
+            return []
+        starting = self._in(rule.role, Phase.STARTING)[::-1][:count]
+        serving = self._in(rule.role, Phase.SERVING)[::-1][: count - len(starting)]
+        for number in starting:
+            self._forget(number)
+        for number in serving:
+            self._turn(self._replicas[number], Phase.DRAINING)
+        return [*map(StopReplica, starting), *map(DrainReplica, serving)]
+
+    def _in(self, role: Role, phase: Phase) -> list[int]:
+        """Those of ``role`` in ``phase``, the eldest first."""
+        if not self._count[role, phase]:
+            return []
+        return [n for n, r in self._replicas.items() if r.role is role and r.phase is phase]

@@ -63,14 +63,13 @@ class Conversation(Spec):
         asked, said = self.question.mean_tokens, self.answer.mean_tokens
         return self.system_tokens + self.mean_turns * asked + more * said
 
-    @property
-    def mean_known_tokens(self) -> float:
-        """Of a prompt, what an engine that forgets nothing has computed before: the system's part
-        and the prompt of the turn before."""
+    def mean_known_tokens(self, kept_share: float = 1.0) -> float:
+        """Of a prompt, what is in the cache: the system's part, and the prompt of the turn before
+        where it is kept still, in a share ``kept_share`` of the cases."""
         more = self.mean_turns - 1
         earlier = more * (1 - 1 / self.mean_turns)
         asked, said = self.question.mean_tokens, self.answer.mean_tokens
-        return self.system_tokens + more * asked + earlier * said
+        return self.system_tokens + kept_share * (more * asked + earlier * said)
 
 
 class Disaggregation(StrEnum):
@@ -139,15 +138,16 @@ class Serve(Spec):
     scaling: Scaling = Scaling()
     cut: Cut = Cut()
 
-    @property
-    def traffic(self) -> Traffic:
-        """The mean request, with a cache that forgets nothing."""
+    def traffic(self, kept_share: float = 1.0) -> Traffic:
+        """The mean request where so many of the earlier turns are kept in the cache."""
         talk = self.conversation
         whole = talk.mean_prompt_tokens
+        # the last block of what is known is filled in part, and part of a block is not known
+        known = max(0.0, talk.mean_known_tokens(kept_share) - self.block_tokens / 2)
         return Traffic(
             input_tokens=whole,
             output_tokens=talk.answer.mean_tokens,
-            cached_share=talk.mean_known_tokens / whole,
+            cached_share=known / whole,
         )
 
     @model_validator(mode="after")

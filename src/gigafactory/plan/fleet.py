@@ -125,7 +125,7 @@ def plan_fleet(study: FleetStudy) -> FleetPlan:
         both = "; ".join(filter(None, dict.fromkeys((why_no_whole, why_no_split))))
         raise InputError(f"{study.study}: no fleet keeps serve.slo: {reasons.get(wish) or both}")
     best = min(allowed, key=lambda fleet: fleet.peak_gpus)
-    traffic, demand = study.serve.traffic, study.serve.demand
+    traffic, demand = study.serve.traffic(), study.serve.demand
     return FleetPlan(
         study=study.study,
         model=study.model.name,
@@ -241,7 +241,7 @@ def _bill(
     mean_gpus: float,
     num_hosts: int,
 ) -> FleetBill:
-    rate, traffic = float(hourly_per_s(study.serve.demand).mean()), study.serve.traffic
+    rate, traffic = float(hourly_per_s(study.serve.demand).mean()), study.serve.traffic()
     answers = rate * DAY_S
     rent = study.money.rent.price_usd_per_s * DAY_S
     busy = busy_share(study, roles, mean_gpus=mean_gpus)

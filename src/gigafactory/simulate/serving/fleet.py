@@ -101,6 +101,7 @@ class WholeFleet:
     gpu_ps: dict[tuple[Role, Spent], int] = field(default_factory=dict)
     num_deaths: int = 0
     num_starts: int = 0
+    num_gpus_used: int = 0
     most_gpus: int = 0
     on_death: Callable[[int, Role, int], None] | None = None
     """Told (replica, role, instant) before anybody else."""
@@ -118,9 +119,9 @@ class WholeFleet:
             self.tell(ReplicaReady(at_s=0.0, replica=number), 0)
         self._next_strike()
 
-    def look(self, at: int, *, requests_per_s: float, late_share: float) -> None:
+    def look(self, at: int, *, requests_per_s: float, late: tuple[Role, ...]) -> None:
         """What the demand was since the last look."""
-        event = LoadSeen(at_s=seconds(at), requests_per_s=requests_per_s, late_share=late_share)
+        event = LoadSeen(at_s=seconds(at), requests_per_s=requests_per_s, late=late)
         self.tell(event, at)
 
     def tell(self, event: ScalingEvent, at: int) -> None:
@@ -136,8 +137,7 @@ class WholeFleet:
                 self._leave(number, at)
             else:
                 self._move(number, Spent.SERVING, at)
-        used = sum(member.num_gpus for member in self.members.values())
-        self.most_gpus = max(self.most_gpus, used)
+        self.most_gpus = max(self.most_gpus, self.num_gpus_used)
 
     def close(self, at: int) -> None:
         """The window is over; all time is accounted for."""
@@ -148,7 +148,7 @@ class WholeFleet:
         """The warm-up is over; what was counted is forgotten."""
         self.gpu_ps.clear()
         self.num_deaths = self.num_starts = 0
-        self.most_gpus = sum(member.num_gpus for member in self.members.values())
+        self.most_gpus = self.num_gpus_used
         for member in self.members.values():
             member.since = at
 
@@ -157,6 +157,7 @@ class WholeFleet:
     def _start(self, number: int, role: Role, at: int) -> None:
         self.members[number] = _Member(role, self.gpus[role], Spent.STARTING, at)
         self.num_starts += 1
+        self.num_gpus_used += self.gpus[role]
         if at:
             self.alarm(at + self.cold_start, lambda then: self._started(number, then))
 
@@ -187,6 +188,7 @@ class WholeFleet:
     def _leave(self, number: int, at: int) -> None:
         member = self.members.pop(number, None)
         if member is not None:
+            self.num_gpus_used -= member.num_gpus
             self._count(member, at)
             self.serving[member.role].pop(number, None)
 

@@ -142,9 +142,8 @@ class Tally:
     _is_left: bytearray = field(init=False)
     _lost: dict[int, bool] = field(default_factory=dict)
     """Refused (False) or broken off (True)."""
-    _num_judged: int = 0
-    _num_late: int = 0
-    _late_share: float = 0.0
+    _judged: dict[bool, list[int]] = field(default_factory=lambda: {True: [0, 0], False: [0, 0]})
+    """Since the last look, (late, all): of first tokens (True) and of the pace after them."""
     _ttft: int = 0
     _tpot: int = 0
     _looked_at: int = 0
@@ -179,6 +178,9 @@ class Tally:
     def spoke(self, index: int, at: int) -> None:
         """Its first token is with whoever asked."""
         self._spoke[index] = at
+        judged = self._judged[True]
+        judged[0] += at - self._asked[index] > self._ttft
+        judged[1] += 1
 
     def has_spoken(self, index: int) -> bool:
         """Whether somebody has read part of the answer."""
@@ -187,31 +189,26 @@ class Tally:
     def ended(self, index: int, at: int) -> None:
         """Its last token is there."""
         self._done[index] = at
-        first = self._spoke[index]
         more = self.requests.answer_tokens[index] - 1
-        self._num_judged += 1
-        if first - self._asked[index] > self._ttft or at - first > self._tpot * more:
-            self._num_late += 1
+        judged = self._judged[False]
+        judged[0] += at - self._spoke[index] > self._tpot * more
+        judged[1] += 1
 
     def left(self, index: int) -> None:
         """The rest of it is computed by replicas that are not followed."""
         self._is_left[index] = 1
-        self._num_judged += 1
-        if self._spoke[index] - self._asked[index] > self._ttft:
-            self._num_late += 1
 
     def refused(self, index: int, at: int) -> None:
         """Its queue was full."""
         self._lost[index] = False
         self._done[index] = at
-        self._num_judged += 1
-        self._num_late += 1
+        judged = self._judged[not self.has_spoken(index)]
+        judged[0] += 1
+        judged[1] += 1
 
     def broke(self, index: int) -> None:
         """Its replica died in the middle of the answer."""
         self._lost[index] = True
-        self._num_judged += 1
-        self._num_late += 1
 
     # ---- the fleet ----
 
@@ -219,15 +216,11 @@ class Tally:
         """A replica with about so many requests died."""
         self.broken_answers += num_inside if role is not Role.PREFILL else 0.0
 
-    def late_share(self) -> float:
-        """Of the last look."""
-        return self._late_share
-
-    def look(self, samples: Mapping[Role, Sample], fleet: WholeFleet, *, at: int) -> None:
-        """What the replicas did since the last look."""
+    def look(
+        self, samples: Mapping[Role, Sample], fleet: WholeFleet, *, at: int
+    ) -> tuple[Role, ...]:
+        """What the replicas did since the last look; the roles that break their limit too often."""
         passed = at - self._looked_at
-        self._late_share = self._num_late / self._num_judged if self._num_judged else 0.0
-        self._num_judged = self._num_late = 0
         busy = serving_gpus = 0.0
         for role, sample in samples.items():
             computed = sample.computing
@@ -240,18 +233,28 @@ class Tally:
         self._busy_gpu_s += busy * seconds(passed)
         self._serving_gpu_s += serving_gpus * seconds(passed)
         self._looked_at = at
-        self._note(fleet, at=at, busy=busy / serving_gpus if serving_gpus else 0.0)
+        late = {is_first: n / max(1, of) for is_first, (n, of) in self._judged.items()}
+        self._judged = {True: [0, 0], False: [0, 0]}
+        busy_share = busy / serving_gpus if serving_gpus else 0.0
+        self._note(fleet, at=at, busy=busy_share, late=max(late.values()))
+        may = 1 - self.study.serve.slo_share
+        return tuple(
+            role
+            for role in samples
+            if (late[True] > may and role is not Role.DECODE)
+            or (late[False] > may and role is not Role.PREFILL)
+        )
 
-    def _note(self, fleet: WholeFleet, *, at: int, busy: float) -> None:
+    def _note(self, fleet: WholeFleet, *, at: int, busy: float, late: float) -> None:
         index = min(int(seconds(at - 1) / self.demand.every_s), len(self.demand.at_s) - 1)
         self.moments.append(
             Moment(
                 at_s=seconds(at - self.begin_at),
                 requests_per_s=float(self.demand.requests_per_s[index]),
                 num_serving={role.value: len(each) for role, each in fleet.serving.items()},
-                num_gpus=sum(member.num_gpus for member in fleet.members.values()),
+                num_gpus=fleet.num_gpus_used,
                 busy_share=busy,
-                late_share=self._late_share,
+                late_share=late,
             )
         )
 
@@ -357,7 +360,7 @@ class Tally:
         hosts = fleet.most_gpus / study.cluster.host.num_gpus + plan.spare_hosts
         owned = own_usd(study, num_hosts=hosts, duration_s=duration_s, energy_j=joules)
         answers = self._answers()
-        traffic, prompts = study.serve.traffic, plan.prompt_cost_share
+        traffic, prompts = study.serve.traffic(), plan.prompt_cost_share
         tokens_in, tokens_out = answers * traffic.input_tokens, answers * traffic.output_tokens
         return {
             "requests": answers,

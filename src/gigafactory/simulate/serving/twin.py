@@ -88,9 +88,10 @@ class ServingTwin:
         end = picoseconds(len(self.demand.at_s) * EVERY_S)
         self.fleet.open(float(self.demand.requests_per_s[0]))
         self._match(0)
-        for number in range(1, len(self.demand.at_s)):
+        every = max(1, round(self.study.serve.scaling.watch_s / EVERY_S))
+        for number in range(every, len(self.demand.at_s), every):
             at = picoseconds(number * EVERY_S)
-            self._alarm(at, lambda then, n=number: self._look(n, then))
+            self._alarm(at, lambda then, n=number: self._look(n - every, n, then))
         warm = picoseconds(math.ceil(self.study.serve.cut.warm_s / EVERY_S) * EVERY_S)
         self._alarm(warm, self._begin)
         self._follow(end)
@@ -232,10 +233,11 @@ class ServingTwin:
         self._ask(index, at)
         self.tally.asked(index, first)
 
-    def _look(self, number: int, at: int) -> None:
-        self.tally.look(self.samples, self.fleet, at=at)
-        rate = float(self.demand.requests_per_s[number - 1])
-        self.fleet.look(at, requests_per_s=rate, late_share=self.tally.late_share())
+    def _look(self, first: int, last: int, at: int) -> None:
+        """What came since the last look, in the demand from point ``first`` up to ``last``."""
+        late = self.tally.look(self.samples, self.fleet, at=at)
+        rate = float(self.demand.requests_per_s[first:last].mean())
+        self.fleet.look(at, requests_per_s=rate, late=late)
         self._match(at)
 
     def _begin(self, at: int) -> None:
@@ -293,7 +295,6 @@ def _whole_fleet(
         headroom=scaling.headroom,
         lead_s=scaling.cold_start_s + scaling.watch_s,
         cooldown_s=scaling.cooldown_s,
-        late_share=1 - study.serve.slo_share,
     )
     longest_s = study.serve.conversation.answer.most_tokens * (study.serve.slo.tpot_s or 0.0)
     return WholeFleet(

@@ -26,8 +26,10 @@ from gigafactory.control.batching import ServingEvent
 
 #: Weight of the newest look in level and trend.
 _LEVEL, _TREND = 0.3, 0.1
+#: Weight of the newest look in the share of late requests.
+_SEEN = 0.1
 #: Belief in a replica's capacity: how fast it falls while requests are late, and comes back.
-_LATE, _ON_TIME, _MOST_DOUBT = 1.05, 0.995, 2.0
+_LATE, _ON_TIME, _MOST_DOUBT = 1.01, 0.995, 2.0
 
 
 class Role(StrEnum):
@@ -70,6 +72,8 @@ class ScalingRules:
     lead_s: float = 0.0
     """From an order until it helps."""
     cooldown_s: float = 0.0
+    late_share: float = 1.0
+    """So many may be late."""
 
     def __post_init__(self) -> None:
         wrong = [rule.role.value for rule in self.roles if not rule.requests_per_s > 0]
@@ -87,10 +91,10 @@ class ServeOpened(ServingEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSeen(ServingEvent):
-    """What came since the last look; of the roles in ``late`` more broke their limit than may."""
+    """What came since the last look, and which share of what each role did broke its limit."""
 
     requests_per_s: float
-    late: tuple[Role, ...] = ()
+    late_shares: tuple[tuple[Role, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +201,7 @@ class ServeController:
     _forecast: _Forecast = field(default_factory=_Forecast)
     _needed: dict[Role, deque[tuple[float, int]]] = field(default_factory=dict)
     """When so many were needed, within the cooldown."""
+    _late: dict[Role, float] = field(default_factory=dict)
     _doubt: dict[Role, float] = field(default_factory=dict)
     _count: Counter[tuple[Role, Phase]] = field(default_factory=Counter)
     _num_gpus_used: int = 0
@@ -216,7 +221,8 @@ class ServeController:
         """Of all that decides what comes next."""
         needed = sorted((role.value, *map(tuple, seen)) for role, seen in self._needed.items())
         forecast = (self._forecast.level, self._forecast.trend_per_s, self._forecast.at_s)
-        doubts = sorted((role.value, doubt) for role, doubt in self._doubt.items())
+        beliefs = (self._late, self._doubt)
+        doubts = [sorted((role.value, x) for role, x in each.items()) for each in beliefs]
         replicas = [(n, r.role.value, r.phase.value) for n, r in self._replicas.items()]
         state = (self.num_gpus, replicas, needed, forecast, doubts, self._num_ordered)
         return hashlib.blake2b(repr(state).encode(), digest_size=8).hexdigest()
@@ -243,10 +249,12 @@ class ServeController:
 
     def _look(self, event: LoadSeen) -> None:
         self._forecast.see(event.requests_per_s, at_s=event.at_s)
-        for rule in self.rules.roles:
-            doubt = self._doubt.get(rule.role, 1.0)
-            doubt *= _LATE if rule.role in event.late else _ON_TIME
-            self._doubt[rule.role] = min(max(doubt, 1.0), _MOST_DOUBT)
+        for role, share in event.late_shares:
+            seen = self._late.get(role, 0.0)
+            self._late[role] = seen + _SEEN * (share - seen)
+            is_late = self._late[role] > self.rules.late_share
+            doubt = self._doubt.get(role, 1.0) * (_LATE if is_late else _ON_TIME)
+            self._doubt[role] = min(max(doubt, 1.0), _MOST_DOUBT)
 
     def _turn(self, replica: _Replica, phase: Phase) -> None:
         self._count[replica.role, replica.phase] -= 1

@@ -131,7 +131,7 @@ class Serve(Spec):
     runtime: Runtime = Runtime.TUNED
     max_waiting: PositiveInt = 256
     """Requests that may queue at one replica; more are refused."""
-    block_tokens: PositiveInt = 64
+    block_tokens: PositiveInt = 128
     """Tokens of one block of keys and values."""
     transfer_share: Ratio = Field(default=0.8, gt=0, le=1)
     """Of the hosts' network rate, what moves a cache from a prompt's host to its answer's."""

@@ -119,9 +119,11 @@ class WholeFleet:
             self.tell(ReplicaReady(at_s=0.0, replica=number), 0)
         self._next_strike()
 
-    def look(self, at: int, *, requests_per_s: float, late: tuple[Role, ...]) -> None:
-        """What the demand was since the last look."""
-        event = LoadSeen(at_s=seconds(at), requests_per_s=requests_per_s, late=late)
+    def look(
+        self, at: int, *, requests_per_s: float, late_shares: tuple[tuple[Role, float], ...]
+    ) -> None:
+        """What came since the last look."""
+        event = LoadSeen(at_s=seconds(at), requests_per_s=requests_per_s, late_shares=late_shares)
         self.tell(event, at)
 
     def tell(self, event: ScalingEvent, at: int) -> None:

@@ -218,8 +218,8 @@ class Tally:
 
     def look(
         self, samples: Mapping[Role, Sample], fleet: WholeFleet, *, at: int
-    ) -> tuple[Role, ...]:
-        """What the replicas did since the last look; the roles that break their limit too often."""
+    ) -> tuple[tuple[Role, float], ...]:
+        """What the replicas did since the last look; which share of it was late, by role."""
         passed = at - self._looked_at
         busy = serving_gpus = 0.0
         for role, sample in samples.items():
@@ -237,13 +237,12 @@ class Tally:
         self._judged = {True: [0, 0], False: [0, 0]}
         busy_share = busy / serving_gpus if serving_gpus else 0.0
         self._note(fleet, at=at, busy=busy_share, late=max(late.values()))
-        may = 1 - self.study.serve.slo_share
-        return tuple(
-            role
-            for role in samples
-            if (late[True] > may and role is not Role.DECODE)
-            or (late[False] > may and role is not Role.PREFILL)
-        )
+        late_of = {
+            Role.WHOLE: max(late.values()),
+            Role.PREFILL: late[True],
+            Role.DECODE: late[False],
+        }
+        return tuple((role, late_of[role]) for role in samples)
 
     def _note(self, fleet: WholeFleet, *, at: int, busy: float, late: float) -> None:
         index = min(int(seconds(at - 1) / self.demand.every_s), len(self.demand.at_s) - 1)

@@ -119,9 +119,14 @@ class ServingTwin:
                 if schedule == who.schedule:
                     self._stepped(who, at)
             else:
-                if place[index] < self._follows:
-                    self._ask(index, asked)
-                index += 1
+                until, follows = min(rung, stepped), self._follows
+                while place[index] >= follows:
+                    index += 1
+                    if index == num or at_of[index] >= until:
+                        break
+                else:
+                    self._ask(index, at_of[index])
+                    index += 1
 
     def _alarm(self, at: int, call: Callable[[int], None]) -> None:
         self._num_alarms += 1
@@ -237,7 +242,7 @@ class ServingTwin:
         """What came since the last look, in the demand from point ``first`` up to ``last``."""
         late = self.tally.look(self.samples, self.fleet, at=at)
         rate = float(self.demand.requests_per_s[first:last].mean())
-        self.fleet.look(at, requests_per_s=rate, late=late)
+        self.fleet.look(at, requests_per_s=rate, late_shares=late)
         self._match(at)
 
     def _begin(self, at: int) -> None:
@@ -295,6 +300,7 @@ def _whole_fleet(
         headroom=scaling.headroom,
         lead_s=scaling.cold_start_s + scaling.watch_s,
         cooldown_s=scaling.cooldown_s,
+        late_share=1 - study.serve.slo_share,
     )
     longest_s = study.serve.conversation.answer.most_tokens * (study.serve.slo.tpot_s or 0.0)
     return WholeFleet(

@@ -38,6 +38,7 @@ def command(
     """Search every legal layout of STUDY and print the best, with reasons.
 
     Bounds are part of the study: --set plan.deadline="60 d", plan.budget, plan.power, plan.gpus.
+    A study of a service (serve) gets its fleet: replicas, GPUs by the hour, dollars an answer.
 
     Example: giga plan studies/colossus.yaml
     """
@@ -45,6 +46,11 @@ def command(
     from gigafactory.cli.show import show_plan
     from gigafactory.describe.errors import InputError
 
+    if api.is_service(study, overrides=overrides):
+        if goal or program:
+            raise InputError("--goal and --emit are for a training job; this study serves")
+        _service(study, overrides, as_json=as_json, folder=folder)
+        return
     if goal:
         overrides = (*overrides, f"plan.goal={goal}")
     if program:
@@ -61,6 +67,22 @@ def command(
         print_json(document)
     else:
         show_plan(document)
+
+
+def _service(
+    study: Path, overrides: tuple[str, ...], *, as_json: bool, folder: Path | None
+) -> None:
+    from gigafactory import api
+    from gigafactory.cli.fleet import show_service_plan
+
+    found, search_s = api.plan_service(study, overrides=overrides)
+    document = found.to_json() | {"search_s": round(search_s, 3)}
+    if folder:
+        keep_json(folder / api.FLEET_PLAN_FILE, document)
+    if as_json:
+        print_json(document)
+    else:
+        show_service_plan(document)
 
 
 def _emit(study: Path, overrides: tuple[str, ...], program: str) -> None:

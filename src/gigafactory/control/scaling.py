@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gigafactory.control.batching import ServingEvent
+from gigafactory.describe.serve import Role
 
 #: Weight of the newest look in level and trend.
 _LEVEL, _TREND = 0.3, 0.1
@@ -30,15 +31,6 @@ _LEVEL, _TREND = 0.3, 0.1
 _SEEN = 0.1
 #: Belief in a replica's capacity: how fast it falls while requests are late, and comes back.
 _LATE, _ON_TIME, _MOST_DOUBT = 1.01, 0.995, 2.0
-
-
-class Role(StrEnum):
-    """What a replica computes."""
-
-    WHOLE = "whole"
-    """Prompts and answers."""
-    PREFILL = "prefill"
-    DECODE = "decode"
 
 
 class Phase(StrEnum):

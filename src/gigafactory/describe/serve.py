@@ -1,4 +1,4 @@
-"""A fleet that answers people: how they talk, what they are promised, how the fleet follows them."""
+"""A fleet that answers people: how they talk, what they are promised, how it follows them."""
 
 from __future__ import annotations
 
@@ -70,6 +70,15 @@ class Conversation(Spec):
         earlier = more * (1 - 1 / self.mean_turns)
         asked, said = self.question.mean_tokens, self.answer.mean_tokens
         return self.system_tokens + kept_share * (more * asked + earlier * said)
+
+
+class Role(StrEnum):
+    """What a replica computes."""
+
+    WHOLE = "whole"
+    """Prompts and answers."""
+    PREFILL = "prefill"
+    DECODE = "decode"
 
 
 class Disaggregation(StrEnum):

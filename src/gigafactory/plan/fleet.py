@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from gigafactory.control.scaling import Role
 from gigafactory.cost.energy import site_power_w
 from gigafactory.cost.money import owned_usd
 from gigafactory.cost.reliability import spares_needed
@@ -22,7 +21,7 @@ from gigafactory.describe.cluster import Host
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.exposure import losses_per_host_s
 from gigafactory.describe.pool import Demand
-from gigafactory.describe.serve import Disaggregation, FleetStudy
+from gigafactory.describe.serve import Disaggregation, FleetStudy, Role
 from gigafactory.describe.serving import Replica
 from gigafactory.plan.fleet_replicas import (
     ReplicaPlan,

@@ -3,15 +3,15 @@
 Legend
     S  time of a prompt on an idle prefill replica, m its mean and s its standard deviation
     rho  share of the time it computes;  W = rho m (1 + (s/m)^2) / (2 (1 - rho))  mean wait (M/G/1)
-    TTFT = W + S + the transfer of the cache, of variance W^2 + s^2; its 99th percentile as that of a
-    lognormal with this mean and variance
-    kept  share of the conversations whose last turn is still in the cache: 1 - exp(-survival/pause),
-    survival = room for keys and values / tokens that come in a second
+    TTFT = W + S + the transfer of the cache, of variance W^2 + s^2; its 99th percentile as that of
+    a lognormal with this mean and variance
+    kept  share of the conversations whose last turn is still in the cache:
+    1 - exp(-survival/pause), survival = room for keys and values / tokens that come in a second
 
 Replicas that do both are loaded as `cost.token_slo.best_under` finds, whose tails are fitted on
-published services. A decode replica takes the most requests whose 99th percentile keeps the limit by
-the same tail. A prefill replica is a queue with one server (Pollaczek 1930); prompts that enter a
-step together make the real one faster.
+published services. A decode replica takes the most requests whose 99th percentile keeps the limit
+by the same tail. A prefill replica is a queue with one server (Pollaczek 1930); prompts that enter
+a step together make the real one faster.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from gigafactory.control.scaling import Role
 from gigafactory.cost.token_batching import ServingPoint, host_first_token_s, steps_decoded
 from gigafactory.cost.token_constants import published_serving
 from gigafactory.cost.token_memory import kept_bytes, kv_room_bytes, most_requests
 from gigafactory.cost.token_slo import best_under, tail_tpot_s, tail_ttft_s
 from gigafactory.cost.token_step import Deployment, Work, deployment, token_step
-from gigafactory.describe.serve import FleetStudy, Serve
+from gigafactory.describe.serve import FleetStudy, Role, Serve
 from gigafactory.describe.serving import Replica, Traffic
 
 Floats = NDArray[np.float64]

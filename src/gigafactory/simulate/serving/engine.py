@@ -2,8 +2,8 @@
 
 Decoding whose batch stays the same is taken in one jump, to the first answer that ends or to the
 step under way when somebody comes. That gives what step after step would give, to the picosecond
-(`tests/laws/test_serving_twin_laws.py`): the scheduler permits the repeats, times are integers, and the
-length of every answer grows by one a step.
+(`tests/laws/test_serving_twin_laws.py`): the scheduler permits the repeats, times are integers, and
+the length of every answer grows by one a step.
 """
 
 from __future__ import annotations

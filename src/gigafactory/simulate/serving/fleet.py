@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from gigafactory.control.scaling import (
     ReplicaEmpty,
     ReplicaLost,
     ReplicaReady,
-    Role,
     RoomSeen,
     ScalingEvent,
     ServeController,
@@ -32,6 +32,7 @@ from gigafactory.cost.reliability import lognormal_shape
 from gigafactory.describe.cluster import Cluster
 from gigafactory.describe.exposure import interruptions_per_s, losses_per_host_s
 from gigafactory.describe.faults import Faults
+from gigafactory.describe.serve import Role
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.serving.clock import picoseconds, seconds
 
@@ -134,7 +135,7 @@ class WholeFleet:
                 self._start(number, action.role, at)
             elif isinstance(action, DrainReplica):
                 self._move(number, Spent.DRAINING, at)
-                self.alarm(at + self.drain, lambda then, n=number: self._emptied(n, then))
+                self.alarm(at + self.drain, partial(self._emptied, number))
             elif isinstance(action, StopReplica):
                 self._leave(number, at)
             else:
@@ -161,7 +162,7 @@ class WholeFleet:
         self.num_starts += 1
         self.num_gpus_used += self.gpus[role]
         if at:
-            self.alarm(at + self.cold_start, lambda then: self._started(number, then))
+            self.alarm(at + self.cold_start, partial(self._started, number))
 
     def _started(self, number: int, at: int) -> None:
         if self._is(number, Spent.STARTING):
@@ -223,7 +224,9 @@ class WholeFleet:
         _, place, chance, repair_s = strike
         alive = [n for n, member in self.members.items() if member.spent is not Spent.DEAD]
         if place < len(alive):
-            self._die(alive[math.floor(place)], at, repair_s if chance < self.perils.lost_share else None)
+            self._die(
+                alive[math.floor(place)], at, repair_s if chance < self.perils.lost_share else None
+            )
         self._next_strike()
 
     def _die(self, number: int, at: int, repair_s: float | None) -> None:

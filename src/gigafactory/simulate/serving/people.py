@@ -58,7 +58,7 @@ def demand_of(serve: Serve, *, seed: int) -> Series:
         serve.demand, duration_s=(start + num) * EVERY_S, every_s=EVERY_S, seed=seed
     )
     rates = series.requests_per_s[start : start + num]
-    return Series(np.arange(len(rates)) * EVERY_S, rates)
+    return Series(np.arange(len(rates), dtype=np.float64) * EVERY_S, rates)
 
 
 def requests_of(serve: Serve, demand: Series, *, share: float, context: int, seed: int) -> Requests:
@@ -79,10 +79,15 @@ def requests_of(serve: Serve, demand: Series, *, share: float, context: int, see
     kept = (at_s >= 0) & (at_s < end_s) & (prompt + said <= context)
     order = np.argsort(at_s[kept], kind="stable")
     at = np.floor(at_s[kept][order] * SECOND).astype(np.int64)
-    columns = (column[kept][order].tolist() for column in (conversation, prompt, said))
     # by conversation, so that all its turns are of the same people
-    place = stream("serve.places", seed=seed).random(len(begins))[conversation][kept][order]
-    return Requests(at.tolist(), *columns, place.tolist())
+    place = stream("serve.places", seed=seed).random(len(begins))[conversation]
+    return Requests(
+        at=at.tolist(),
+        conversation=conversation[kept][order].tolist(),
+        prompt_tokens=prompt[kept][order].tolist(),
+        answer_tokens=said[kept][order].tolist(),
+        place=place[kept][order].tolist(),
+    )
 
 
 def _begins(talk: Conversation, demand: Series, *, share: float, seed: int) -> Floats:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from gigafactory.control.batching import ServingLimits
 from gigafactory.control.blocks import Key
 from gigafactory.control.routing import Router
-from gigafactory.control.scaling import Role
+from gigafactory.describe.serve import Role
 from gigafactory.simulate.serving.engine import Engine, Heard
 from gigafactory.simulate.serving.step_times import StepTimes
 

@@ -14,17 +14,18 @@ import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from gigafactory.control.batching import ServingLimits
-from gigafactory.control.scaling import Role, RoleRule, ScalingRules, ServeController
+from gigafactory.control.scaling import RoleRule, ScalingRules, ServeController
 from gigafactory.cost.token_batching import host_first_token_s
-from gigafactory.describe.serve import FleetStudy
+from gigafactory.describe.serve import FleetStudy, Role
 from gigafactory.plan.fleet import Fleet, hourly_per_s, num_needed
 from gigafactory.plan.fleet_replicas import ReplicaPlan, deployed, transfer_s
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.serving.clock import picoseconds
 from gigafactory.simulate.serving.fleet import WholeFleet, perils_of
-from gigafactory.simulate.serving.outcome import Outcome, Tally
+from gigafactory.simulate.serving.outcome import Outcome
 from gigafactory.simulate.serving.people import (
     EVERY_S,
     Requests,
@@ -34,6 +35,7 @@ from gigafactory.simulate.serving.people import (
 )
 from gigafactory.simulate.serving.sample import Agenda, Follower, Sample
 from gigafactory.simulate.serving.step_times import equation_times
+from gigafactory.simulate.serving.tally import Tally
 from gigafactory.simulate.traffic import Series
 
 #: The demand may need fewer replicas than the plan's quietest hour; who is followed is drawn first.
@@ -91,7 +93,7 @@ class ServingTwin:
         every = max(1, round(self.study.serve.scaling.watch_s / EVERY_S))
         for number in range(every, len(self.demand.at_s), every):
             at = picoseconds(number * EVERY_S)
-            self._alarm(at, lambda then, n=number: self._look(n - every, n, then))
+            self._alarm(at, partial(self._look, number - every, number))
         warm = picoseconds(math.ceil(self.study.serve.cut.warm_s / EVERY_S) * EVERY_S)
         self._alarm(warm, self._begin)
         self._follow(end)
@@ -182,7 +184,7 @@ class ServingTwin:
         if requests.answer_tokens[index] == 1:
             self.tally.ended(index, there + self._first_token)
         elif self._continues[index] < self._decoded_share:
-            self._alarm(there, lambda then: self._decode(index, then))
+            self._alarm(there, partial(self._decode, index))
         else:
             self.tally.left(index)
 
@@ -230,7 +232,7 @@ class ServingTwin:
             if self.tally.has_spoken(index) or role is Role.DECODE:
                 self.tally.broke(index)
             else:
-                self._alarm(at + self.fleet.detect, lambda then, n=index: self._ask_again(n, then))
+                self._alarm(at + self.fleet.detect, partial(self._ask_again, index))
         self._alarm(at, self._match)
 
     def _ask_again(self, index: int, at: int) -> None:

@@ -216,12 +216,7 @@ def _fleet(study: FleetStudy, roles: tuple[ReplicaPlan, ...]) -> Fleet:
     ]
     mean = math.fsum(by_hour) / _HOURS if study.serve.scaling.is_on else float(peak_gpus)
     hosts = math.ceil(peak_gpus / study.cluster.host.num_gpus)
-    spares = spares_needed(
-        hosts,
-        host_rate_per_s=losses_per_host_s(study.faults, cluster=study.cluster),
-        repair_s=study.faults.repair.mean_s,
-        confidence=_CONFIDENCE,
-    )
+    spares = _spares(study, hosts)
     return Fleet(
         roles=roles,
         peak_replicas=peak,
@@ -230,6 +225,17 @@ def _fleet(study: FleetStudy, roles: tuple[ReplicaPlan, ...]) -> Fleet:
         spare_hosts=spares,
         bill=_bill(study, roles, peak_gpus=peak_gpus, mean_gpus=mean, num_hosts=hosts + spares),
     )
+
+
+def _spares(study: FleetStudy, num_hosts: int) -> int:
+    rate = losses_per_host_s(study.faults, cluster=study.cluster)
+    repair_s = study.faults.repair.mean_s
+    try:
+        return spares_needed(
+            num_hosts, host_rate_per_s=rate, repair_s=repair_s, confidence=_CONFIDENCE
+        )
+    except ValueError as error:
+        raise InputError(f"{study.study}: faults: {error}") from None
 
 
 def _bill(

@@ -43,6 +43,8 @@ class Met:
     num_refused: int
     num_broken: int
     """Broken off because a replica died."""
+    num_resent: int
+    """Had no word yet from a replica that died, and were sent to another."""
     ttft_s: Mapping[str, float]
     tpot_s: Mapping[str, float]
     e2e_s: Mapping[str, float]

@@ -41,7 +41,7 @@ class Tally:
     broken_answers: float = 0.0
     _spoke: list[int] = field(init=False)
     _done: list[int] = field(init=False)
-    _asked: list[int] = field(init=False)
+    _num_resent: int = 0
     _is_followed: bytearray = field(init=False)
     _is_left: bytearray = field(init=False)
     _lost: dict[int, bool] = field(default_factory=dict)
@@ -62,7 +62,6 @@ class Tally:
 
     def __post_init__(self) -> None:
         num = len(self.requests)
-        self._asked = list(self.requests.at)
         self._spoke, self._done = [_NEVER] * num, [_NEVER] * num
         self._is_followed, self._is_left = bytearray(num), bytearray(num)
         self._ttft = picoseconds(self.slo.ttft_s or _NO_LIMIT_S)
@@ -70,20 +69,19 @@ class Tally:
 
     # ---- requests ----
 
-    def asked(self, index: int, at: int) -> None:
-        """It was sent to the fleet at ``at``."""
+    def asked(self, index: int) -> None:
+        """It was sent to the fleet."""
         self._is_followed[index] = 1
-        self._asked[index] = at
 
-    def asked_at(self, index: int) -> int:
-        """When it was first sent."""
-        return self._asked[index]
+    def resent(self, index: int) -> None:
+        """It was sent again; whoever asked waits since the first time."""
+        self._num_resent += self._counts(index)
 
     def spoke(self, index: int, at: int) -> None:
         """Its first token is with whoever asked."""
         self._spoke[index] = at
         judged = self._judged[True]
-        judged[0] += at - self._asked[index] > self._ttft
+        judged[0] += at - self.requests.at[index] > self._ttft
         judged[1] += 1
 
     def has_spoken(self, index: int) -> bool:
@@ -193,10 +191,10 @@ class Tally:
         )
 
     def _met(self) -> Met:
-        asked, spoke, done = np.array(self._asked), np.array(self._spoke), np.array(self._done)
+        asked, spoke, done = map(np.array, (self.requests.at, self._spoke, self._done))
         more = np.array(self.requests.answer_tokens) - 1
         is_followed, is_left = _flags(self._is_followed), _flags(self._is_left)
-        is_counted = is_followed & (np.array(self.requests.at) >= self.begin_at)
+        is_counted = is_followed & (asked >= self.begin_at)
         is_broken, is_refused = self._lost_ones(True), self._lost_ones(False)
         told = is_counted & (spoke != _NEVER) & ~is_refused
         ended = told & (done != _NEVER) & ~is_broken
@@ -212,6 +210,7 @@ class Tally:
             num_answers=int(paced.sum()),
             num_refused=num_refused,
             num_broken=int((is_counted & is_broken).sum()),
+            num_resent=self._num_resent,
             ttft_s=_quantiles(ttft[settled]),
             tpot_s=_quantiles(pace[paced]),
             e2e_s=_quantiles((done - asked)[ended]),
@@ -221,6 +220,9 @@ class Tally:
             cached_share=self._cached_tokens / max(1.0, tokens),
             outcome_hash=hashlib.sha256(spoke.tobytes() + done.tobytes()).hexdigest(),
         )
+
+    def _counts(self, index: int) -> bool:
+        return self.requests.at[index] >= self.begin_at
 
     def _lost_ones(self, is_broken: bool) -> Flags:
         flags = np.zeros(len(self.requests), dtype=np.bool_)

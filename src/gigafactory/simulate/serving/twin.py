@@ -142,7 +142,7 @@ class ServingTwin:
         prompt, conversation = requests.prompt_tokens[index], requests.conversation[index]
         num_blocks = prompt // sample.limits.block_tokens
         is_split = self._transfer_ps_per_token > 0
-        self.tally.asked(index, at)
+        self.tally.asked(index)
         is_taken = sample.ask(
             index,
             conversation=conversation,
@@ -236,9 +236,8 @@ class ServingTwin:
         self._alarm(at, self._match)
 
     def _ask_again(self, index: int, at: int) -> None:
-        first = self.tally.asked_at(index)
         self._ask(index, at)
-        self.tally.asked(index, first)
+        self.tally.resent(index)
 
     def _look(self, first: int, last: int, at: int) -> None:
         """What came since the last look, in the demand from point ``first`` up to ``last``."""

@@ -33,7 +33,7 @@ def test_prompts_one_by_one_wait_as_in_a_queue_with_fixed_service(busy: float) -
     served, num = 10 * MS, 40_000
     gaps = np.random.default_rng(7).exponential(served / busy, num)
     at = np.cumsum(gaps).astype(np.int64).tolist()
-    ends = served_one_by_one(at, times=MeasuredTimes(step=served, request=0))
+    ends = served_one_by_one(at, times=MeasuredTimes((served, served)))
     wait = (np.array(ends) - np.array(at) - served).mean()
     assert wait == pytest.approx(busy * served / (2 * (1 - busy)), rel=0.06)
 
@@ -41,7 +41,7 @@ def test_prompts_one_by_one_wait_as_in_a_queue_with_fixed_service(busy: float) -
 def test_answers_of_a_full_batch_come_at_its_pace() -> None:
     """B answers of n tokens that begin together end after the prompts' step and n - 1 others."""
     limits = ServingLimits(max_running=8, max_waiting=8, num_blocks=1000, max_step_tokens=1000)
-    engine = Engine(limits, times=MeasuredTimes(step=5 * MS, request=MS, held=1000))
+    engine = Engine(limits, times=MeasuredTimes([(5 + n) * MS for n in range(9)], held=1000))
     for ident in range(8):
         engine.arrive(ident, at=0, prompt_tokens=20, answer_tokens=101)
     ended = []

@@ -19,7 +19,7 @@ from gigafactory.simulate.serving.engine import Engine
 from gigafactory.simulate.serving.step_times import MeasuredTimes, equation_times
 from gigafactory.simulate.serving.twin import follow
 
-TIMES = MeasuredTimes(step=1_000_003, request=10_007, held=101, part=50_021, prompt=2_003)
+TIMES = MeasuredTimes((1_050_024, 1_010_010, 1_020_017), held=101, prompt=2_003)
 BLOCK = 4
 SHORT = ("serve.cut.duration=6 min", "serve.cut.warm=2 min", "serve.cut.begin=20 h")
 

@@ -137,23 +137,23 @@ def _flash(at: Deployment, tokens: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTimes:
-    """A few constants of an engine that was measured: a step costs ``step``, each request that
-    decodes ``request``, each token in a cache that is read ``held``, each part of a prompt ``part``
-    and each of its tokens ``prompt``; picoseconds."""
+    """A few constants of an engine that was measured, picoseconds.
 
-    step: int
-    request: int
+    ``steps[B]`` is a step with B requests that decode, ``steps[0]`` one with a prompt alone; each
+    token in a cache that is read costs ``held``, each token of a prompt ``prompt``, what it attends
+    to included.
+    """
+
+    steps: Sequence[int]
     held: int = 0
-    part: int = 0
     prompt: int = 0
 
     def decode(self, num_requests: int) -> tuple[int, int]:
         """(``first``, ``slope``) of a step of decoding."""
-        return self.step + self.request * num_requests, self.held
+        return self.steps[num_requests], self.held
 
     def mixed(
         self, num_requests: int, held_tokens: int, *, prompt_tokens: int, double_keys: int
     ) -> int:
-        """A step with prompts; what they attend to is in the time of their tokens."""
-        plain = self.step + self.request * num_requests + self.held * held_tokens
-        return plain + self.part + self.prompt * prompt_tokens
+        """A step with prompts."""
+        return self.steps[num_requests] + self.held * held_tokens + self.prompt * prompt_tokens

@@ -64,7 +64,6 @@ class ServingTwin:
     _first_token: int = 0
     _transfer_ps_per_token: int = 0
     _num_common: int = 0
-    _moving: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         serve, roles = self.study.serve, self.plan.roles

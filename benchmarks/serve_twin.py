@@ -38,7 +38,7 @@ MAX_TOKENS = 48
 PROMPT_WORDS = 48
 CONTEXT = 512
 BATCHES = (1, 4, 8, 16)
-PROMPTS = (16, 96, 192)
+PROMPTS = (16, 192)
 SHARES = (0.3, 0.6, 0.85)
 #: As PagedTrained has them.
 LIMITS = ServingLimits(
@@ -104,35 +104,67 @@ def shots_of(address: str, **how: object) -> list[Shot]:
 class Constants:
     """What was measured, in seconds."""
 
+    batches: Sequence[float]
+    """Answers at once, on the mean."""
     steps_s: Sequence[float]
-    """With so many answers as BATCHES says."""
+    """With so many."""
+    part_s: float
+    """What a prompt adds to a step, whatever its length: requests are read and answered by the
+    processor that computes."""
     prompt_token_s: float
     door_s: float
     """Of a first token: what is not the engine's step."""
 
     def times(self) -> MeasuredTimes:
         """For the twin: straight lines between the batches that were measured."""
-        steps = np.interp(range(BATCHES[-1] + 1), BATCHES, self.steps_s).tolist()
+        slope = (self.steps_s[-1] - self.steps_s[-2]) / (self.batches[-1] - self.batches[-2])
+        beyond = self.steps_s[-1] + slope * (LIMITS.max_running - self.batches[-1])
+        batches, steps_s = [*self.batches, LIMITS.max_running], [*self.steps_s, beyond]
+        steps = np.interp(range(LIMITS.max_running + 1), batches, steps_s).tolist()
         return MeasuredTimes(
-            steps=[picoseconds(step) for step in steps], prompt=picoseconds(self.prompt_token_s)
+            steps=[picoseconds(step) for step in steps],
+            part=picoseconds(self.part_s),
+            prompt=picoseconds(self.prompt_token_s),
         )
 
 
 def measured(address: str, *, seed: int) -> Constants:
     """Through the door of the service."""
-    steps = []
-    for batch in BATCHES:
-        shots = shots_of(address, num_clients=batch, num_requests=3 * batch + 3, seed=seed)
-        # a batch that is whole: the median gap has no prompt in it
-        steps.append(statistics.median(gap for shot in shots for gap in shot.itl_s))
-    first = []
-    for words in PROMPTS:
-        shots = shots_of(
-            address, num_clients=1, num_requests=15, prompt_words=words, max_tokens=2, seed=seed
-        )
-        first.append((shots[0].prompt_tokens, statistics.median(s.ttft_s for s in shots)))
-    slope, start = np.polyfit([n for n, _ in first], [t for _, t in first], 1)
-    return Constants(steps, float(slope), float(start) - steps[0])
+    alone = shots_of(address, num_clients=1, num_requests=6, seed=seed)
+    step = statistics.fmean(gap for shot in alone for gap in shot.itl_s)
+    costs = [prompt_cost(address, words=words, step_s=step, seed=seed) for words in PROMPTS]
+    slope, part = np.polyfit([n for n, _ in costs], [cost for _, cost in costs], 1)
+    usual = shots_of(address, num_clients=1, num_requests=15, max_tokens=2, seed=seed)
+    first = statistics.median(shot.ttft_s for shot in usual)
+    prompt = part + slope * usual[0].prompt_tokens
+    batches, steps = [1.0], [step]
+    for batch in BATCHES[1:]:
+        shots = shots_of(address, num_clients=batch, num_requests=4 * batch, seed=seed)
+        gap = statistics.fmean(gap for shot in shots for gap in shot.itl_s)
+        length = statistics.fmean(shot.completion_tokens for shot in shots)
+        waited = statistics.fmean(shot.ttft_s for shot in shots)
+        # who waits for a first token does not decode; prompts of the others lie in the gaps
+        batches.append(batch * (length - 1) * gap / ((length - 1) * gap + waited))
+        steps.append(gap - (batch - 1) / length * prompt)
+    return Constants(batches, steps, float(part), float(slope), first - step - prompt)
+
+
+def prompt_cost(address: str, *, words: int, step_s: float, seed: int) -> tuple[int, float]:
+    """(tokens of a prompt, seconds by which it holds up an answer that is under way)."""
+    plain = {"base_url": address, "model": NAME, "num_clients": 1, "seed": seed}
+    long = Load(**plain, num_requests=16, prompt_words=PROMPT_WORDS, max_tokens=MAX_TOKENS)
+    short = Load(**plain, num_requests=80, prompt_words=words, max_tokens=1)
+
+    async def together() -> list[list[Shot]]:
+        return await asyncio.gather(shoot(long), shoot(short))
+
+    answers, prompts = asyncio.run(together())
+    until = prompts[-1].ended_s
+    begun = [shot for shot in answers if shot.word_times_s and shot.word_times_s[-1] <= until]
+    spans = [(shot.word_times_s[0], shot.word_times_s[-1]) for shot in begun]
+    inside = [p for p in prompts if any(a < p.word_times_s[0] <= b for a, b in spans)]
+    gaps = [gap for shot in begun for gap in shot.itl_s]
+    return prompts[0].prompt_tokens, (sum(gaps) - len(gaps) * step_s) / len(inside)
 
 
 def simulated(shots: Sequence[Shot], constants: Constants) -> list[tuple[float, float]]:
@@ -190,8 +222,10 @@ def capacity_per_s(address: str, constants: Constants, *, seed: int) -> float:
     """Requests a second of a full batch, from the constants alone."""
     shots = shots_of(address, num_clients=8, num_requests=24, seed=seed)
     tokens = statistics.fmean(shot.completion_tokens for shot in shots)
-    prompt = shots[0].prompt_tokens * constants.prompt_token_s
-    return BATCHES[-1] / (tokens * (constants.steps_s[-1] + prompt * BATCHES[-1] / tokens))
+    prompt = constants.part_s + shots[0].prompt_tokens * constants.prompt_token_s
+    return constants.batches[-1] / (
+        tokens * (constants.steps_s[-1] + prompt * constants.batches[-1] / tokens)
+    )
 
 
 def one_round(address: str, *, number: int, num_requests: int) -> list[tuple[float, dict]]:
@@ -200,8 +234,10 @@ def one_round(address: str, *, number: int, num_requests: int) -> list[tuple[flo
     most = capacity_per_s(address, constants, seed=seed)
     steps = ", ".join(f"{1e3 * step:.2f}" for step in constants.steps_s)
     print(
-        f"round {number}: steps {steps} ms with {BATCHES} answers, a prompt token "
-        f"{1e6 * constants.prompt_token_s:.0f} us, the door {1e3 * constants.door_s:.1f} ms, "
+        f"round {number}: steps {steps} ms with "
+        f"{', '.join(f'{batch:.1f}' for batch in constants.batches)} answers, a prompt "
+        f"{1e3 * constants.part_s:.1f} ms and {1e6 * constants.prompt_token_s:.0f} us a token, "
+        f"the door {1e3 * constants.door_s:.1f} ms, "
         f"capacity {most:.2f} requests/s"
     )
     told = []

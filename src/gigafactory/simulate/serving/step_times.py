@@ -139,13 +139,14 @@ def _flash(at: Deployment, tokens: int) -> int:
 class MeasuredTimes:
     """A few constants of an engine that was measured, picoseconds.
 
-    ``steps[B]`` is a step with B requests that decode, ``steps[0]`` one with a prompt alone; each
-    token in a cache that is read costs ``held``, each token of a prompt ``prompt``, what it attends
-    to included.
+    ``steps[B]`` is a step with B requests that decode; each token in a cache that is read costs
+    ``held``, prompts in a step cost ``part`` and for each of their tokens ``prompt``, what it
+    attends to included.
     """
 
     steps: Sequence[int]
     held: int = 0
+    part: int = 0
     prompt: int = 0
 
     def decode(self, num_requests: int) -> tuple[int, int]:
@@ -156,4 +157,5 @@ class MeasuredTimes:
         self, num_requests: int, held_tokens: int, *, prompt_tokens: int, double_keys: int
     ) -> int:
         """A step with prompts."""
-        return self.steps[num_requests] + self.held * held_tokens + self.prompt * prompt_tokens
+        plain = self.steps[num_requests] + self.held * held_tokens
+        return plain + self.part + self.prompt * prompt_tokens

@@ -14,6 +14,7 @@ from gigafactory.api.campaigns import (
 )
 from gigafactory.api.chatbot import add_key, ask, chat, list_keys, load_chat, revoke_key
 from gigafactory.api.elsewhere import ordered, rendered, send
+from gigafactory.api.engines import serving_files
 from gigafactory.api.factory import configure, describe, is_service, load, load_any
 from gigafactory.api.files import (
     ANSWERS_FILE,
@@ -101,6 +102,7 @@ __all__ = [
     "run_x_bot",
     "score_support",
     "send",
+    "serving_files",
     "simulate",
     "simulate_service",
     "sweep",

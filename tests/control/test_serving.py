@@ -231,3 +231,32 @@ def test_impossible_limits_and_events_are_refused() -> None:
         limits(max_step_tokens=2)
     with pytest.raises(ValueError, match="no step"):
         Scheduler(limits()).handle(Computed(at_s=0.0))
+
+
+def test_tokens_that_come_ready_are_not_computed_again() -> None:
+    scheduler = Scheduler(limits())
+    actions = scheduler.handle(
+        Arrived(at_s=0.0, id=1, prompt_tokens=9, max_tokens=4, ready_tokens=8)
+    )
+    (step,) = [action for action in actions if isinstance(action, Compute)]
+    (chunk,) = step.chunks
+    assert (chunk.first, chunk.num_tokens, chunk.is_last) == (8, 1, True)
+    # the blocks are the whole prompt's all the same
+    assert scheduler.blocks.num_free == 12 - 3
+    with pytest.raises(ValueError, match="9 ready of 9"):
+        scheduler.handle(Arrived(at_s=0.0, id=2, prompt_tokens=9, max_tokens=4, ready_tokens=9))
+
+
+def test_who_gave_way_computes_also_what_came_ready() -> None:
+    scheduler = Scheduler(limits(num_blocks=7))
+    for ident in (1, 2):
+        scheduler.handle(
+            Arrived(at_s=0.0, id=ident, prompt_tokens=9, max_tokens=10, ready_tokens=8)
+        )
+    actions: tuple[object, ...] = ()
+    for _ in range(9):
+        if not any(isinstance(action, Displaced) for action in actions):
+            actions = scheduler.handle(Computed(at_s=0.0))
+    assert any(isinstance(action, Displaced) for action in actions)
+    (talk,) = scheduler._waiting
+    assert talk.done == talk.ready == 0

@@ -15,6 +15,7 @@ from gigafactory.describe.aim import EngineKind
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.layout import Layout
+from gigafactory.describe.serve import Role
 from gigafactory.describe.serving import Replica
 from gigafactory.run.engines import sglang, vllm
 from gigafactory.run.engines.catalog import (
@@ -34,9 +35,9 @@ DEEPSEEK = load_study("studies/grok-1-512.yaml", overrides=("model=deepseek-v3",
 BF16 = {"precision": Precision.BF16, "kv_precision": Precision.BF16}
 
 
-def serve(engine: Any, study: Any, **replica: Any) -> Program:
+def serve(engine: Any, study: Any, role: Role = Role.WHOLE, **replica: Any) -> Program:
     program: Program = engine.program(
-        study.model, Replica(**replica), gpus_per_host=8, weights="/models/it"
+        study.model, Replica(**replica), gpus_per_host=8, weights="/models/it", role=role
     )
     return program
 
@@ -51,6 +52,8 @@ CASES = {
     "vllm-one-host": lambda: serve(vllm, QWEN, tp=8, max_batch=256),
     "vllm-two-hosts": lambda: serve(vllm, DEEPSEEK, tp=1, dp=16, ep=16, max_batch=128),
     "vllm-pipeline": lambda: serve(vllm, LLAMA, tp=8, pp=2, **BF16),
+    "vllm-prompts-alone": lambda: serve(vllm, QWEN, Role.PREFILL, tp=4, ep=4),
+    "sglang-answers-alone": lambda: serve(sglang, GROK, Role.DECODE, tp=8, max_batch=64),
     "sglang-grok": lambda: serve(sglang, GROK, tp=8, max_batch=64),
     "sglang-two-hosts": lambda: serve(sglang, DEEPSEEK, dp=16, ep=16, chunked_prefill=False),
 }  # fmt: skip

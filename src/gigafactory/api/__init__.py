@@ -14,12 +14,15 @@ from gigafactory.api.campaigns import (
 )
 from gigafactory.api.chatbot import add_key, ask, chat, list_keys, load_chat, revoke_key
 from gigafactory.api.elsewhere import ordered, rendered, send
-from gigafactory.api.factory import configure, describe, load
+from gigafactory.api.engines import serving_files
+from gigafactory.api.factory import configure, describe, is_service, load, load_any
 from gigafactory.api.files import (
     ANSWERS_FILE,
     DECISIONS_FILE,
     DESCRIPTION_FILE,
     ENSEMBLE_FILE,
+    FLEET_FILE,
+    FLEET_PLAN_FILE,
     LEDGER_FILE,
     PLAN_FILE,
     REPORT_FILE,
@@ -29,6 +32,7 @@ from gigafactory.api.files import (
     sweep_file,
     together,
 )
+from gigafactory.api.fleet import plan_service, simulate_service, vary_service
 from gigafactory.api.judged import replay, report, validate
 from gigafactory.api.layouts import emit, plan
 from gigafactory.api.reality import calibrate, chaos, run
@@ -53,6 +57,8 @@ __all__ = [
     "DECISIONS_FILE",
     "DESCRIPTION_FILE",
     "ENSEMBLE_FILE",
+    "FLEET_FILE",
+    "FLEET_PLAN_FILE",
     "LEDGER_FILE",
     "PLAN_FILE",
     "REPORT_FILE",
@@ -80,12 +86,15 @@ __all__ = [
     "figures",
     "follow",
     "import_posts",
+    "is_service",
     "list_keys",
     "load",
+    "load_any",
     "load_chat",
     "ordered",
     "plainly",
     "plan",
+    "plan_service",
     "rate_answers",
     "rendered",
     "replay",
@@ -95,11 +104,14 @@ __all__ = [
     "run_x_bot",
     "score_support",
     "send",
+    "serving_files",
     "simulate",
+    "simulate_service",
     "sweep",
     "sweep_file",
     "switch_answers",
     "together",
     "validate",
+    "vary_service",
     "verify_audit",
 ]

@@ -10,6 +10,7 @@ from gigafactory.describe.study import Study
 
 if TYPE_CHECKING:
     from gigafactory.describe.figures import Description
+    from gigafactory.describe.serve import FleetStudy
 
 
 def load(source: Study | str | Path, *, overrides: Iterable[str] = ()) -> Study:
@@ -21,13 +22,32 @@ def load(source: Study | str | Path, *, overrides: Iterable[str] = ()) -> Study:
     return load_study(Path(source), overrides=tuple(overrides))
 
 
-def describe(study: Study | str | Path, *, overrides: Iterable[str] = ()) -> Description:
+def load_any(
+    source: Study | FleetStudy | str | Path, *, overrides: Iterable[str] = ()
+) -> Study | FleetStudy:
+    """Like `load`, for a study of a training job or of a service."""
+    from gigafactory.catalog.studies import load_any_study
+    from gigafactory.describe.serve import FleetStudy
+
+    if isinstance(source, Study | FleetStudy):
+        return source
+    return load_any_study(Path(source), overrides=tuple(overrides))
+
+
+def is_service(source: Study | FleetStudy | str | Path, *, overrides: Iterable[str] = ()) -> bool:
+    """Whether the study is one of a service."""
+    return not isinstance(load_any(source, overrides=overrides), Study)
+
+
+def describe(
+    study: Study | FleetStudy | str | Path, *, overrides: Iterable[str] = ()
+) -> Description:
     """Count the factory: every part, its power, its price, each with formula and source."""
     from gigafactory.cost.bill import bill
     from gigafactory.describe.count import count
     from gigafactory.describe.figures import Description
 
-    study = load(study, overrides=overrides)
+    study = load_any(study, overrides=overrides)
     return Description(study=study.study, figures=(*count(study), *bill(study)))
 
 

@@ -19,6 +19,8 @@ ANSWERS_FILE = "answers.json"
 REPORT_FILE = "report.html"
 ENSEMBLE_FILE = "ensemble.json"
 DECISIONS_FILE = "decisions.json"
+FLEET_PLAN_FILE = "fleet-plan.json"
+FLEET_FILE = "fleet.json"
 
 
 def sweep_file(paths: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,6 +16,8 @@ from gigafactory.catalog.resolve import Problem, Resolver, prefixes
 from gigafactory.catalog.text import parse, read_mapping
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.measured import Measured
+from gigafactory.describe.serve import FleetStudy
+from gigafactory.describe.spec import Spec
 from gigafactory.describe.study import Study
 
 _SET = "--set"
@@ -37,17 +39,49 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study:
     ``FILE: PATH.TO.KEY: what is wrong and what would be right``.
     """
     draft = _with_overrides(_with_parents(Path(path), ()), overrides)
+    if _serves(draft, path):
+        raise InputError(
+            f"{path}: is a study of a service (serve) without a training job; "
+            "giga describe, plan and simulate take it"
+        )
+    return _checked(Study, draft, Path(path))
+
+
+def load_any_study(path: str | Path, *, overrides: Sequence[str] = ()) -> Study | FleetStudy:
+    """Like `load_study`, for a study of a training job or of a service: the latter has `serve`."""
+    draft = _with_overrides(_with_parents(Path(path), ()), overrides)
+    if _serves(draft, path):
+        return _checked(FleetStudy, draft, Path(path))
+    return _checked(Study, draft, Path(path))
+
+
+def _serves(draft: _Draft, path: str | Path) -> bool:
+    if "serve" not in draft.tree:
+        return False
+    if "job" in draft.tree:
+        origin = _origin(("job",), draft.origins) or str(path)
+        raise InputError(
+            f"{origin}: job: a study has either a training job or serve; "
+            "training and serving under one roof is pool"
+        )
+    return True
+
+
+_Kind = TypeVar("_Kind", bound=Spec)
+
+
+def _checked(kind: type[_Kind], draft: _Draft, path: Path) -> _Kind:
     resolver = Resolver(str(path))
-    measured = _calibration(draft, Path(path))
-    _place_texts(draft, Path(path))
-    tree = resolver.resolve(Study, draft.tree)
+    measured = _calibration(draft, path) if kind is Study else None
+    _place_texts(draft, path)
+    tree = resolver.resolve(kind, draft.tree)
     if measured is not None:
         tree[_CALIBRATION] = measured
     try:
-        study = Study.model_validate(tree, context={"file": str(path)})
+        study = kind.model_validate(tree, context={"file": str(path)})
     except ValidationError as error:
-        problems = resolver.problems + spoken(error, besides=resolver.problems)
-        raise _refusal(problems, draft, str(path)) from None
+        found = spoken(error, spec=kind, besides=resolver.problems)
+        raise _refusal(resolver.problems + found, draft, str(path)) from None
     if resolver.problems:
         raise _refusal(resolver.problems, draft, str(path))
     return study

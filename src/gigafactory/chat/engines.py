@@ -32,20 +32,24 @@ def open_engines(run_dir: Path | None) -> list[Engine]:
 
 
 def open_remotes(specs: Sequence[str]) -> list[Answerer]:
-    """Services elsewhere, each ``NAME=URL`` or ``NAME=URL#MODEL``; InputError where one is not."""
+    """Services elsewhere, each ``NAME=URL`` or ``NAME=URL#MODEL``; several of one name share its
+    requests out. InputError where one is not such a text, or is there twice."""
     from gigafactory.chat.remote import Remote
+    from gigafactory.chat.replicas import Replicas
 
-    remotes: list[Answerer] = []
+    by_name: dict[str, dict[str, Remote]] = {}
     for spec in specs:
         name, _, address = spec.partition("=")
         url, _, model = address.partition("#")
         if not name or not url:
             raise InputError(f"engine {spec!r}: write NAME=URL or NAME=URL#MODEL")
-        if name in {remote.name for remote in remotes}:
-            raise InputError(f"engine {name!r} is named twice")
+        known = by_name.setdefault(name, {})
+        if address in known:
+            raise InputError(f"engine {name!r} is named twice with the same address")
         key = os.environ.get(UPSTREAM_KEY)
-        remotes.append(Remote(name, base_url=url, model=model or None, api_key=key))
-    return remotes
+        known[address] = Remote(name, base_url=url, model=model or None, api_key=key)
+    each = [list(known.values()) for known in by_name.values()]
+    return [Replicas(found) if len(found) > 1 else found[0] for found in each]
 
 
 def open_embedders() -> list[Answerer]:

@@ -89,6 +89,9 @@ class PagedTrained:
             dtype=engine.network.embed_tokens.weight.dtype,
         )
         self._talks: dict[int, _Talk] = {}
+        self._ended: tuple[int, ...] | None = None
+        """By the last step, of which the scheduler is told with the next: who comes between the
+        two is in it already."""
 
     @property
     def is_idle(self) -> bool:
@@ -139,10 +142,14 @@ class PagedTrained:
 
     def step(self) -> Sequence[Said]:
         """One step of the network, and one token for everybody whose prompt is done."""
-        step = self._scheduler.step
-        assert step is not None
-        speakers, logits = self._compute(step)
         said: list[Said] = []
+        if self._ended is not None:
+            done, self._ended = self._ended, None
+            said += self._tell(Computed(at_s=time.monotonic(), ended=done))
+        step = self._scheduler.step
+        if step is None:
+            return said
+        speakers, logits = self._compute(step)
         ended: list[int] = []
         for row, ident in enumerate(speakers):
             try:
@@ -154,7 +161,8 @@ class PagedTrained:
             said.append((ident, piece))
             if piece.finish is not None:
                 ended.append(ident)
-        return [*said, *self._tell(Computed(at_s=time.monotonic(), ended=tuple(ended)))]
+        self._ended = tuple(ended)
+        return said
 
     def _tell(self, event: Batching) -> list[Said]:
         told: list[Said] = []

@@ -51,7 +51,7 @@ class _Chat(click.Command):
     multiple=True,
     metavar="NAME=URL",
     help="A model served elsewhere: an OpenAI base URL, with #MODEL where its name differs "
-    "(repeatable).",
+    "(repeatable; several of one NAME share its requests out).",
 )
 @click.option(
     "--store",

@@ -104,6 +104,8 @@ def command(
 ) -> None:
     """Follow STUDY's campaign on the full cluster: failures, spares, checkpoints, power, bill.
 
+    A study of a service (serve) is followed through its day, request by request.
+
     Example: giga simulate studies/colossus.yaml --seed 1
     """
     if axes and answers:
@@ -125,6 +127,12 @@ def _keeping(folder: Path | None) -> AbstractContextManager[Drafts | None]:
 
 
 def _answer(asked: _Asked, *, campaigns: int | None, axes: tuple[str, ...], answers: bool) -> Told:
+    from gigafactory import api
+
+    if api.is_service(asked.study, overrides=asked.overrides):
+        if campaigns or axes:
+            raise InputError("--campaigns and --sweep are for a training job; this study serves")
+        return _service_in_ways(asked) if answers else _service(asked)
     if axes:
         return _sweep(asked, axes, campaigns)
     if answers:
@@ -132,6 +140,32 @@ def _answer(asked: _Asked, *, campaigns: int | None, axes: tuple[str, ...], answ
     if campaigns:
         return _ensemble(asked, campaigns)
     return _one(asked)
+
+
+def _service(asked: _Asked) -> Told:
+    from gigafactory import api
+    from gigafactory.cli.fleet import show_service
+
+    study = api.load_any(asked.study, overrides=asked.overrides)
+    plan, search_s = api.plan_service(study)
+    asked.keep(api.FLEET_PLAN_FILE, plan.to_json() | {"search_s": round(search_s, 3)})
+    with working("following the fleet through its day"):
+        outcome = api.simulate_service(study, plan=plan.best, seed=asked.seed)
+    document = {"study": plan.study, "seed": asked.seed} | outcome.to_json()
+    asked.keep(api.FLEET_FILE, document | {"moments": [asdict(m) for m in outcome.moments]})
+    return document, show_service
+
+
+def _service_in_ways(asked: _Asked) -> Told:
+    from gigafactory import api
+    from gigafactory.cli.fleet import show_variants
+
+    study = api.load_any(asked.study, overrides=asked.overrides)
+    with working("following the fleet through its day, in three ways"):
+        variants = api.vary_service(study, seed=asked.seed)
+    told = [variant.to_json() for variant in variants]
+    document = {"study": study.study, "seed": asked.seed, "variants": told}
+    return document, show_variants
 
 
 def _one(asked: _Asked) -> Told:

@@ -50,6 +50,9 @@ class Arrived(ServingEvent):
     prompt_tokens: int
     max_tokens: int
     keys: tuple[Key, ...] = ()
+    ready_tokens: int = 0
+    """Of the prompt, below all of it: their keys and values were computed by another engine and
+    come with the request. Whoever gives way later computes them anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,40 +36,50 @@ class Blocks:
 
     def num_known(self, keys: Sequence[Key]) -> int:
         """How many of the first of ``keys`` are published, up to the first that is not."""
+        users, idle = self._users, self._idle
         for index, key in enumerate(keys):
-            if key not in self._users and key not in self._idle:
+            if key not in users and key not in idle:
                 return index
         return len(keys)
 
     def num_idle(self, keys: Sequence[Key]) -> int:
         """How many of ``keys`` nobody uses at the moment: to use them leaves less available."""
-        return sum(key in self._idle for key in keys)
+        return len([key for key in keys if key in self._idle])
 
     def use(self, keys: Sequence[Key]) -> None:
         """One more user of these published blocks."""
+        users, idle = self._users, self._idle
         for key in keys:
-            self._idle.pop(key, None)
-            self._users[key] = self._users.get(key, 0) + 1
+            if key in users:
+                users[key] += 1
+            else:
+                idle.pop(key, None)
+                users[key] = 1
 
     def take(self, num_blocks: int) -> tuple[Key, ...]:
         """Take unnumbered blocks; returns the keys of published ones given up for them.
 
         ValueError where more are wanted than are available.
         """
-        if num_blocks > self.num_available:
+        if num_blocks > self.num_free + len(self._idle):
             raise ValueError(f"{num_blocks} blocks are wanted, {self.num_available} available")
-        short = max(0, num_blocks - self.num_free)
-        evicted = tuple(self._idle.popitem(last=False)[0] for _ in range(short))
-        self.num_free += short - num_blocks
-        return evicted
+        short = num_blocks - self.num_free
+        if short <= 0:
+            self.num_free -= num_blocks
+            return ()
+        first = self._idle.popitem
+        self.num_free = 0
+        return tuple([first(last=False)[0] for _ in range(short)])
 
-    def publish(self, key: Key) -> bool:
-        """A taken block becomes a shared one with one user; False where the key is known already:
-        the block then stays its owner's own."""
-        if key in self._users or key in self._idle:
-            return False
-        self._users[key] = 1
-        return True
+    def publish(self, keys: Sequence[Key]) -> int:
+        """Taken blocks become shared ones with one user, up to the first whose key is known
+        already; it and those after it stay their owner's own. How many became shared."""
+        users, idle = self._users, self._idle
+        for index, key in enumerate(keys):
+            if key in users or key in idle:
+                return index
+            users[key] = 1
+        return len(keys)
 
     def give_back(self, *, num_own: int, keys: Sequence[Key]) -> None:
         """Own blocks become free, shared ones lose a user.
@@ -77,8 +87,11 @@ class Blocks:
         The last of a prompt's blocks are given up first, as the first serve more prompts.
         """
         self.num_free += num_own
+        users, idle = self._users, self._idle
         for key in reversed(keys):
-            self._users[key] -= 1
-            if not self._users[key]:
-                del self._users[key]
-                self._idle[key] = None
+            left = users[key] - 1
+            if left:
+                users[key] = left
+            else:
+                del users[key]
+                idle[key] = None

@@ -16,7 +16,6 @@ new block at the next tick is kept by offset modulo the block size.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gigafactory.control.batching import (
@@ -49,6 +48,8 @@ class _Talk:
     to_fill: int
     """Tokens to be in the cache before the next one comes out."""
     keys: tuple[Key, ...]
+    ready: int = 0
+    """Tokens that come with it."""
     done: int = 0
     """Tokens in the cache, while its prompt is computed."""
     offset: int = 0
@@ -94,52 +95,55 @@ class Scheduler:
 
     def handle(self, event: Batching) -> tuple[ServingAction, ...]:
         """Take note of ``event``; what is to be done about it, in order."""
-        actions: list[ServingAction] = []
-        if isinstance(event, Arrived):
-            actions += self._arrive(event)
-        elif isinstance(event, Computed):
-            actions += self._computed(event)
-        elif isinstance(event, Gone):
-            actions += self._gone(event.id)
-        elif isinstance(event, Closing):
+        out: list[ServingAction] = []
+        kind = type(event)
+        if kind is Computed:
+            self._computed(event, out)  # type: ignore[arg-type]
+        elif kind is Arrived:
+            self._arrive(event, out)  # type: ignore[arg-type]
+        elif kind is Gone:
+            self._gone(event.id, out)  # type: ignore[union-attr]
+        elif kind is Closing:
             self._is_closing = True
         if self._step is None:
-            actions += self._next(event.at_s)
-        return tuple(actions)
+            self._next(event.at_s, out)
+        return tuple(out)
 
     # ---- who comes and goes ----
 
-    def _arrive(self, event: Arrived) -> Iterator[ServingAction]:
+    def _arrive(self, event: Arrived, out: list[ServingAction]) -> None:
         limits = self.limits
         # the last token that comes out is never put into the cache
         most = event.prompt_tokens + max(0, event.max_tokens - 1)
         if event.id in self._by_id:
             raise ValueError(f"conversation {event.id} is here already")
+        if not 0 <= event.ready_tokens < event.prompt_tokens:
+            raise ValueError(f"{event.ready_tokens} ready of {event.prompt_tokens} prompt tokens")
         if self._is_closing:
-            yield Refused(event.id, Refusal.CLOSING)
+            out.append(Refused(event.id, Refusal.CLOSING))
         elif self._num_blocks(most) > limits.num_blocks:
-            yield Refused(event.id, Refusal.TOO_LONG)
+            out.append(Refused(event.id, Refusal.TOO_LONG))
         elif len(self._waiting) >= limits.max_waiting and not self._can_start_at_once():
-            yield Refused(event.id, Refusal.FULL)
+            out.append(Refused(event.id, Refusal.FULL))
         else:
-            usable = event.keys[: max(0, event.prompt_tokens - 1) // limits.block_tokens]
-            talk = _Talk(event.id, event.at_s, event.prompt_tokens, usable)
+            usable = event.keys[: (event.prompt_tokens - 1) // limits.block_tokens]
+            talk = _Talk(event.id, event.at_s, event.prompt_tokens, usable, event.ready_tokens)
             self._by_id[event.id] = talk
             self._waiting.append(talk)
 
     def _can_start_at_once(self) -> bool:
         return not self._waiting and self.num_running < self.limits.max_running
 
-    def _gone(self, ident: int) -> Iterator[ServingAction]:
+    def _gone(self, ident: int, out: list[ServingAction]) -> None:
         talk = self._by_id.get(ident)
         if talk is None:
             return
         if talk in self._waiting:
             self._waiting.remove(talk)
             del self._by_id[ident]
-            yield Ended(ident)
+            out.append(Ended(ident))
         elif self._step is None:
-            yield self._end(talk)
+            out.append(self._end(talk))
         elif ident not in self._leaving:
             self._leaving.append(ident)  # its blocks are being written to
 
@@ -163,7 +167,7 @@ class Scheduler:
 
     # ---- what a step has done ----
 
-    def _computed(self, event: Computed) -> Iterator[ServingAction]:
+    def _computed(self, event: Computed, out: list[ServingAction]) -> None:
         step = self._step
         if step is None or not 1 <= event.num_repeats <= step.max_repeats:
             raise ValueError(f"no step of {event.num_repeats} repeats is under way")
@@ -171,17 +175,18 @@ class Scheduler:
         if step.decodes:
             self._ticks += event.num_repeats
             # the room of the first repeat was taken when the step was given
-            yield from self._take(self._num_new(event.num_repeats) if event.num_repeats > 1 else 0)
+            if event.num_repeats > 1:
+                self._take(self._num_new(event.num_repeats), out)
         for chunk in step.chunks:
-            yield from self._filled(self._filling[chunk.id], chunk)
+            self._filled(self._filling[chunk.id], chunk, out)
         for ident in (*event.ended, *self._leaving):
             if ident in self._by_id:
-                yield self._end(self._by_id[ident])
+                out.append(self._end(self._by_id[ident]))
         self._leaving.clear()
 
-    def _filled(self, talk: _Talk, chunk: Chunk) -> Iterator[ServingAction]:
+    def _filled(self, talk: _Talk, chunk: Chunk, out: list[ServingAction]) -> None:
         talk.done += chunk.num_tokens
-        yield from self._publish(talk)
+        self._publish(talk, out)
         if not chunk.is_last:
             return
         del self._filling[talk.id]
@@ -192,24 +197,29 @@ class Scheduler:
         self._phases[talk.offset % self.limits.block_tokens] += 1
         self._decodes = None
 
-    def _publish(self, talk: _Talk) -> Iterator[ServingAction]:
+    def _publish(self, talk: _Talk, out: list[ServingAction]) -> None:
         first = len(talk.shared)
         full = min(talk.done // self.limits.block_tokens, len(talk.keys))
-        fresh = []
-        for index in range(first, full):
-            if not self.blocks.publish(talk.keys[index]):
-                break  # somebody computed the same meanwhile; shared blocks stay in front
-            talk.shared.append(talk.keys[index])
-            talk.num_own -= 1
-            fresh.append(index)
+        # somebody may have computed the same meanwhile; shared blocks stay in front
+        fresh = self.blocks.publish(talk.keys[first:full])
         if fresh:
-            yield Published(talk.id, tuple(fresh))
+            talk.shared += talk.keys[first : first + fresh]
+            talk.num_own -= fresh
+            out.append(Published(talk.id, tuple(range(first, first + fresh))))
 
     # ---- what comes next ----
 
-    def _next(self, at_s: float) -> Iterator[ServingAction]:
-        yield from self._make_room()
-        needed = self._num_new(1, ahead=True)
+    def _next(self, at_s: float, out: list[ServingAction]) -> None:
+        needed = self._make_room(out)
+        chunks: tuple[Chunk, ...] = ()
+        if self._filling or self._waiting:
+            chunks = self._chunks(at_s, needed, out)
+        if chunks or self._answered:
+            self._take(needed, out)
+            out.append(self._give(chunks))
+
+    def _chunks(self, at_s: float, needed: int, out: list[ServingAction]) -> tuple[Chunk, ...]:
+        """Parts of the prompts that are begun, then of those that have room to begin."""
         room = self.limits.max_step_tokens - len(self._answered)
         chunks: list[Chunk] = []
         for talk in self._filling.values():
@@ -219,53 +229,54 @@ class Scheduler:
         while room and self._waiting and self.num_running < self.limits.max_running:
             talk = self._waiting[0]
             if at_s - talk.arrived_s > self.limits.max_wait_s and not talk.was_displaced:
-                yield self._turn_away()
+                out.append(self._turn_away())
                 continue
-            if not self._fits(talk, reserve=needed):
+            num_known = self.blocks.num_known(talk.keys)
+            if not self._fits(talk, num_known=num_known, reserve=needed):
                 break
-            yield from self._start(self._waiting.popleft())
+            self._start(self._waiting.popleft(), num_shared=num_known, out=out)
             chunks.append(_chunk(talk, room))
             room -= chunks[-1].num_tokens
-        if chunks or self._answered:
-            yield from self._take(needed)
-            yield self._give(tuple(chunks))
+        return tuple(chunks)
 
     def _give(self, chunks: tuple[Chunk, ...]) -> Compute:
         if self._decodes is None:
             self._decodes = tuple(self._answered)
+        held = self._held_offsets + self._ticks * len(self._answered)
         repeats = 1 if chunks else self._max_repeats()
-        self._step = Compute(chunks, self._decodes, self._held_tokens, repeats)
+        self._step = Compute(chunks, self._decodes, held, repeats)
         return self._step
-
-    @property
-    def _held_tokens(self) -> int:
-        return self._held_offsets + self._ticks * len(self._answered)
 
     def _turn_away(self) -> Refused:
         talk = self._waiting.popleft()
         del self._by_id[talk.id]
         return Refused(talk.id, Refusal.WAITED)
 
-    def _fits(self, talk: _Talk, *, reserve: int) -> bool:
-        known = talk.keys[: self.blocks.num_known(talk.keys)]
-        own = self._num_blocks(talk.to_fill) - len(known)
+    def _fits(self, talk: _Talk, *, num_known: int, reserve: int) -> bool:
+        own = self._num_blocks(talk.to_fill) - num_known
         # one block more than the prompt, lest it be displaced by its own first words
-        spare = 1 if self.num_running else 0
-        return own + self.blocks.num_idle(known) + reserve + spare <= self.blocks.num_available
+        wanted = own + reserve + (1 if self.num_running else 0)
+        available = self.blocks.num_available
+        if wanted + num_known <= available:
+            return True
+        return wanted + self.blocks.num_idle(talk.keys[:num_known]) <= available
 
-    def _start(self, talk: _Talk) -> Iterator[ServingAction]:
-        num_shared = self.blocks.num_known(talk.keys)
+    def _start(self, talk: _Talk, *, num_shared: int, out: list[ServingAction]) -> None:
         talk.shared = list(talk.keys[:num_shared])
         self.blocks.use(talk.shared)
-        talk.done = num_shared * self.limits.block_tokens
+        talk.done = max(num_shared * self.limits.block_tokens, talk.ready)
         talk.num_own = self._num_blocks(talk.to_fill) - num_shared
-        yield from self._take(talk.num_own)
+        self._take(talk.num_own, out)
         self._filling[talk.id] = talk
-        yield Started(talk.id, num_shared)
+        out.append(Started(talk.id, num_shared))
 
-    def _make_room(self) -> Iterator[ServingAction]:
-        while self._num_new(1, ahead=True) > self.blocks.num_available:
-            yield self._displace()
+    def _make_room(self, out: list[ServingAction]) -> int:
+        """Blocks that decoding takes in the next tick, of which there are so many."""
+        while True:
+            needed = self._phases[-self._ticks % self.limits.block_tokens]
+            if needed <= self.blocks.num_free or needed <= self.blocks.num_available:
+                return needed
+            out.append(self._displace())
 
     def _displace(self) -> Displaced:
         youngest = next(reversed(self._filling or self._answered))
@@ -274,35 +285,37 @@ class Scheduler:
             held = talk.offset + self._ticks
             talk.to_fill = held + 1  # the newest token came out and is not in the cache yet
         self._drop(talk)
-        talk.is_answered, talk.was_displaced, talk.done = False, True, 0
+        talk.is_answered, talk.was_displaced, talk.done, talk.ready = False, True, 0, 0
         self._waiting.appendleft(talk)
         return Displaced(talk.id)
 
     # ---- counting blocks ----
 
-    def _take(self, num_blocks: int) -> Iterator[ServingAction]:
-        evicted = self.blocks.take(num_blocks)
+    def _take(self, num_blocks: int, out: list[ServingAction]) -> None:
+        evicted = self.blocks.take(num_blocks) if num_blocks else ()
         if evicted:
-            yield Evicted(evicted)
+            out.append(Evicted(evicted))
 
     def _num_blocks(self, num_tokens: int) -> int:
         return -(-num_tokens // self.limits.block_tokens)
 
-    def _num_new(self, num_repeats: int, *, ahead: bool = False) -> int:
-        """Blocks that decoding takes: in the next ``num_repeats`` ticks with ``ahead``, else in
-        those just made less the first, whose blocks were taken with the step."""
-        size = self.limits.block_tokens
-        first = self._ticks if ahead else self._ticks - num_repeats + 1
-        count = num_repeats if ahead else num_repeats - 1
-        rounds, rest = divmod(count, size)
-        some = sum(self._phases[-tick % size] for tick in range(first, first + rest))
+    def _num_new(self, num_repeats: int) -> int:
+        """Blocks that decoding took in the ticks just made less the first, whose blocks were taken
+        with the step."""
+        size, phases = self.limits.block_tokens, self._phases
+        rounds, rest = divmod(num_repeats - 1, size)
+        first = self._ticks - num_repeats + 1
+        some = sum([phases[-tick % size] for tick in range(first, first + rest)])
         return rounds * len(self._answered) + some
 
     def _max_repeats(self) -> int:
-        """Ticks for which there is room, counting the one whose blocks are taken already."""
+        """Ticks for which there is room, counting the one whose blocks are taken already; where
+        that is a whole block for everybody, no odd ticks are counted."""
         size, left = self.limits.block_tokens, self.blocks.num_available
         rounds, left = divmod(left, max(1, len(self._answered)))
         repeats = 1 + rounds * size
+        if rounds:
+            return repeats
         for tick in range(self._ticks + 1, self._ticks + size):
             left -= self._phases[-tick % size]
             if left < 0:

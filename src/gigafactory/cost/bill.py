@@ -15,6 +15,7 @@ from gigafactory.describe.fabric import wiring
 from gigafactory.describe.figures import Figure, under
 from gigafactory.describe.model import Model
 from gigafactory.describe.money import Own
+from gigafactory.describe.serve import FleetStudy
 from gigafactory.describe.study import Study
 from gigafactory.units import DAY_S, HOUR_S, YEAR_S, show
 
@@ -22,7 +23,7 @@ from gigafactory.units import DAY_S, HOUR_S, YEAR_S, show
 _OFFER_YEARS = (1, 2, 3, 4, 5)
 
 
-def bill(study: Study) -> tuple[Figure, ...]:
+def bill(study: Study | FleetStudy) -> tuple[Figure, ...]:
     """Every figure in watts, joules, kilograms and dollars, after the model's parameters."""
     cluster = study.cluster
     return (
@@ -120,7 +121,7 @@ class _Keeping:
     formula: str
 
 
-def _keeping(study: Study) -> _Keeping:
+def _keeping(study: Study | FleetStudy) -> _Keeping:
     site, own, horizon_s = study.cluster.site, study.money.own, study.money.horizon_s
     energy_usd_per_s = electricity_usd_per_s(study.cluster)
     purchase_usd = study.cluster.num_hosts * own.host_all_in_usd
@@ -144,7 +145,7 @@ def _keeping(study: Study) -> _Keeping:
     return _Keeping(purchase_usd + site.build_usd, running_usd_per_s, float(total_usd), formula)
 
 
-def _rent_or_own(study: Study) -> list[Figure]:
+def _rent_or_own(study: Study | FleetStudy) -> list[Figure]:
     rent, own, horizon_s = study.money.rent, study.money.own, study.money.horizon_s
     gpus, kept = study.cluster.num_gpus, _keeping(study)
     rented_usd = float(rent_usd(rent.price_usd_per_s, num_gpus=gpus, duration_s=horizon_s))
@@ -167,7 +168,7 @@ def _rent_or_own(study: Study) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _pays_back(study: Study, kept: _Keeping) -> list[Figure]:
+def _pays_back(study: Study | FleetStudy, kept: _Keeping) -> list[Figure]:
     """When buying has paid for itself; nothing where rent is cheaper than running."""
     rent_usd_per_s = study.money.rent.price_usd_per_s * study.cluster.num_gpus
     running_usd_per_s = kept.running_usd_per_s
@@ -184,7 +185,7 @@ def _pays_back(study: Study, kept: _Keeping) -> list[Figure]:
     return [figure("break_even_s", float(paid_s), "rent has cost as much as buying after", formula)]
 
 
-def _offer(study: Study) -> list[Figure]:
+def _offer(study: Study | FleetStudy) -> list[Figure]:
     offer_usd, num_gpus = study.money.offer_usd, study.cluster.num_gpus
     if offer_usd is None:
         return []
@@ -207,5 +208,5 @@ def _offer(study: Study) -> list[Figure]:
     return [*figures, ratio("offer_to_own_ratio", offer_usd / kept_usd, label, formula)]
 
 
-def _over(study: Study) -> str:
+def _over(study: Study | FleetStudy) -> str:
     return f"Rent or own, {study.money.horizon_s / YEAR_S:.3g} years"

@@ -13,18 +13,19 @@ from gigafactory.describe.fabric import (
 )
 from gigafactory.describe.figures import Figure, under
 from gigafactory.describe.job import Job
+from gigafactory.describe.serve import FleetStudy
 from gigafactory.describe.study import Study
 from gigafactory.units import show
 
 
-def count(study: Study) -> tuple[Figure, ...]:
+def count(study: Study | FleetStudy) -> tuple[Figure, ...]:
     """Everything that can be counted without a price; InputError for an impossible network."""
     cluster = study.cluster
     return (
         *_machines(cluster),
         *_network(cluster, wiring(cluster)),
         *_capability(cluster),
-        *_job(study.job, cluster.host.gpu),
+        *(_job(study.job, cluster.host.gpu) if isinstance(study, Study) else ()),
     )
 
 

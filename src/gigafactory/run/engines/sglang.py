@@ -10,19 +10,25 @@ from collections.abc import Iterator
 
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.model import Model
+from gigafactory.describe.serve import Role
 from gigafactory.describe.serving import Replica
 from gigafactory.run.engines.catalog import ServingEngine, check_serving, whole_hosts
 from gigafactory.run.engines.program import FILES, HOST_RANK, MASTER, MASTER_PORT, Program
 
 CONFIG_FILE = "sglang.yaml"
 _NO_CHUNKS = -1
+_ROUTER = "sglang's router, started with --pd-disaggregation, names each prompt both its sides"
 
 
-def program(model: Model, replica: Replica, *, gpus_per_host: int, weights: str) -> Program:
+def program(
+    model: Model, replica: Replica, *, gpus_per_host: int, weights: str, role: Role = Role.WHOLE
+) -> Program:
     """``weights``: folder with the model in the form of safetensors, the same on all hosts."""
     check_serving(replica, block=model.block, kind=ServingEngine.SGLANG)
     hosts, each = whole_hosts(replica.num_gpus, gpus_per_host)
     lines = [f"{key}: {value}" for key, value in _config(model, replica, weights)]
+    if role is not Role.WHOLE:
+        lines.append(f"disaggregation-mode: {role}")
     command = f'python3 -m sglang.launch_server --config "${FILES}/{CONFIG_FILE}"'
     over = (
         f' --nnodes {hosts} --node-rank "${HOST_RANK}" --dist-init-addr "${MASTER}:{MASTER_PORT}"'
@@ -35,6 +41,7 @@ def program(model: Model, replica: Replica, *, gpus_per_host: int, weights: str)
         gpus_per_host=each,
         command=command + over,
         files={CONFIG_FILE: "\n".join(lines) + "\n"},
+        notes=() if role is Role.WHOLE else (_ROUTER,),
     )
 
 

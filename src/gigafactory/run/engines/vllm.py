@@ -12,20 +12,28 @@ from collections.abc import Iterator
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.model import Model
+from gigafactory.describe.serve import Role
 from gigafactory.describe.serving import Replica
 from gigafactory.run.engines.catalog import ServingEngine, check_serving, whole_hosts
 from gigafactory.run.engines.program import FILES, HOST_RANK, MASTER, MASTER_PORT, Program
 
 CONFIG_FILE = "vllm.yaml"
 _RPC_PORT = 13345
+#: docs.vllm.ai, features/nixl_connector_usage: both sides take both roles, a proxy decides.
+_TRANSFER = '{"kv_connector": "NixlConnector", "kv_role": "kv_both"}'
+_PROXY = "a proxy that knows NIXL (llm-d, Dynamo) sends each prompt to one side and then the other"
 
 
-def program(model: Model, replica: Replica, *, gpus_per_host: int, weights: str) -> Program:
+def program(
+    model: Model, replica: Replica, *, gpus_per_host: int, weights: str, role: Role = Role.WHOLE
+) -> Program:
     """``weights``: folder with the model in the form of safetensors, the same on all hosts."""
     check_serving(replica, block=model.block, kind=ServingEngine.VLLM)
     hosts, each = whole_hosts(replica.num_gpus, gpus_per_host)
     _check_spread(replica, hosts, each)
     lines = [f"{key}: {value}" for key, value in _config(model, replica, weights)]
+    if role is not Role.WHOLE:
+        lines.append(f"kv-transfer-config: '{_TRANSFER}'")
     command = f'vllm serve --config "${FILES}/{CONFIG_FILE}"'
     more = _over_hosts(replica, hosts, each)
     return Program(
@@ -34,6 +42,7 @@ def program(model: Model, replica: Replica, *, gpus_per_host: int, weights: str)
         gpus_per_host=each,
         command=" ".join([command, *more]),
         files={CONFIG_FILE: "\n".join(lines) + "\n"},
+        notes=() if role is Role.WHOLE else (_PROXY,),
     )
 
 

@@ -1,0 +1,282 @@
+"""The twin of a serving engine beside the real service, at three loads.
+
+    python benchmarks/serve_twin.py [--rounds 3] [--requests 150]
+
+`giga chat` serves a network with random weights in a process of its own, on one thread. A few
+constants of its steps are measured through its own door: the time of a step with 1 to 16 answers,
+of a prompt's token, and what HTTP adds to a first token. Then Poisson arrivals (`giga chat load`)
+at three rates; the twin's engine, with the scheduler that also runs in the service, gets the same
+requests at the same instants. Each round measures all of it anew, so that a busy machine counts in
+both; told are the medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gigafactory.chat.load import _WORDS, Load, shoot
+from gigafactory.chat.load_figures import Shot
+from gigafactory.control.batching import ServingLimits
+from gigafactory.simulate.serving.clock import picoseconds, seconds
+from gigafactory.simulate.serving.engine import Engine
+from gigafactory.simulate.serving.step_times import MeasuredTimes
+
+NAME = "random"
+MAX_TOKENS = 48
+PROMPT_WORDS = 48
+CONTEXT = 512
+BATCHES = (1, 4, 8, 16)
+PROMPTS = (16, 192)
+SHARES = (0.3, 0.6, 0.85)
+#: As PagedTrained has them.
+LIMITS = ServingLimits(
+    max_running=16, max_waiting=64, num_blocks=8 * CONTEXT // 16, max_step_tokens=256
+)
+#: A prompt is counted between two steps and joins the queue after the next one.
+TURN_S = 0.0005
+
+
+def write_model(folder: Path) -> None:
+    """A dense network of 4 million random weights whose tokens are whole words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    from gigafactory.describe.model import Block, Model
+    from gigafactory.net.dialogue import Mark
+    from gigafactory.net.export import save_exported
+    from gigafactory.net.network import Network
+
+    words = [*Mark, "?", *dict.fromkeys(_WORDS), *(f"w{n}" for n in range(1000))]
+    vocabulary = {str(word): ident for ident, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens([str(mark) for mark in Mark])
+    model = Model(
+        name=NAME, block=Block.QWEN3_MOE, num_layers=4, hidden=256, num_heads=4, num_kv_heads=4,
+        head_dim=64, ffn=768, vocab=len(words), context=CONTEXT, source="this benchmark",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    net = Network(model)
+    with torch.no_grad():
+        for weights in net.parameters():
+            weights.normal_(std=0.02) if weights.dim() > 1 else weights.fill_(1.0)
+    folder.mkdir(parents=True)
+    save_exported(folder / "model", model=model, state=net.state_dict(), tokenizer=tokenizer)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The OpenAI address of the service."""
+    program = [sys.executable, "-m", "gigafactory.cli", "chat", str(folder), "--port", "0"]
+    server = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        address = line.split("OpenAI endpoint: ")[1].split(";")[0]
+        with urllib.request.urlopen(address + "/models", timeout=60):
+            yield address
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def shots_of(address: str, **how: object) -> list[Shot]:
+    """Answers that came whole."""
+    plain = {"base_url": address, "model": NAME, "prompt_words": PROMPT_WORDS,
+             "max_tokens": MAX_TOKENS, "num_clients": 64}  # fmt: skip
+    shots = asyncio.run(shoot(Load(**(plain | how))))
+    return [shot for shot in shots if shot.error is None and shot.word_times_s]
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What was measured, in seconds."""
+
+    batches: Sequence[float]
+    """Answers at once, on the mean."""
+    steps_s: Sequence[float]
+    """With so many."""
+    part_s: float
+    """What a prompt adds to a step, whatever its length: requests are read and answered by the
+    processor that computes."""
+    prompt_token_s: float
+    door_s: float
+    """Of a first token: what is not the engine's step."""
+
+    def times(self) -> MeasuredTimes:
+        """For the twin: straight lines between the batches that were measured."""
+        slope = (self.steps_s[-1] - self.steps_s[-2]) / (self.batches[-1] - self.batches[-2])
+        beyond = self.steps_s[-1] + slope * (LIMITS.max_running - self.batches[-1])
+        batches, steps_s = [*self.batches, LIMITS.max_running], [*self.steps_s, beyond]
+        steps = np.interp(range(LIMITS.max_running + 1), batches, steps_s).tolist()
+        return MeasuredTimes(
+            steps=[picoseconds(step) for step in steps],
+            part=picoseconds(self.part_s),
+            prompt=picoseconds(self.prompt_token_s),
+        )
+
+
+def measured(address: str, *, seed: int) -> Constants:
+    """Through the door of the service."""
+    alone = shots_of(address, num_clients=1, num_requests=6, seed=seed)
+    step = statistics.fmean(gap for shot in alone for gap in shot.itl_s)
+    costs = [prompt_cost(address, words=words, step_s=step, seed=seed) for words in PROMPTS]
+    slope, part = np.polyfit([n for n, _ in costs], [cost for _, cost in costs], 1)
+    usual = shots_of(address, num_clients=1, num_requests=15, max_tokens=2, seed=seed)
+    first = statistics.median(shot.ttft_s for shot in usual)
+    prompt = part + slope * usual[0].prompt_tokens
+    batches, steps = [1.0], [step]
+    for batch in BATCHES[1:]:
+        shots = shots_of(address, num_clients=batch, num_requests=4 * batch, seed=seed)
+        gap = statistics.fmean(gap for shot in shots for gap in shot.itl_s)
+        length = statistics.fmean(shot.completion_tokens for shot in shots)
+        waited = statistics.fmean(shot.ttft_s for shot in shots)
+        # who waits for a first token does not decode; prompts of the others lie in the gaps
+        batches.append(batch * (length - 1) * gap / ((length - 1) * gap + waited))
+        steps.append(gap - (batch - 1) / length * prompt)
+    return Constants(batches, steps, float(part), float(slope), first - step - prompt)
+
+
+def prompt_cost(address: str, *, words: int, step_s: float, seed: int) -> tuple[int, float]:
+    """(tokens of a prompt, seconds by which it holds up an answer that is under way)."""
+    plain = {"base_url": address, "model": NAME, "num_clients": 1, "seed": seed}
+    long = Load(**plain, num_requests=16, prompt_words=PROMPT_WORDS, max_tokens=MAX_TOKENS)
+    short = Load(**plain, num_requests=80, prompt_words=words, max_tokens=1)
+
+    async def together() -> list[list[Shot]]:
+        return await asyncio.gather(shoot(long), shoot(short))
+
+    answers, prompts = asyncio.run(together())
+    until = prompts[-1].ended_s
+    begun = [shot for shot in answers if shot.word_times_s and shot.word_times_s[-1] <= until]
+    spans = [(shot.word_times_s[0], shot.word_times_s[-1]) for shot in begun]
+    inside = [p for p in prompts if any(a < p.word_times_s[0] <= b for a, b in spans)]
+    gaps = [gap for shot in begun for gap in shot.itl_s]
+    return prompts[0].prompt_tokens, (sum(gaps) - len(gaps) * step_s) / len(inside)
+
+
+def simulated(shots: Sequence[Shot], constants: Constants) -> list[tuple[float, float]]:
+    """(TTFT, TPOT) of the same requests in the twin, in their order."""
+    engine = Engine(LIMITS, times=constants.times(), leaps=False)
+    waiting = [(picoseconds(shot.began_s), index, False) for index, shot in enumerate(shots)]
+    waiting.sort()
+    first, ended = {}, {}
+    while waiting or engine.end is not None:
+        if engine.end is not None and (not waiting or engine.end <= waiting[0][0]):
+            now = engine.end
+            heard = engine.finish(now)
+            first |= dict.fromkeys(heard.first, now)
+            ended |= dict.fromkeys(heard.ended, now)
+            continue
+        at, index, is_counted = waiting.pop(0)
+        if engine.end is not None and not is_counted:
+            waiting.append((engine.end + picoseconds(TURN_S), index, True))
+            waiting.sort()
+            continue
+        shot = shots[index]
+        engine.arrive(
+            index, at=at, prompt_tokens=shot.prompt_tokens, answer_tokens=shot.completion_tokens
+        )
+    return [
+        (
+            seconds(first[index] - picoseconds(shot.began_s)) + constants.door_s,
+            seconds(ended[index] - first[index]) / max(1, shot.completion_tokens - 1),
+        )
+        for index, shot in enumerate(shots)
+    ]
+
+
+def quantiles(values: Sequence[float]) -> tuple[float, float]:
+    return float(np.quantile(values, 0.5)), float(np.quantile(values, 0.99))
+
+
+def compared(shots: Sequence[Shot], constants: Constants) -> dict[str, tuple[float, float]]:
+    """Figure -> (measured, simulated), seconds."""
+    twin = simulated(shots, constants)
+    many = [index for index, shot in enumerate(shots) if shot.completion_tokens > 1]
+    pairs = {
+        "TTFT": ([s.ttft_s for s in shots], [t for t, _ in twin]),
+        "TPOT": ([shots[n].tpot_s for n in many], [twin[n][1] for n in many]),
+    }
+    return {
+        f"{name} {which}": (real[place], told[place])
+        for name, values in pairs.items()
+        for real, told in [tuple(map(quantiles, values))]
+        for place, which in enumerate(("P50", "P99"))
+    }
+
+
+def capacity_per_s(address: str, constants: Constants, *, seed: int) -> float:
+    """Requests a second of a full batch, from the constants alone."""
+    shots = shots_of(address, num_clients=8, num_requests=24, seed=seed)
+    tokens = statistics.fmean(shot.completion_tokens for shot in shots)
+    prompt = constants.part_s + shots[0].prompt_tokens * constants.prompt_token_s
+    return constants.batches[-1] / (
+        tokens * (constants.steps_s[-1] + prompt * constants.batches[-1] / tokens)
+    )
+
+
+def one_round(address: str, *, number: int, num_requests: int) -> list[tuple[float, dict]]:
+    seed = 1000 * number
+    constants = measured(address, seed=seed)
+    most = capacity_per_s(address, constants, seed=seed)
+    steps = ", ".join(f"{1e3 * step:.2f}" for step in constants.steps_s)
+    print(
+        f"round {number}: steps {steps} ms with "
+        f"{', '.join(f'{batch:.1f}' for batch in constants.batches)} answers, a prompt "
+        f"{1e3 * constants.part_s:.1f} ms and {1e6 * constants.prompt_token_s:.0f} us a token, "
+        f"the door {1e3 * constants.door_s:.1f} ms, "
+        f"capacity {most:.2f} requests/s"
+    )
+    told = []
+    for share in SHARES:
+        shots = shots_of(address, rate_per_s=share * most, num_requests=num_requests, seed=seed + 1)
+        told.append((share * most, compared(shots, constants)))
+        for name, (real, twin) in told[-1][1].items():
+            print(
+                f"  {share * most:5.2f} requests/s  {name}  measured {1e3 * real:7.1f} ms  "
+                f"simulated {1e3 * twin:7.1f} ms  ratio {twin / real:.3f}"
+            )
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=150)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / NAME
+        write_model(folder)
+        with served(folder) as address:
+            shots_of(address, num_requests=20)  # warm
+            rounds = [
+                one_round(address, number=n, num_requests=asked.requests)
+                for n in range(1, asked.rounds + 1)
+            ]
+    print(f"medians of {asked.rounds} rounds:")
+    for level, share in enumerate(SHARES):
+        for name in rounds[0][level][1]:
+            pairs = [told[level][1][name] for told in rounds]
+            real, twin = (statistics.median(column) for column in zip(*pairs, strict=True))
+            ratio = statistics.median(b / a for a, b in pairs)
+            print(
+                f"  load {share:.0%}  {name}  measured {1e3 * real:7.1f} ms  simulated "
+                f"{1e3 * twin:7.1f} ms  ratio {ratio:.3f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""One replica on virtual time: the real scheduler, and steps that take as long as is told.
+
+Decoding whose batch stays the same is taken in one jump, to the first answer that ends or to the
+step under way when somebody comes. That gives what step after step would give, to the picosecond
+(`tests/laws/test_serving_twin_laws.py`): the scheduler permits the repeats, times are integers, and
+the length of every answer grows by one a step.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gigafactory.control.batching import (
+    Arrived,
+    Compute,
+    Computed,
+    Displaced,
+    Refused,
+    ServingAction,
+    ServingLimits,
+    Started,
+)
+from gigafactory.control.blocks import Key
+from gigafactory.control.serving import Scheduler
+from gigafactory.simulate.serving.clock import seconds
+from gigafactory.simulate.serving.step_times import StepTimes
+
+
+@dataclass(slots=True)
+class Heard:
+    """What became of a replica's requests, until somebody takes note."""
+
+    first: list[int] = field(default_factory=list)
+    """Had their first token with the last step."""
+    ended: list[int] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+
+
+class Engine:
+    """A replica: requests in, and at the end of each jump what was said."""
+
+    def __init__(
+        self, limits: ServingLimits, *, times: StepTimes, leaps: bool = True
+    ) -> None:  # fmt: skip
+        self.scheduler = Scheduler(limits)
+        self.heard = Heard()
+        self.end: int | None = None
+        """When the steps under way end; None: nothing to do."""
+        self.busy = 0
+        self.num_cached_tokens = 0
+        """Prompt tokens that were found in the cache."""
+        self._times = times
+        self._leaps = leaps
+        self._block_tokens = limits.block_tokens
+        self._step: Compute | None = None
+        self._begin = 0
+        self._repeats = 1
+        self._first, self._slope = 0, 0
+        self._ticks = 0
+        self._left: dict[int, int] = {}
+        """Tokens to come, of who does not decode."""
+        self._due: dict[int, int] = {}
+        """The tick with which the answer of who decodes ends."""
+        self._dues: list[tuple[int, int]] = []
+        self._prompts: dict[int, int] = {}
+
+    @property
+    def num_inside(self) -> int:
+        """Requests that wait or are computed."""
+        return len(self._left) + len(self._due)
+
+    @property
+    def inside(self) -> list[int]:
+        """Who waits or is computed, in the order in which they came."""
+        return sorted([*self._left, *self._due])
+
+    def arrive(
+        self,
+        ident: int,
+        *,
+        at: int,
+        prompt_tokens: int,
+        answer_tokens: int,
+        keys: Sequence[Key] = (),
+        ready_tokens: int = 0,
+    ) -> None:
+        """Somebody asks; `end` may move."""
+        self._left[ident] = answer_tokens
+        event = Arrived(
+            at_s=seconds(at),
+            id=ident,
+            prompt_tokens=prompt_tokens,
+            max_tokens=answer_tokens,
+            keys=tuple(keys),
+            ready_tokens=ready_tokens,
+        )
+        self._carry_out(self.scheduler.handle(event), at=at)
+        if self._repeats > 1 and self.end is not None:
+            self._cut_short(at)
+
+    def finish(self, at: int) -> Heard:
+        """The steps under way are done, at ``end``; who spoke for the first time, who ended."""
+        step, heard = self._step, self.heard
+        assert step is not None
+        assert at == self.end
+        self.heard = Heard()
+        self.busy += at - self._begin
+        ended: list[int] = []
+        if step.decodes:
+            self._ticks += self._repeats
+            ended = self._over()
+        for chunk in step.chunks:
+            if chunk.is_last:
+                self._speak(chunk.id, heard, ended)
+        heard.ended = ended
+        repeats, self._step, self.end = self._repeats, None, None
+        event = Computed(at_s=seconds(at), num_repeats=repeats, ended=tuple(ended))
+        self._carry_out(self.scheduler.handle(event), at=at)
+        heard.refused += self.heard.refused
+        self.heard.refused = []
+        return heard
+
+    def _over(self) -> list[int]:
+        """Whose answer ended with the last tick."""
+        ended, dues = [], self._dues
+        while dues and dues[0][0] <= self._ticks:
+            due, ident = heapq.heappop(dues)
+            if self._due.get(ident) == due:
+                del self._due[ident]
+                ended.append(ident)
+        return ended
+
+    def _speak(self, ident: int, heard: Heard, ended: list[int]) -> None:
+        """A prompt is done, and a token came out with it."""
+        left = self._left.pop(ident) - 1
+        heard.first.append(ident)
+        if left:
+            due = self._ticks + left
+            self._due[ident] = due
+            heapq.heappush(self._dues, (due, ident))
+        else:
+            ended.append(ident)
+
+    def _carry_out(self, actions: Sequence[ServingAction], *, at: int) -> None:
+        if not actions:
+            return
+        # a step is the last thing a scheduler asks for
+        last = actions[-1]
+        if type(last) is Compute:
+            self._compute(last, at=at)
+            actions = actions[:-1]
+        for action in actions:
+            if isinstance(action, Started):
+                self.num_cached_tokens += action.num_shared * self._block_tokens
+            elif isinstance(action, Displaced):
+                if action.id in self._due:
+                    self._left[action.id] = self._due.pop(action.id) - self._ticks
+            elif isinstance(action, Refused):
+                del self._left[action.id]
+                self.heard.refused.append(action.id)
+
+    def _compute(self, step: Compute, *, at: int) -> None:
+        self._step, self._begin = step, at
+        if step.chunks:
+            self._repeats = 1
+            prompt = double_keys = 0
+            for chunk in step.chunks:
+                num = chunk.num_tokens
+                prompt += num
+                double_keys += num * (2 * chunk.first + num + 1)
+            self.end = at + self._times.mixed(
+                len(step.decodes), step.held_tokens, prompt_tokens=prompt, double_keys=double_keys
+            )
+            return
+        self._first, self._slope = self._times.decode(len(step.decodes))
+        self._repeats = self._most_repeats(step) if self._leaps else 1
+        self.end = at + self._duration(self._repeats)
+
+    def _most_repeats(self, step: Compute) -> int:
+        dues = self._dues
+        while self._due.get(dues[0][1]) != dues[0][0]:
+            heapq.heappop(dues)
+        return min(step.max_repeats, dues[0][0] - self._ticks)
+
+    def _duration(self, repeats: int) -> int:
+        """Of so many repeats of the step under way: caches grow by a token a request and step."""
+        step = self._step
+        assert step is not None
+        grown = len(step.decodes) * (repeats * (repeats - 1) // 2)
+        return repeats * self._first + self._slope * (repeats * step.held_tokens + grown)
+
+    def _cut_short(self, at: int) -> None:
+        """Somebody came: the jump ends with the step that is under way at ``at``."""
+        assert self.end is not None
+        passed, whole = at - self._begin, self.end - self._begin
+        repeats = min(self._repeats, passed * self._repeats // whole + 1)
+        while repeats > 1 and self._duration(repeats - 1) > passed:
+            repeats -= 1
+        while self._duration(repeats) <= passed and repeats < self._repeats:
+            repeats += 1
+        self._repeats = repeats
+        self.end = self._begin + self._duration(repeats)

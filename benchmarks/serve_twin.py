@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import statistics
 import subprocess
 import sys
@@ -39,7 +40,7 @@ PROMPT_WORDS = 48
 CONTEXT = 512
 BATCHES = (1, 4, 8, 16)
 PROMPTS = (16, 192)
-SHARES = (0.3, 0.6, 0.85)
+SHARES = (0.3, 0.5, 0.7)
 #: As PagedTrained has them.
 LIMITS = ServingLimits(
     max_running=16, max_waiting=64, num_blocks=8 * CONTEXT // 16, max_step_tokens=256
@@ -92,10 +93,14 @@ def served(folder: Path) -> Iterator[str]:
         server.wait(60)
 
 
+#: Every load has its own words: a prompt that was there before would be found in the cache.
+_SEEDS = itertools.count(1)
+
+
 def shots_of(address: str, **how: object) -> list[Shot]:
     """Answers that came whole."""
     plain = {"base_url": address, "model": NAME, "prompt_words": PROMPT_WORDS,
-             "max_tokens": MAX_TOKENS, "num_clients": 64}  # fmt: skip
+             "max_tokens": MAX_TOKENS, "num_clients": 64, "seed": 1000 * next(_SEEDS)}  # fmt: skip
     shots = asyncio.run(shoot(Load(**(plain | how))))
     return [shot for shot in shots if shot.error is None and shot.word_times_s]
 
@@ -128,32 +133,35 @@ class Constants:
         )
 
 
-def measured(address: str, *, seed: int) -> Constants:
+def measured(address: str) -> Constants:
     """Through the door of the service."""
-    alone = shots_of(address, num_clients=1, num_requests=6, seed=seed)
+    alone = shots_of(address, num_clients=1, num_requests=6)
     step = statistics.fmean(gap for shot in alone for gap in shot.itl_s)
-    costs = [prompt_cost(address, words=words, step_s=step, seed=seed) for words in PROMPTS]
+    costs = [prompt_cost(address, words=words, step_s=step) for words in PROMPTS]
     slope, part = np.polyfit([n for n, _ in costs], [cost for _, cost in costs], 1)
-    usual = shots_of(address, num_clients=1, num_requests=15, max_tokens=2, seed=seed)
-    first = statistics.median(shot.ttft_s for shot in usual)
-    prompt = part + slope * usual[0].prompt_tokens
-    batches, steps = [1.0], [step]
+    prompt = part + slope * alone[0].prompt_tokens
+    batches, steps, doors = [1.0], [step], []
     for batch in BATCHES[1:]:
-        shots = shots_of(address, num_clients=batch, num_requests=4 * batch, seed=seed)
+        shots = shots_of(address, num_clients=batch, num_requests=4 * batch)
         gap = statistics.fmean(gap for shot in shots for gap in shot.itl_s)
         length = statistics.fmean(shot.completion_tokens for shot in shots)
         waited = statistics.fmean(shot.ttft_s for shot in shots)
         # who waits for a first token does not decode; prompts of the others lie in the gaps
         batches.append(batch * (length - 1) * gap / ((length - 1) * gap + waited))
         steps.append(gap - (batch - 1) / length * prompt)
-    return Constants(batches, steps, float(part), float(slope), first - step - prompt)
+        # who asks anew does so when a step has just begun: the rest of it until the prompt is
+        # counted, one until it is in the queue, and its own
+        doors.append(waited - 3 * steps[-1] - prompt)
+    return Constants(batches, steps, float(part), float(slope), doors[0])
 
 
-def prompt_cost(address: str, *, words: int, step_s: float, seed: int) -> tuple[int, float]:
+def prompt_cost(address: str, *, words: int, step_s: float) -> tuple[int, float]:
     """(tokens of a prompt, seconds by which it holds up an answer that is under way)."""
-    plain = {"base_url": address, "model": NAME, "num_clients": 1, "seed": seed}
-    long = Load(**plain, num_requests=16, prompt_words=PROMPT_WORDS, max_tokens=MAX_TOKENS)
-    short = Load(**plain, num_requests=80, prompt_words=words, max_tokens=1)
+    plain = {"base_url": address, "model": NAME, "num_clients": 1}
+    long = Load(**plain, num_requests=16, prompt_words=PROMPT_WORDS, max_tokens=MAX_TOKENS,
+                seed=1000 * next(_SEEDS))  # fmt: skip
+    short = Load(**plain, num_requests=80, prompt_words=words, max_tokens=1,
+                 seed=1000 * next(_SEEDS))  # fmt: skip
 
     async def together() -> list[list[Shot]]:
         return await asyncio.gather(shoot(long), shoot(short))
@@ -218,9 +226,9 @@ def compared(shots: Sequence[Shot], constants: Constants) -> dict[str, tuple[flo
     }
 
 
-def capacity_per_s(address: str, constants: Constants, *, seed: int) -> float:
+def capacity_per_s(address: str, constants: Constants) -> float:
     """Requests a second of a full batch, from the constants alone."""
-    shots = shots_of(address, num_clients=8, num_requests=24, seed=seed)
+    shots = shots_of(address, num_clients=8, num_requests=24)
     tokens = statistics.fmean(shot.completion_tokens for shot in shots)
     prompt = constants.part_s + shots[0].prompt_tokens * constants.prompt_token_s
     return constants.batches[-1] / (
@@ -229,9 +237,8 @@ def capacity_per_s(address: str, constants: Constants, *, seed: int) -> float:
 
 
 def one_round(address: str, *, number: int, num_requests: int) -> list[tuple[float, dict]]:
-    seed = 1000 * number
-    constants = measured(address, seed=seed)
-    most = capacity_per_s(address, constants, seed=seed)
+    constants = measured(address)
+    most = capacity_per_s(address, constants)
     steps = ", ".join(f"{1e3 * step:.2f}" for step in constants.steps_s)
     print(
         f"round {number}: steps {steps} ms with "
@@ -242,7 +249,7 @@ def one_round(address: str, *, number: int, num_requests: int) -> list[tuple[flo
     )
     told = []
     for share in SHARES:
-        shots = shots_of(address, rate_per_s=share * most, num_requests=num_requests, seed=seed + 1)
+        shots = shots_of(address, rate_per_s=share * most, num_requests=num_requests)
         told.append((share * most, compared(shots, constants)))
         for name, (real, twin) in told[-1][1].items():
             print(

@@ -22,7 +22,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,8 @@ CONTEXT = 512
 BATCHES = (1, 4, 8, 16)
 PROMPTS = (16, 192)
 SHARES = (0.3, 0.5, 0.7)
+#: Of the capacity, the load with which the door is measured.
+LIGHT = 0.15
 #: As PagedTrained has them.
 LIMITS = ServingLimits(
     max_running=16, max_waiting=64, num_blocks=8 * CONTEXT // 16, max_step_tokens=256
@@ -140,7 +142,7 @@ def measured(address: str) -> Constants:
     costs = [prompt_cost(address, words=words, step_s=step) for words in PROMPTS]
     slope, part = np.polyfit([n for n, _ in costs], [cost for _, cost in costs], 1)
     prompt = part + slope * alone[0].prompt_tokens
-    batches, steps, doors = [1.0], [step], []
+    batches, steps = [1.0], [step]
     for batch in BATCHES[1:]:
         shots = shots_of(address, num_clients=batch, num_requests=4 * batch)
         gap = statistics.fmean(gap for shot in shots for gap in shot.itl_s)
@@ -149,10 +151,16 @@ def measured(address: str) -> Constants:
         # who waits for a first token does not decode; prompts of the others lie in the gaps
         batches.append(batch * (length - 1) * gap / ((length - 1) * gap + waited))
         steps.append(gap - (batch - 1) / length * prompt)
-        # who asks anew does so when a step has just begun: the rest of it until the prompt is
-        # counted, one until it is in the queue, and its own
-        doors.append(waited - 3 * steps[-1] - prompt)
-    return Constants(batches, steps, float(part), float(slope), doors[0])
+    inside = Constants(batches, steps, float(part), float(slope), door_s=0.0)
+    return replace(inside, door_s=door(address, inside))
+
+
+def door(address: str, inside: Constants) -> float:
+    """What a light load waits for a first token beyond what the engine's steps explain."""
+    rate = LIGHT * capacity_per_s(address, inside)
+    shots = shots_of(address, rate_per_s=rate, num_requests=60)
+    told = [ttft for ttft, _ in simulated(shots, inside)]
+    return statistics.median(shot.ttft_s for shot in shots) - statistics.median(told)
 
 
 def prompt_cost(address: str, *, words: int, step_s: float) -> tuple[int, float]:

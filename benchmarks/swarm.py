@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from enum import StrEnum
+from functools import partial
+from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
@@ -132,15 +134,24 @@ def main() -> int:
     rows = done_already(path, num_hosts=chosen.hosts, days=chosen.days)
     keys = [(seed, kind) for seed in range(first, end) for kind in chosen.kinds]
     todo = [key for key in keys if key not in rows]
-    with ProcessPoolExecutor(chosen.processes) as pool, path.open("a") as file:
-        jobs = [pool.submit(run_block, b, chosen.hosts, chosen.days) for b in blocks_of(todo)]
-        for number, job in enumerate(jobs, 1):
-            for row in job.result():
-                rows[row["seed"], Kind(row["kind"])] = row
-                file.write(json.dumps(row) + "\n")
-            file.flush()
-            _show(rows, num_left=max(0, len(todo) - number * BLOCK))
+    blocks = partial(run_block, num_hosts=chosen.hosts, days=chosen.days)
+    try:
+        with Pool(chosen.processes, _deafen) as pool, path.open("a") as file:
+            for number, found in enumerate(pool.imap_unordered(blocks, blocks_of(todo)), 1):
+                for row in found:
+                    rows[row["seed"], Kind(row["kind"])] = row
+                    file.write(json.dumps(row) + "\n")
+                file.flush()
+                _show(rows, num_left=max(0, len(todo) - number * BLOCK))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        return 130
     return _conclude([rows[key] for key in keys], chosen)
+
+
+def _deafen() -> None:
+    """Ctrl-C is for the one who reads the results."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _show(rows: dict[Key, dict[str, Any]], *, num_left: int) -> None:

@@ -18,6 +18,17 @@ from gigafactory.describe.measured import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Files that take a minute or more, longest first: begun last, they would keep one core waiting.
+LONG = [
+    "docs/test_commands.py", "real/test_survive.py", "train/test_axes.py", "slurm/test_slurm.py",
+    "launchers/test_ray.py", "real/test_run_recovery.py", "real/test_run_resize.py",
+    "cli/test_contract.py", "train/test_learning.py",
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {ROOT / "tests" / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path, len(LONG)))
 
 
 @pytest.fixture(autouse=True)

@@ -80,6 +80,7 @@ class Words:
     """What PagedTrained needs of a trained engine, with one token a letter."""
 
     name, about, context_tokens = "tiny", "It is tiny.", 64
+    weights_sha256 = ""
 
     def __init__(self) -> None:
         self.network = network()
@@ -207,6 +208,8 @@ class Slow:
     name, origin, about, context_tokens, abilities = (
         "slow", Origin.TRAINED, "Slow.", 100, frozenset(),
     )  # fmt: skip
+
+    weights_sha256 = ""
 
     def __init__(self) -> None:
         self.talks: dict[int, int] = {}

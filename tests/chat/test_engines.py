@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -75,6 +76,8 @@ def test_the_trained_model_speaks_under_the_name_of_its_study(run_dir: Path) -> 
     assert engine.name == "first-light"
     assert engine.origin is Origin.TRAINED
     assert engine.context_tokens == 64
+    weights = (run_dir / "model" / "model.safetensors").read_bytes()
+    assert engine.weights_sha256 == hashlib.sha256(weights).hexdigest()
     pieces = list(engine.stream(messages("hello there"), Sampling(20, seed=1)))
     assert 0 < sum(piece.num_tokens for piece in pieces) <= 20
     assert pieces[-1].finish
@@ -137,7 +140,7 @@ def test_a_core_is_left_to_the_rest() -> None:
 
 def test_the_trained_model_is_served_in_a_batch(run_dir: Path) -> None:
     [answerer] = as_answerers([Trained(run_dir)])
-    assert answerer.abilities == {Ability.LOGPROBS}
+    assert {Ability.LOGPROBS, Ability.EMBEDDINGS} <= answerer.abilities
     fields = {"model": "first-light", "messages": [{"role": "user", "content": "hello there"}]}
 
     async def answer(seed: int) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -129,12 +130,19 @@ def test_health_says_how_many_are_there(client: TestClient) -> None:
     assert health == {"status": "ok", "num_present": {"parrot": 0, "second": 0}}
 
 
-def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
-    response = client.get("/")
+@pytest.mark.parametrize("page", ["/", "/audit"])
+def test_the_pages_load_nothing_from_elsewhere(client: TestClient, page: str) -> None:
+    response = client.get(page)
     assert response.headers["content-type"].startswith("text/html")
-    assert "connect-src 'self'" in response.headers["content-security-policy"]
-    assert "https://" not in response.text
-    assert "src=" not in response.text
+    policy = response.headers["content-security-policy"]
+    assert "connect-src 'self'" in policy
+    assert "unsafe" not in policy
+    parts = re.findall(r'(?:src|href)="([^"]+)"', response.text)
+    loaded = [part for part in parts if not part.startswith("data:")]
+    assert loaded
+    assert all(part.startswith("/") for part in loaded)
+    texts = [response.text, *(client.get(part).text for part in loaded if part != "/")]
+    assert not any("https://" in text for text in texts)
 
 
 @pytest.mark.parametrize(

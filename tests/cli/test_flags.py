@@ -90,7 +90,7 @@ def test_the_core_needs_no_torch():
         "import sys; sys.modules['torch'] = None;"
         "from gigafactory.cli.main import status;"
         "sys.exit(status(['plan', 'studies/colossus.yaml', '--json'])"
-        " or status(['simulate', 'studies/colossus.yaml', '--json']))"
+        " or status(['simulate', 'studies/colossus.yaml', '--set', 'campaign.duration=3 d']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -130,6 +130,29 @@ def test_an_eviction_that_failed_twice_is_asked_for_again_after_a_pause(bench):
     assert bench.asked(act.EvictHosts) == asked
 
 
+def test_a_refusal_is_heard_however_many_evictions_followed(bench_with):
+    """The swarm: a pool recalled 18 spares, and the refusal of the first was forgotten."""
+    bench = bench_with(max_evictions_per_h=1000)
+    bench.run(num_hosts=2, num_spares=40)
+    asked = []
+    for host in range(2, 32):
+        bench.tell(ev.MaintenanceAnnounced, host=host, by_s=1e4)
+        asked += bench.asked(act.EvictHosts)
+    first = asked[0]
+    bench.tell(ev.ActionFailed, token=first.token, reason="no answer", after_s=5.0)
+    assert bench.asked(act.EvictHosts) == [first]
+
+
+def test_a_spare_that_leaves_stops_no_start(bench):
+    """The swarm: a spare was wanted for maintenance while a gang started, which was stopped."""
+    bench.launch(num_hosts=4, num_spares=2)
+    bench.tell(ev.MaintenanceAnnounced, host=5, by_s=1e4)
+    assert bench.kinds() == ["EvictHosts"]
+    bench.ready()
+    bench.tell(ev.StepsDone, step=1)
+    assert bench.kinds() == []
+
+
 def test_a_failing_host_whose_eviction_failed_is_not_forgotten(bench):
     bench.run()
     bench.tell(ev.HostFailing, host=4, cause="fan")

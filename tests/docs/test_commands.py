@@ -19,6 +19,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
+#: a training of minutes does here with a sixth of its steps, and its worker is killed earlier;
+#: a run is shot at once and not three times (tests/real/test_survive.py does it in every way)
+SHORTER = {
+    "giga run studies/first-light.yaml": "--set job.tokens=122880 --set drill.kill_at_step=30",
+    "giga run studies/replicas.yaml --chaos 1 --faults 3 --dir runs/chaos": "--faults 1",
+}
 #: run first, whatever page shows it: others read what it leaves behind
 FIRST = "giga run"
 
@@ -64,6 +70,7 @@ def serves(line: str) -> bool:
 def test_a_command_of_the_docs_runs(line: str, folder: Path) -> None:
     if "shared/data" in line and not (ROOT.parent / "shared").is_dir():
         pytest.skip("the tables of measured runs are not beside this checkout")
+    line = f"{line} {SHORTER.get(line, '')}"
     line = line.replace("../shared/", f"{ROOT.parent / 'shared'}/")
     done = subprocess.run(giga(line), cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
@@ -98,6 +105,10 @@ def _models(port: int, server: subprocess.Popen[bytes]) -> list[object]:
         except OSError:
             time.sleep(0.2)
     raise AssertionError(f"no answer on port {port}, server status {server.poll()}")
+
+
+def test_what_is_shortened_is_shown() -> None:
+    assert set(SHORTER) <= set(shown())
 
 
 def test_the_docs_show_every_verb() -> None:

@@ -307,8 +307,10 @@ def test_training_outlives_a_host(raylets: Any, corpus: Path, tmp_path: Path) ->
     study = load_study("studies/first-light.yaml", overrides=MICRO)
     killed: list[float] = []
     recovering: list[float] = []
+    said: list[str] = []
 
     def observe(seen: Any) -> None:
+        said.append(seen.message)
         if seen.step >= 12 and not killed:
             killed.append(time.monotonic())
             agent = above(worker_of(tmp_path, 1))
@@ -323,6 +325,7 @@ def test_training_outlives_a_host(raylets: Any, corpus: Path, tmp_path: Path) ->
     result = run_on_ray(study, plan=plan(study), run_dir=tmp_path, observer=observe)
     assert result.outcome == "done"
     assert result.steps == 192
+    assert any("passed their examination; 2 of them train" in words for words in said)
     print(f"host lost to training again: {killed[1] - killed[0]:.1f} s")
     with pytest.raises(AssertionError):
         worker_of(tmp_path, 0)

@@ -140,3 +140,36 @@ def test_many_are_answered_at_once_and_a_bad_schema_hurts_nobody_else(engine: Sm
     assert isinstance(error, ApiError)
     assert error.param == "response_format.json_schema.schema.type"
     assert not core._talks
+
+
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 20}, "unit": {"enum": ["C", "F"]}},
+    "required": ["city", "unit"],
+    "additionalProperties": False,
+}
+
+
+def test_a_tool_that_has_to_be_called_is_called_by_its_schema(engine: SmolLM2) -> None:
+    core = SmolLM2Batch(engine)
+    weather = {"type": "function", "function": {"name": "weather", "parameters": CITY}}
+    clock = {"type": "function", "function": {"name": "clock"}}
+    question = "What is the weather in Paris, in C?"
+    tools = [weather, clock]
+    core.add(0, asked(engine, question, tools=tools, tool_choice="required", max_tokens=80))
+    core.add(1, asked(engine, question, tools=tools, tool_choice="none", max_tokens=20))
+    chosen = {"type": "function", "function": {"name": "weather"}}
+    core.add(2, asked(engine, question, tools=tools, tool_choice=chosen, max_tokens=80))
+    said: dict[int, list[Any]] = {0: [], 1: [], 2: []}
+    while not core.is_idle:
+        for ident, piece in core.step():
+            said[ident].append(piece)
+    for ident in (0, 2):
+        assert said[ident][-1].finish is Finish.TOOL_CALLS
+        assert "".join(piece.text for piece in said[ident]) == ""
+        [call] = [c for p in said[ident] if p.more for c in p.more.tool_calls or ()]
+        assert call["function"]["name"] in ("weather", "clock")
+    arguments = json.loads(call["function"]["arguments"])
+    assert set(arguments) == {"city", "unit"}
+    assert arguments["unit"] in ("C", "F")
+    assert "".join(piece.text for piece in said[1]).strip()

@@ -119,6 +119,19 @@ def test_a_heart_that_beats_beside_a_main_thread_that_stands_still(sight: GroupS
     assert hang.at_s - 2.0 < LADDER.collective_s
 
 
+def test_who_gets_no_processor_does_not_hang(sight: GroupSight) -> None:
+    found = []
+    for tick in range(100):
+        at_s = tick / 10
+        for replica in (0, 2):
+            sight.hear(replica, 0, alive(Doing.WAITING, tick), 2.0 + at_s)
+        # nine tenths of its time somebody else has the processor
+        pulse = told.Alive(doing=Doing.COMPUTING, beats=1, epoch=4, starved_s=0.9 * at_s)
+        sight.hear(1, 0, pulse, 2.0 + at_s)
+        found += sight.look(2.0 + at_s)
+    assert found == []
+
+
 def test_who_hangs_while_it_waits_itself_is_found_too(sight: GroupSight) -> None:
     found = []
     for tick in range(60):

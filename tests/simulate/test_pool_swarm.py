@@ -119,7 +119,9 @@ def test_a_brain_with_this_defect_is_caught(monkeypatch, brain, law):
 def test_late_hosts_and_wrong_recalls_are_seen():
     config = lending.LendingConfig(rates_per_s=(0.0, 10.0, 20.0), notice_s=60.0)
     brain, now_s, computing = LendingController(config), [0.0], {7}
-    laws = PoolLaws(brain, hosts={7, 8}, computing=lambda: computing, now_s=lambda: now_s[0])
+    laws = PoolLaws(
+        brain, hosts=frozenset({7, 8}), computing=lambda: computing, now_s=lambda: now_s[0]
+    )
 
     def tell(event, *actions):
         brain.handle(event)

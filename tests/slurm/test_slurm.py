@@ -37,8 +37,8 @@ MICRO = (
     "cluster.num_spare_hosts=1", "cluster.host.num_gpus=1",
 )  # fmt: skip
 PATIENCE_S = 150.0
-#: What the issue asks for on an idle machine is 12 s; a loaded one is given time.
-MOST_LOST_S = 60.0
+#: Slurm alone takes 60 to 150 s and more; some 4 s were measured here.
+MOST_LOST_S = 12.0
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def chat(
     "-" for stderr.
     """
     from gigafactory.chat.engine import Origin
-    from gigafactory.chat.engines import as_answerers, open_engines, open_remotes
+    from gigafactory.chat.engines import as_answerers, open_embedders, open_engines, open_remotes
     from gigafactory.chat.logs import start_logging
     from gigafactory.chat.opening import Opening, open_service
     from gigafactory.chat.server import Door, serve_service
@@ -44,8 +44,8 @@ def chat(
         start_logging(log)
     elsewhere = open_remotes(remotes)
     engines = [] if elsewhere and folder is None else open_engines(folder)
-    answerers = [*as_answerers(engines), *elsewhere]
-    talks = any(answerer.origin is not Origin.TRAINED for answerer in answerers)
+    answerers = [*as_answerers(engines), *(open_embedders() if engines else ()), *elsewhere]
+    talks = any(a.origin is not Origin.TRAINED for a in answerers if a.chats)
     service = open_service(answerers, opening or Opening(), notice=None if talks else why_missing())
     serve_service(service, door=door or Door(port=port), on_ready=on_ready)
 

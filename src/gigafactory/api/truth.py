@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gigafactory.describe.errors import InputError, JobError
 
 if TYPE_CHECKING:
+    from gigafactory.chat.truth.bridging import Rating
     from gigafactory.chat.truth.desk import Desk, Told
 
 
@@ -51,6 +52,32 @@ def erase_author(database: Path, author: str, *, opts_out: bool = False) -> dict
     connection = open_database(_there(database))
     try:
         return dataclasses.asdict(erase(connection, author, at_s=time.time(), opts_out=opts_out))
+    finally:
+        connection.close()
+
+
+def choose_retrieval(
+    database: Path, *, words: str | None = None, order: str | None = None
+) -> dict[str, Any]:
+    """How ``database`` is searched from now on: words by fts5 or tantivy, order by words or
+    meaning; None leaves it. InputError where a package is missing."""
+    from gigafactory.chat.truth.database import open_database
+    from gigafactory.chat.truth.library import Library
+    from gigafactory.chat.truth.retrieval import (
+        Order,
+        Retrieval,
+        Words,
+        choose_retrieval,
+        settings_of,
+    )
+
+    connection = open_database(_there(database))
+    try:
+        before = settings_of(connection)
+        wanted = Retrieval(Words(words or before.words), Order(order or before.order))
+        choose_retrieval(connection, wanted)
+        num_posts = Library(connection).num_posts()
+        return {"words": wanted.words, "order": wanted.order, "num_posts": num_posts}
     finally:
         connection.close()
 
@@ -113,8 +140,29 @@ def score_support(lots: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
 
 
 def rate_answers(path: Path) -> list[dict[str, Any]]:
-    """Rate answers by the bridging algorithm from JSON lines of user, note, value."""
-    from gigafactory.chat.truth.bridging import Rating, rate
+    """Rate answers by the bridging algorithm: from JSON lines of user, note, value, or from what
+    was rated in the service of a database of posts."""
+    from gigafactory.chat.truth.bridging import rate
+
+    ratings = _kept_ratings(path) if _is_database(path) else _read_ratings(path)
+    return [dataclasses.asdict(rated) for rated in rate(ratings)]
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(16) == b"SQLite format 3\0"
+    except OSError as error:
+        raise InputError(f"{path}: it cannot be read: {error}") from None
+
+
+def _kept_ratings(database: Path) -> list[Rating]:
+    with _desk(database) as desk:
+        return desk.ratings.all()
+
+
+def _read_ratings(path: Path) -> list[Rating]:
+    from gigafactory.chat.truth.bridging import Rating
 
     ratings = []
     for number, line in enumerate(_lines(path), start=1):
@@ -126,7 +174,7 @@ def rate_answers(path: Path) -> list[dict[str, Any]]:
             raise InputError(f"{path}:{number}: a rating is {_RATING}") from None
         if value not in (0.0, 0.5, 1.0):
             raise InputError(f"{path}:{number}: value {value:g} is none of 0, 0.5 and 1")
-    return [dataclasses.asdict(rated) for rated in rate(ratings)]
+    return ratings
 
 
 _RATING = '{"user": "...", "note": "...", "value": 0, 0.5 or 1}'

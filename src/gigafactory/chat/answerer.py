@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gigafactory.chat.box import Bunch
 from gigafactory.chat.completion import Job
-from gigafactory.chat.engine import Ability, Origin, Piece
+from gigafactory.chat.engine import Ability, Known, Piece
 from gigafactory.chat.errors import bad_request, no_answer
 from gigafactory.chat.request import ChatRequest, Shape
 
@@ -26,28 +26,16 @@ class Embedded:
     prompt_tokens: int
 
 
-class Answerer(Protocol):
+class Answerer(Known, Protocol):
     """All methods are called in one event loop."""
-
-    @property
-    def name(self) -> str:
-        """As it is asked for in ``model``."""
-
-    @property
-    def origin(self) -> Origin:
-        """Where the weights come from."""
-
-    @property
-    def about(self) -> str:
-        """One honest sentence for people."""
-
-    @property
-    def context_tokens(self) -> int:
-        """Prompt and answer together must fit in it; 0 where it is not known."""
 
     @property
     def abilities(self) -> frozenset[Ability]:
         """What it can do beyond plain text."""
+
+    @property
+    def chats(self) -> bool:
+        """False: it only makes vectors."""
 
     @property
     def num_present(self) -> int:
@@ -72,8 +60,10 @@ class Answerer(Protocol):
 
 def check_abilities(request: ChatRequest, *, answerer: Answerer) -> None:
     """ApiError 400 naming the first field that this engine cannot serve."""
+    if not answerer.chats:
+        raise bad_request(f"model: {answerer.name} makes embeddings only", param="model")
     needed = {
-        "tools": (Ability.TOOLS, bool(request.tools) or request.talks_of_tools),
+        "tools": (Ability.TOOLS, request.calls_tools or request.talks_of_tools),
         "response_format": (Ability.JSON_SCHEMA, request.shape is not Shape.TEXT),
         "logprobs": (Ability.LOGPROBS, bool(request.logprobs)),
     }

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from importlib.resources import files
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gigafactory import __version__
+from gigafactory.chat.body import read_body
 from gigafactory.chat.embeddings import embedding_document, read_embedding_request
 from gigafactory.chat.engine import Ability, Engine, Usage
-from gigafactory.chat.errors import ApiError, bad_request, closing
+from gigafactory.chat.errors import ApiError, bad_request
 from gigafactory.chat.flight import Flight, fresh_id
 from gigafactory.chat.guard import OnlyLocal
 from gigafactory.chat.keys import Scope
 from gigafactory.chat.line import Line
 from gigafactory.chat.metrics import CONTENT_TYPE
 from gigafactory.chat.openapi import document
+from gigafactory.chat.pages import page_routes
+from gigafactory.chat.record_routes import record_routes
 from gigafactory.chat.request import read_request
 from gigafactory.chat.responses import Response as ResponsesForm
 from gigafactory.chat.responses import read_response_request
 from gigafactory.chat.service import Service, log
 from gigafactory.chat.usage import Entry, Outcome
 from gigafactory.chat.wire import Reply, model_document
-
-_PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
-)
 
 
 def make_app(
@@ -82,7 +78,6 @@ class _Routes:
 
     def table(self) -> list[Route]:
         return [
-            Route("/", self.page),
             Route("/health", self.health),
             Route("/healthz", self.health),
             Route("/metrics", self.metrics),
@@ -92,6 +87,8 @@ class _Routes:
             Route("/v1/chat/completions", self.complete, methods=["POST"]),
             Route("/v1/responses", self.respond, methods=["POST"]),
             Route("/v1/embeddings", self.embed, methods=["POST"]),
+            *record_routes(self._service),
+            *page_routes(),
         ]
 
     @asynccontextmanager
@@ -99,10 +96,6 @@ class _Routes:
         await self._service.start()
         yield
         await self._service.stop()
-
-    async def page(self, _: Request) -> Response:
-        html = files("gigafactory.chat").joinpath("page.html").read_text("utf-8")
-        return HTMLResponse(html, headers={"Content-Security-Policy": _PAGE_POLICY})
 
     async def health(self, _: Request) -> Response:
         present = dict(self._service.num_present())
@@ -132,7 +125,7 @@ class _Routes:
     async def complete(self, request: Request) -> Flight:
         service = self._service
         key = service.gate.enter(request.headers.get("authorization"), Scope.CHAT)
-        asked = read_request(await self._body(request))
+        asked = read_request(await read_body(request, service=self._service))
         ident = fresh_id("chatcmpl-")
         form = Reply(ident, int(time.time()), asked.model, asked.wants_usage_chunk)
         return Flight(service, asked, key=key, form=form, route="chat", ident=ident)
@@ -140,7 +133,7 @@ class _Routes:
     async def respond(self, request: Request) -> Flight:
         service = self._service
         key = service.gate.enter(request.headers.get("authorization"), Scope.CHAT)
-        asked = read_response_request(await self._body(request))
+        asked = read_response_request(await read_body(request, service=self._service))
         ident = fresh_id("resp_")
         form = ResponsesForm(ident, int(time.time()), asked.model)
         return Flight(service, asked, key=key, form=form, route="responses", ident=ident)
@@ -148,7 +141,7 @@ class _Routes:
     async def embed(self, request: Request) -> Response:
         service = self._service
         key = service.gate.enter(request.headers.get("authorization"), Scope.EMBEDDINGS)
-        body = await self._body(request)
+        body = await read_body(request, service=self._service)
         asked = read_embedding_request(body)
         answerer = service.answerer(asked.model)
         if Ability.EMBEDDINGS not in answerer.abilities:
@@ -173,29 +166,6 @@ class _Routes:
             service.metrics.tokens.add(answerer.name, "prompt", amount=count.prompt_tokens)
         service.metrics.requests.add("embeddings", answerer.name, "200")
         return JSONResponse(embedding_document(asked, embedded))
-
-    async def _body(self, request: Request) -> bytes:
-        if self._service.is_closing:
-            raise closing()
-        bounds = self._service.bounds
-        try:
-            async with asyncio.timeout(bounds.body_s):
-                return await _read(request, most_bytes=bounds.body_bytes)
-        except TimeoutError:
-            raise ApiError(408, f"the body did not come within {bounds.body_s:g} s") from None
-        except ClientDisconnect:
-            raise ApiError(499, "the client is gone") from None
-
-
-async def _read(request: Request, *, most_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    length = 0
-    async for part in request.stream():
-        length += len(part)
-        if length > most_bytes:
-            raise ApiError(413, f"the body is longer than {most_bytes} bytes")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _told(service: Service) -> Callable[[Request, Exception], Awaitable[Response]]:

@@ -14,38 +14,23 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gigafactory.chat.answerer import Embedded
 from gigafactory.chat.box import Box, Bunch
 from gigafactory.chat.completion import Job, prepare
-from gigafactory.chat.engine import Ability, Message, Origin, Piece
-from gigafactory.chat.errors import ApiError, as_api_error, bad_request, busy
+from gigafactory.chat.engine import Ability, Known, Message, Piece
+from gigafactory.chat.errors import ApiError, as_api_error, busy
 from gigafactory.chat.request import ChatRequest
 
 Said = tuple[int, Piece | ApiError]
 """What a step adds to one conversation, or why it is over."""
 _RETRY_AFTER_S = 5
+Result = TypeVar("Result")
 
 
-class Core(Protocol):
+class Core(Known, Protocol):
     """An engine that makes steps with many conversations; all calls come from one thread."""
-
-    @property
-    def name(self) -> str:
-        """As it is asked for in ``model``."""
-
-    @property
-    def origin(self) -> Origin:
-        """Where the weights come from."""
-
-    @property
-    def about(self) -> str:
-        """One honest sentence for people."""
-
-    @property
-    def context_tokens(self) -> int:
-        """Prompt and answer together must fit in it."""
 
     @property
     def abilities(self) -> frozenset[Ability]:
@@ -57,6 +42,9 @@ class Core(Protocol):
 
     def num_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt that ``messages`` become."""
+
+    def embed(self, text: str) -> tuple[Sequence[float], int]:
+        """A vector of length 1, and the tokens of ``text``; only with ``Ability.EMBEDDINGS``."""
 
     def add(self, ident: int, job: Job) -> Sequence[Said]:
         """Take in a conversation, or say why not."""
@@ -75,6 +63,8 @@ class Batch:
         self._core = core
         self.name, self.origin, self.about = core.name, core.origin, core.about
         self.context_tokens, self.abilities = core.context_tokens, core.abilities
+        self.weights_sha256 = core.weights_sha256
+        self.chats = True
         self.num_present = 0
         self._max_present = max_present
         self._boxes: dict[int, Box] = {}
@@ -97,19 +87,23 @@ class Batch:
 
     async def prepare(self, request: ChatRequest) -> Job:
         """Count and check the prompt; ApiError says what is wrong."""
-        self._loop = asyncio.get_running_loop()
-        done: asyncio.Future[Job] = self._loop.create_future()
         seed = secrets.randbelow(2**31)
+        return await self._run(lambda: prepare(request, engine=self._core, seed=seed))
 
-        def work() -> None:
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        """The result of ``work``, done in the thread of the core between two steps."""
+        self._loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = self._loop.create_future()
+
+        def task() -> None:
             try:
-                job = prepare(request, engine=self._core, seed=seed)
+                result = work()
             except Exception as error:
                 self._call(_settle, done, None, as_api_error(self.name, error))
             else:
-                self._call(_settle, done, job, None)
+                self._call(_settle, done, result, None)
 
-        self._tasks.put(work)
+        self._tasks.put(task)
         return await done
 
     async def said(self, job: Job) -> AsyncGenerator[Bunch]:
@@ -128,8 +122,9 @@ class Batch:
             await bunches.aclose()
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """ApiError 400: these engines have no vectors."""
-        raise bad_request(f"{self.name} makes no embeddings of {len(texts)} texts", param="model")
+        """One text between two steps, so that those who talk wait for one only."""
+        made = [await self._run(partial(self._core.embed, text)) for text in texts]
+        return Embedded([vector for vector, _ in made], sum(tokens for _, tokens in made))
 
     async def close(self) -> None:
         """End the thread after the step under way."""
@@ -187,10 +182,10 @@ class Batch:
                 del self._boxes[ident]
 
 
-def _settle(done: asyncio.Future[Job], job: Job | None, error: ApiError | None) -> None:
+def _settle(done: asyncio.Future[Result], result: Result, error: ApiError | None) -> None:
     if done.done():
         return
     if error is not None:
         done.set_exception(error)
-    elif job is not None:
-        done.set_result(job)
+    else:
+        done.set_result(result)

@@ -10,6 +10,7 @@ from gigafactory.chat.engine import Engine, Finish, Message, Piece, Sampling
 from gigafactory.chat.errors import no_answer, prompt_too_long, unknown_model
 from gigafactory.chat.request import ChatRequest
 from gigafactory.chat.text import until_stop
+from gigafactory.chat.tools import Tools, told_of_tools, tools_of
 
 DEFAULT_MAX_TOKENS = 512
 
@@ -47,6 +48,8 @@ class Job:
     prompt_tokens: int
     request: ChatRequest | None = None
     """As it came, for those who hand it on."""
+    tools: Tools | None = None
+    """What the answer may call; the messages tell of it."""
     salt: str = ""
     """Beginnings of prompts are shared only among jobs of the same salt (the caller's key): what a
     stranger asked must not show in how fast an answer comes."""
@@ -66,7 +69,8 @@ def prepare(request: ChatRequest, *, engine: Counting, seed: int) -> Job:
     ``seed`` serves where the request names none. A wish for more tokens than there is room is
     cut to the room: the answer then says "length".
     """
-    messages = request.messages
+    tools = tools_of(request)
+    messages = told_of_tools(request.messages, tools) if tools else request.messages
     prompt_tokens = engine.num_tokens(messages)
     room = engine.context_tokens - prompt_tokens
     if room < 1:
@@ -77,7 +81,7 @@ def prepare(request: ChatRequest, *, engine: Counting, seed: int) -> Job:
         top_p=request.top_p,
         seed=seed if request.seed is None else request.seed,
     )
-    return Job(messages, sampling, request.stops, prompt_tokens, request)
+    return Job(messages, sampling, request.stops, prompt_tokens, request, tools)
 
 
 def answer(job: Job, *, engine: Engine) -> Generator[Piece]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 
@@ -99,6 +101,8 @@ class More:
     tool_calls: Sequence[Mapping[str, object]] | None = None
     """Parts of calls, in the form of the OpenAI protocol's stream."""
     sources: tuple[Source, ...] | None = None
+    record: int | None = None
+    """The number of the answer's audit record."""
     usage: Usage | None = None
     """The engine's own count so far, which replaces ours."""
 
@@ -136,12 +140,8 @@ class Origin(StrEnum):
     """There are none: it only quotes."""
 
 
-class Engine(Protocol):
-    """A model that continues conversations.
-
-    All calls for one engine come from one thread at a time, and each iterator of ``stream`` is
-    used up or closed before the next one starts.
-    """
+class Known(Protocol):
+    """What is told of a model to those who choose one."""
 
     @property
     def name(self) -> str:
@@ -149,7 +149,7 @@ class Engine(Protocol):
 
     @property
     def origin(self) -> Origin:
-        """Trained here or by others."""
+        """Where the weights come from."""
 
     @property
     def about(self) -> str:
@@ -157,13 +157,31 @@ class Engine(Protocol):
 
     @property
     def context_tokens(self) -> int:
-        """Prompt and answer together must fit in it."""
+        """Prompt and answer together must fit in it; 0 where it is not known."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of the file of weights; of name and address where they lie elsewhere. For the record."""
+
+
+class Engine(Known, Protocol):
+    """A model that continues conversations.
+
+    All calls for one engine come from one thread at a time, and each iterator of ``stream`` is
+    used up or closed before the next one starts.
+    """
 
     def num_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of the prompt that ``messages`` become."""
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Piece]:
         """Generate an answer; the last piece, and no other, carries ``finish``."""
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def num_threads() -> int:

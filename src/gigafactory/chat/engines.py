@@ -52,6 +52,13 @@ def open_remotes(specs: Sequence[str]) -> list[Answerer]:
     return [Replicas(found) if len(found) > 1 else found[0] for found in each]
 
 
+def open_embedders() -> list[Answerer]:
+    """The small model of sentences, where it is installed; it is loaded when it is first asked."""
+    from gigafactory.chat import minilm
+
+    return [] if minilm.why_missing() else [minilm.Embedder()]
+
+
 def as_answerers(engines: Sequence[Engine], *, max_waiting: int = 8) -> list[Answerer]:
     """Each engine as an answerer: those that can compute many conversations at once in a batch,
     the others with a queue."""

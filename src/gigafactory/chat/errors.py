@@ -66,6 +66,12 @@ def prompt_too_long(num_tokens: int, *, context_tokens: int, name: str) -> ApiEr
     return ApiError(400, message, param="messages", code="context_length_exceeded")
 
 
+def text_too_long(num_tokens: int, *, context_tokens: int, name: str) -> ApiError:
+    """A text to embed does not fit."""
+    message = f"input: a text has {num_tokens} tokens and {name} takes {context_tokens}; cut it"
+    return ApiError(400, message, param="input", code="context_length_exceeded")
+
+
 def busy(name: str, *, num_waiting: int, retry_after_s: int) -> ApiError:
     """The queue of an engine is full."""
     message = f"{name} answers one request at a time and {num_waiting} are waiting; try again"

@@ -22,6 +22,8 @@ class Scope(StrEnum):
     MODELS = "models"
     """The list of models, which also the page reads."""
     METRICS = "metrics"
+    AUDIT = "audit"
+    """The records of all answers; what posts they rest on, never who asked."""
 
 
 ORDINARY = frozenset({Scope.CHAT, Scope.EMBEDDINGS, Scope.MODELS})

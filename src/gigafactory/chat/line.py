@@ -28,6 +28,7 @@ class Line:
     """
 
     abilities: frozenset[Ability] = NO_ABILITIES
+    chats = True
 
     def __init__(self, engine: Engine, *, max_waiting: int) -> None:
         self.engine = engine
@@ -55,6 +56,11 @@ class Line:
     def context_tokens(self) -> int:
         """Of the engine."""
         return self.engine.context_tokens
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of the engine."""
+        return self.engine.weights_sha256
 
     @contextmanager
     def place(self) -> Iterator[None]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gigafactory.chat.embeddings import EmbeddingRequest
 from gigafactory.chat.reading import Wire
+from gigafactory.chat.record_routes import MOST_RECORDS, RatingRequest
 from gigafactory.chat.request import ChatRequest
 from gigafactory.chat.responses import ResponseRequest
 
@@ -53,6 +54,19 @@ def document(*, version: str, wants_keys: bool) -> dict[str, Any]:
             _placed(EmbeddingRequest, schemas),
             _object("object", "data", "model", "usage"),
         ),
+        "/v1/ratings": _post(
+            "What somebody thinks of an answer with a record; the last view counts.",
+            _placed(RatingRequest, schemas),
+            _object("object", "note", "num_ratings"),
+        ),
+        "/v1/audit/records": _get(
+            "Records of answers, newest first.",
+            _object("data", "has_more"),
+            parameters=[_query("before", most=2**62), _query("limit", most=MOST_RECORDS)],
+        ),
+        "/v1/audit/chain": _get(
+            "Whether the chain of records holds.", _object("holds", "num_records", "head", "faults")
+        ),
         "/health": _get("Whether the service takes requests.", health, closing=health),
     }
     page: dict[str, Any] = {
@@ -78,14 +92,22 @@ def _object(*names: str) -> dict[str, Any]:
     return {"type": "object", "required": list(names)}
 
 
+def _query(name: str, *, most: int) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": most}
+    return {"name": name, "in": "query", "required": False, "schema": schema}
+
+
 def _get(
     about: str,
     schema: Mapping[str, Any],
     *,
     name: bool = False,
+    parameters: Sequence[Mapping[str, Any]] = (),
     closing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": about, "responses": _responses(schema)}
+    if parameters:
+        operation["parameters"] = list(parameters)
     if closing is not None:
         content = {"application/json": {"schema": closing}}
         operation["responses"]["503"] = {"description": "it is closing", "content": content}

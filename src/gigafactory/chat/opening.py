@@ -36,10 +36,13 @@ def open_service(
 ) -> Service:
     """A service ready to be served; InputError where the store or the moderator is wrong."""
     moderator = load_moderator(opening.moderator) if opening.moderator else None
+    counter = None
     if opening.posts is not None:
         from gigafactory.chat.truth.answerers import with_sources
+        from gigafactory.chat.truth.counter import Counter
 
-        answerers = with_sources(answerers, opening.posts)
+        counter = Counter(opening.posts)
+        answerers = with_sources(answerers, counter)
     gate, meter = Gate(None), Meter(None, None)
     if opening.store is not None:
         gate = Gate(())
@@ -53,6 +56,7 @@ def open_service(
         bounds=opening.bounds,
         moderator=moderator,
         notice=notice,
+        counter=counter,
     )
 
 

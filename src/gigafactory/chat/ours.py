@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gigafactory.chat.engine import Message, Origin, Piece, Role, Sampling, num_threads
+from gigafactory.chat.engine import Message, Origin, Piece, Role, Sampling, num_threads, sha256_of
+from gigafactory.chat.errors import text_too_long
+from gigafactory.chat.grammar import Grammar, Grammars
 from gigafactory.chat.text import as_pieces, texts
 from gigafactory.describe.errors import InputError
 
@@ -27,13 +29,14 @@ class Trained:
             import torch
 
             from gigafactory.net import dialogue
-            from gigafactory.net.export import load_exported
+            from gigafactory.net.export import WEIGHTS, load_exported
             from gigafactory.net.sample import choose, stream_tokens
         except ModuleNotFoundError as error:
             raise InputError(
                 f"talking to a trained model needs {error.name}: pip install 'gigafactory[train]'"
             ) from None
         exported = load_exported(run_dir / "model")
+        self.weights_sha256 = sha256_of(run_dir / "model" / WEIGHTS)
         torch.set_num_threads(num_threads())
         self.name = run_dir.resolve().name
         self.context_tokens: int = exported.model.model.context
@@ -42,6 +45,7 @@ class Trained:
         self._stream_tokens = stream_tokens
         self.choose = choose
         self._torch = torch
+        self._grammars: Grammars | None = None
         self._dialogue = dialogue
         self.stop_ids = [dialogue.mark_id(self._tokenizer, mark) for mark in dialogue.Mark]
 
@@ -81,6 +85,27 @@ class Trained:
     def decode(self, ids: list[int]) -> str:
         """Text of ids, special tokens left out."""
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+    def grammar(self, schema: Mapping[str, Any]) -> Grammar:
+        """What binds one answer to ``schema``; ApiError 400 where it cannot be kept to."""
+        if self._grammars is None:
+            width = self.network.model.vocab
+            end = self._dialogue.mark_id(self._tokenizer, self._dialogue.Mark.END)
+            self._grammars = Grammars(self._tokenizer.to_str(), num_tokens=width, end=end)
+        return self._grammars.of_schema(schema)
+
+    def embed(self, text: str) -> tuple[list[float], int]:
+        """The mean of the last hidden states of ``text``, of length 1, and its tokens; ApiError 400
+        where it is longer than the context."""
+        start = self._dialogue.mark_id(self._tokenizer, self._dialogue.Mark.BOS)
+        ids = [start, *self._dialogue.text_ids(self._tokenizer, text)]
+        if len(ids) > self.context_tokens:
+            raise text_too_long(len(ids), context_tokens=self.context_tokens, name=self.name)
+        with self._torch.inference_mode():
+            states, _ = self.network.hidden(self._torch.tensor([ids]))
+            # the start is the same for all texts, so it says nothing of one
+            mean = states[0, min(1, len(ids) - 1) :].float().mean(0)
+            return (mean / mean.norm().clamp_min(1e-12)).tolist(), len(ids)
 
     def dice(self, seed: int) -> Any:
         """A source of chance: same seed, same draws."""

@@ -16,8 +16,10 @@ from gigafactory.chat.batch import Said
 from gigafactory.chat.completion import Job
 from gigafactory.chat.engine import Ability, Finish, Message, More, Origin, Piece, Usage
 from gigafactory.chat.errors import ApiError, busy, prompt_too_long
+from gigafactory.chat.grammar import Grammar, can_bind
 from gigafactory.chat.ours import TEMPERATURE, TOP_P, Trained
 from gigafactory.chat.paging import Tables, block_keys
+from gigafactory.chat.schema import check_schema
 from gigafactory.chat.text import Decoder, StopWatch
 from gigafactory.control.batching import (
     Arrived,
@@ -46,6 +48,7 @@ class _Talk:
     dice: Any
     decoder: Decoder
     watch: StopWatch
+    grammar: Grammar | None = None
     num_cached: int = 0
     said: list[int] = field(default_factory=list)
 
@@ -58,13 +61,15 @@ class PagedTrained:
     """The core of a batch around a trained network."""
 
     origin = Origin.TRAINED
-    abilities = frozenset({Ability.LOGPROBS})
 
     def __init__(self, engine: Trained, *, max_running: int = _MAX_RUNNING) -> None:
         from gigafactory.net.paged import empty_pages
 
         self.name, self.about = engine.name, engine.about
         self.context_tokens = engine.context_tokens
+        self.weights_sha256 = engine.weights_sha256
+        can = {Ability.LOGPROBS, Ability.EMBEDDINGS}
+        self.abilities = frozenset(can | {Ability.JSON_SCHEMA} if can_bind() else can)
         self._engine = engine
         # half of the conversations may fill the context; where more do, the youngest give way
         per_talk = -(-self.context_tokens // _BLOCK_TOKENS)
@@ -97,8 +102,20 @@ class PagedTrained:
         """Tokens of the prompt that ``messages`` become."""
         return self._engine.num_tokens(messages)
 
+    def embed(self, text: str) -> tuple[Sequence[float], int]:
+        """The mean of its hidden states, and its tokens."""
+        return self._engine.embed(text)
+
     def add(self, ident: int, job: Job) -> Sequence[Said]:
-        """Put it into the queue."""
+        """Put it into the queue; an error where its schema cannot be kept to."""
+        schema = job.request.wanted_schema if job.request is not None else None
+        grammar = None
+        if schema is not None:
+            try:
+                check_schema(schema)
+                grammar = self._engine.grammar(schema)
+            except ApiError as error:
+                return [(ident, error)]
         prompt = self._engine.encode(job.messages)
         self._tables.keys[ident] = block_keys(prompt, block_tokens=_BLOCK_TOKENS, salt=job.salt)
         self._talks[ident] = _Talk(
@@ -107,6 +124,7 @@ class PagedTrained:
             self._engine.dice(job.sampling.seed),
             Decoder(self._engine.decode),
             StopWatch(job.stops),
+            grammar,
         )
         event = Arrived(
             at_s=time.monotonic(),
@@ -134,7 +152,12 @@ class PagedTrained:
         speakers, logits = self._compute(step)
         ended: list[int] = []
         for row, ident in enumerate(speakers):
-            piece = self._speak(self._talks[ident], logits[row])
+            try:
+                piece = self._speak(self._talks[ident], logits[row])
+            except ApiError as error:  # its grammar; the others go on
+                said.append((ident, error))
+                ended.append(ident)
+                continue
             said.append((ident, piece))
             if piece.finish is not None:
                 ended.append(ident)
@@ -187,6 +210,8 @@ class PagedTrained:
 
     def _speak(self, talk: _Talk, logits: Any) -> Piece:
         sampling, engine = talk.job.sampling, self._engine
+        if talk.grammar is not None:
+            talk.grammar.bind(logits)
         if not talk.said:
             logits[engine.stop_ids] = -math.inf  # a first word has to come
         token = engine.choose(
@@ -200,6 +225,9 @@ class PagedTrained:
             return talk.watch.pass_on(Piece("", 0, Finish.STOP))
         talk.said.append(token)
         finish = Finish.LENGTH if len(talk.said) == sampling.max_tokens else None
+        if talk.grammar is not None:
+            talk.grammar.took(token)
+            finish = Finish.STOP if talk.grammar.is_over else finish
         more = self._more(talk, token, logits, is_first=is_first)
         return talk.watch.pass_on(Piece(talk.decoder.hear(token), 1, finish, more))
 
@@ -221,6 +249,7 @@ class PagedTrained:
             "top_logprobs": [
                 self._named(int(other), float(value))
                 for other, value in zip(others, values, strict=True)
+                if value > -math.inf  # a grammar forbids it
             ],
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ class Remote:
     origin = Origin.REMOTE
     context_tokens = 0
     abilities = frozenset(Ability)
+    chats = True
 
     def __init__(
         self,
@@ -45,6 +47,9 @@ class Remote:
         self._model = model or name
         self._max_present = max_present
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # its weights are not at hand: where they are asked for stands for them
+        address = f"{base_url}#{self._model}"
+        self.weights_sha256 = hashlib.sha256(address.encode()).hexdigest()
         self._client = Client(base_url, headers=headers)
 
     @contextmanager

@@ -5,6 +5,7 @@ Field names and meanings are those of the OpenAI API reference, "Create chat com
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -44,7 +45,15 @@ class _WireMessage(Wire):
     def message(self) -> Message:
         parts = self.content or ""
         text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
-        return Message(_ROLES[self.role], text)
+        return Message(_ROLES[self.role], text + "".join(map(_called, self.tool_calls or ())))
+
+
+def _called(call: Mapping[str, Any]) -> str:
+    """An earlier call as a model would have written it."""
+    function = call.get("function")
+    told = function if isinstance(function, Mapping) else {}
+    name = json.dumps(str(told.get("name")), ensure_ascii=False)
+    return f'<tool_call>{{"name": {name}, "arguments": {told.get("arguments") or {}}}}</tool_call>'
 
 
 class _StreamOptions(Wire):
@@ -75,6 +84,7 @@ class ChatRequest(Wire):
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     response_format: _Format | None = None
     logprobs: bool | None = None
     top_logprobs: Whole | None = Field(default=None, ge=0, le=20)
@@ -120,6 +130,11 @@ class ChatRequest(Wire):
             return None
         told = self.response_format.json_schema if self.response_format else None
         return (told and told.schema_) or {"type": "object"}
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether the answer may call one."""
+        return bool(self.tools) and self.tool_choice != "none"
 
     @property
     def talks_of_tools(self) -> bool:

@@ -7,7 +7,7 @@ ignored. Requests become chat completion requests, so that engines know one form
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from gigafactory.chat.engine import Finish, Piece, Usage
 from gigafactory.chat.errors import ApiError, bad_request
 from gigafactory.chat.reading import Whole, Wire, check, read_fields
 from gigafactory.chat.request import ChatRequest, as_request
-from gigafactory.chat.wire import event, finish_of, whole_calls
+from gigafactory.chat.wire import event, finish_of, record_of, whole_calls
 
 
 class _TextItem(Wire):
@@ -45,6 +45,11 @@ class _Tool(Wire):
     strict: bool | None = None
 
 
+class _Chosen(Wire):
+    type: Literal["function"]
+    name: str
+
+
 class _Format(Wire):
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = None
@@ -68,6 +73,7 @@ class ResponseRequest(Wire):
     top_p: float | None = Field(default=None, gt=0, le=1)
     stream: bool | None = None
     tools: list[_Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | _Chosen | None = None
     text: _TextOptions | None = None
     previous_response_id: None = None
     conversation: None = None
@@ -85,6 +91,7 @@ def read_response_request(body: bytes) -> ChatRequest:
         "top_p": asked.top_p,
         "stream": asked.stream,
         "tools": [_tool(tool) for tool in asked.tools or ()] or None,
+        "tool_choice": _choice(asked.tool_choice),
         "response_format": _format(asked.text.format if asked.text else None),
     }
     return as_request({name: value for name, value in fields.items() if value is not None})
@@ -122,6 +129,12 @@ def _tool(tool: _Tool) -> dict[str, Any]:
     return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
 
 
+def _choice(chosen: str | _Chosen | None) -> str | dict[str, Any] | None:
+    if isinstance(chosen, _Chosen):
+        return {"type": "function", "function": {"name": chosen.name}}
+    return chosen
+
+
 def _format(wanted: _Format | None) -> dict[str, Any] | None:
     if wanted is None:
         return None
@@ -143,11 +156,13 @@ class Response:
     def whole(self, pieces: Sequence[Piece], usage: Usage) -> dict[str, object]:
         """The answer in one document."""
         is_cut = finish_of(pieces) is Finish.LENGTH
+        record = record_of(pieces)
         return self._document(
             status="incomplete" if is_cut else "completed",
             output=self._output(pieces),
             usage=_usage(usage),
             incomplete={"reason": "max_output_tokens"} if is_cut else None,
+            metadata={} if record is None else {"record": str(record)},
         )
 
     def opening(self) -> bytes:
@@ -238,6 +253,7 @@ class Response:
         usage: object = None,
         error: object = None,
         incomplete: object = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> dict[str, object]:
         return {
             "id": self.id,
@@ -246,6 +262,7 @@ class Response:
             "status": status,
             "error": error,
             "incomplete_details": incomplete,
+            "metadata": dict(metadata or {}),
             "model": self.model,
             "output": output,
             "parallel_tool_calls": False,

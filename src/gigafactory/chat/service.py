@@ -22,6 +22,7 @@ from gigafactory.chat.usage import Outcome
 
 if TYPE_CHECKING:
     from gigafactory.chat.flight import Flight
+    from gigafactory.chat.truth.counter import Counter
 
 log = logging.getLogger("gigafactory.chat")
 
@@ -49,6 +50,8 @@ class Service:
     bounds: Bounds = field(default_factory=Bounds)
     moderator: Moderator | None = None
     notice: str | None = None
+    counter: Counter | None = None
+    """Where answers with sources and their records come from; None: it has no posts."""
     is_closing: bool = False
     created_s: int = field(default_factory=lambda: int(time.time()))
     flights: set[Flight] = field(default_factory=set)

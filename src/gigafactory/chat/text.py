@@ -73,7 +73,7 @@ class StopWatch:
         at = min((i for stop in self._stops if (i := text.find(stop)) >= 0), default=None)
         if at is not None:
             return Piece(text[:at], piece.num_tokens, Finish.STOP)
-        keep = 0 if piece.finish else _overlap(text, self._stops)
+        keep = 0 if piece.finish else overlap(text, self._stops)
         self._held = text[len(text) - keep :]
         return Piece(text[: len(text) - keep], piece.num_tokens, piece.finish, piece.more)
 
@@ -88,7 +88,7 @@ def until_stop(pieces: Iterable[Piece], *, stops: Sequence[str]) -> Iterator[Pie
             return
 
 
-def _overlap(text: str, stops: Sequence[str]) -> int:
+def overlap(text: str, stops: Sequence[str]) -> int:
     """Length of the longest end of ``text`` that begins one of ``stops``."""
     longest = max((len(stop) - 1 for stop in stops), default=0)
     for length in range(min(longest, len(text)), 0, -1):

@@ -59,6 +59,9 @@ class Reply:
         sources = [s.body for p in pieces if p.more for s in p.more.sources or ()]
         if sources:
             message["sources"] = sources
+        record = record_of(pieces)
+        if record is not None:
+            message["record"] = record
         choice = {
             "index": 0,
             "message": message,
@@ -96,6 +99,8 @@ class Reply:
             delta["tool_calls"] = list(more.tool_calls)
         if more and more.sources:
             delta["sources"] = [source.body for source in more.sources]
+        if more and more.record is not None:
+            delta["record"] = more.record
         logprobs = {"content": list(more.logprobs)} if more and more.logprobs else None
         if not delta and not logprobs and not piece.finish:
             return b""
@@ -122,6 +127,12 @@ class Reply:
 def finish_of(pieces: Sequence[Piece]) -> Finish:
     """Why an answer ended; a count may come behind the piece that says so."""
     return next((p.finish for p in reversed(pieces) if p.finish), Finish.STOP)
+
+
+def record_of(pieces: Sequence[Piece]) -> int | None:
+    """The number of the answer's audit record, where it has one."""
+    records = [p.more.record for p in pieces if p.more and p.more.record is not None]
+    return records[-1] if records else None
 
 
 _quoted = json.encoder.encode_basestring
@@ -157,7 +168,7 @@ def _all_logprobs(pieces: Sequence[Piece]) -> dict[str, object] | None:
 
 
 def model_document(answerer: Answerer, *, created_s: int) -> dict[str, object]:
-    """One entry of the list of models; the last four keys are our own."""
+    """One entry of the list of models; the last five keys are our own."""
     return {
         "id": answerer.name,
         "object": "model",
@@ -167,4 +178,5 @@ def model_document(answerer: Answerer, *, created_s: int) -> dict[str, object]:
         "origin": answerer.origin,
         "about": answerer.about,
         "abilities": sorted(answerer.abilities),
+        "chats": answerer.chats,
     }

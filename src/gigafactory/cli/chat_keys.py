@@ -25,7 +25,7 @@ def command() -> None:
 @click.argument("name")
 @store_option
 @click.option("--scope", "scopes", multiple=True,
-              type=click.Choice(["chat", "embeddings", "models", "metrics"]),
+              type=click.Choice(["chat", "embeddings", "models", "metrics", "audit"]),
               help="What it opens; without: chat, embeddings, models (repeatable).")  # fmt: skip
 @click.option("--requests-per-min", type=_LIMIT, help="The most requests a minute.")
 @click.option("--tokens-per-min", type=_LIMIT, help="The most tokens a minute.")

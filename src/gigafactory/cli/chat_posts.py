@@ -42,6 +42,26 @@ def import_(database: Path, files: tuple[Path, ...], as_json: bool) -> None:
     )
 
 
+@command.command("index")
+@database_argument
+@click.option("--words", type=click.Choice(["fts5", "tantivy"]),
+              help="Where words are looked up; fts5 is in the database itself.")  # fmt: skip
+@click.option("--order", type=click.Choice(["words", "meaning"]),
+              help="What puts the posts that were found into order.")  # fmt: skip
+@json_option
+def index(database: Path, words: str | None, order: str | None, as_json: bool) -> None:
+    """Choose how DATABASE is searched, and make its index; without options: say how it is."""
+    from gigafactory import api
+
+    chosen = api.choose_retrieval(database, words=words, order=order)
+    if as_json:
+        print_json(chosen)
+        return
+    click.echo(
+        f"{chosen['num_posts']} posts: words by {chosen['words']}, order by {chosen['order']}"
+    )
+
+
 @command.command("delete")
 @database_argument
 @click.argument("idents", metavar="ID...", nargs=-1, required=True)

@@ -97,7 +97,9 @@ def start(database: Path) -> None:
 
 @command.command("score")
 @click.argument(
-    "lots", nargs=-1, type=click.Choice(["development", "held_out", "traps", "sealed", "fresh"])
+    "lots",
+    nargs=-1,
+    type=click.Choice(["development", "held_out", "traps", "sealed", "fresh", "blind", "unseen"]),
 )
 @json_option
 def score(lots: tuple[str, ...], as_json: bool) -> None:
@@ -121,13 +123,16 @@ def score(lots: tuple[str, ...], as_json: bool) -> None:
 @click.argument("ratings", type=click.Path(path_type=Path, dir_okay=False))
 @json_option
 def rate(ratings: Path, as_json: bool) -> None:
-    """Rate answers from RATINGS, JSON lines of user, note and value (0, 0.5, 1), by bridging."""
+    """Rate answers by bridging, from a database of posts (what was rated on the page) or from JSON
+    lines of user, note and value (0, 0.5, 1)."""
     from gigafactory import api
 
     rated = api.rate_answers(ratings)
     if as_json:
         print_json(rated)
         return
+    if not rated:
+        click.echo("nothing has been rated yet")
     for one in rated:
         told = f"{one['intercept']:+.2f}, {one['num_ratings']} ratings"
         click.echo(f"{one['note']}: {one['status']} ({told})")

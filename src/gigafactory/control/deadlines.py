@@ -42,8 +42,7 @@ def _ask_again(state: State) -> None:
     """Evictions that were refused, once their pause is over."""
     for token, due_s in state.refused.items():
         if state.now_s >= due_s:
-            state.refused[token] = math.inf
-            state.out.append(state.evictions[token])
+            state.evict_again(token)
 
 
 def expire_hold(state: State) -> None:

@@ -17,8 +17,8 @@ from gigafactory.control.states import GOING, Membership, Phase
 from gigafactory.describe.policy import Recovery
 from gigafactory.units import HOUR_S
 
-#: Evictions remembered, so that a failed one can be repeated.
-MAX_REMEMBERED_EVICTIONS = 16
+#: Evictions remembered at least, so that a failed one can be repeated.
+NUM_REMEMBERED_EVICTIONS = 16
 
 
 def see_off(state: State) -> None:
@@ -143,14 +143,14 @@ def _evict(state: State) -> None:
 
 
 def _send_away(state: State, hosts: list[int], reason: str) -> None:
-    """Out of the fleet, and remembered until they come back or too many others followed."""
+    """Out of the fleet, and remembered until they come back, or for long enough."""
     if any(host in state.fleet.seat_of for host in hosts):
         # its disk goes with it, whoever trains on without it
         state.progress.forget_tier(Tier.LOCAL)
     for host in hosts:
         state.fleet.remove(host)
     action = EvictHosts(token=state.token(), hosts=tuple(hosts), reason=reason)
-    state.remember(action, at_most=MAX_REMEMBERED_EVICTIONS)
+    state.remember(action, at_least=NUM_REMEMBERED_EVICTIONS)
     state.out.append(action)
 
 

@@ -7,7 +7,6 @@ and its replicas in `see_gang`, replays in `see_replays`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -89,8 +88,7 @@ def _eviction_failed(state: State, token: Token) -> None:
     if token not in state.evictions:
         return
     if token not in state.refused:
-        state.refused[token] = math.inf
-        state.out.append(state.evictions[token])
+        state.evict_again(token)
     else:
         state.refused[token] = state.now_s + state.config.ladder.join_s
 

@@ -18,6 +18,8 @@ def harm(state: State, hosts: Iterable[int], why: Break, words: str) -> None:
     """Something that stops these hosts' replicas; the whole gang, where it cannot go on without."""
     gang, fleet = state.gang, state.fleet
     replicas = {state.replica_of(fleet.seat_of[h]) for h in hosts if h in fleet.seat_of}
+    if not replicas:
+        return  # nobody has processes on a spare
     training = replicas - gang.away.keys()
     lost = training | {n for n in gang.hurt if _membership(state, n) is Membership.TRAINING}
     if state.phase not in _TRAINS or (training and not may_drop(state, len(lost))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
@@ -169,6 +170,8 @@ class State:
     """When hosts were evicted for a fault, within the last hour; one entry an incident."""
     evictions: dict[Token, EvictHosts] = field(default_factory=dict)
     """The latest ones, so that a failed one can be asked for again."""
+    asked_s: dict[Token, float] = field(default_factory=dict)
+    """When each of them was asked for last."""
     refused: dict[Token, float] = field(default_factory=dict)
     """Evictions that failed, and when to ask for them again; inf: that was done, no answer yet."""
     num_stop_requests: int = 0
@@ -230,8 +233,7 @@ class State:
                 self._evictions_print = None
                 self.evictions[token] = replace(asked, hosts=left)
                 if not left:
-                    del self.evictions[token]
-                    self.refused.pop(token, None)
+                    self._drop_eviction(token)
 
     def take_back(self, token: Token) -> None:
         """An eviction had no effect: hosts against which nothing speaks any more stand by."""
@@ -275,14 +277,32 @@ class State:
         if gang.broken is None or (why in EXPLAINED and gang.broken not in EXPLAINED):
             gang.broken, gang.signature = why, signature
 
-    def remember(self, action: EvictHosts, *, at_most: int) -> None:
-        """Keep ``action`` and others before it, so that they can be asked for again."""
+    def remember(self, action: EvictHosts, *, at_least: int) -> None:
+        """Keep ``action``, so that it can be asked for again.
+
+        Of those before it the latest ``at_least`` stay, and all that may still be refused.
+        """
         self.evictions[action.token] = action
-        while len(self.evictions) > at_most:
-            oldest = next(iter(self.evictions))
-            self.refused.pop(oldest, None)
-            del self.evictions[oldest]
+        self.asked_s[action.token] = self.now_s
+        while len(self.evictions) > at_least and self._is_over(next(iter(self.evictions))):
+            self._drop_eviction(next(iter(self.evictions)))
         self._evictions_print = None
+
+    def evict_again(self, token: Token) -> None:
+        """Ask for a refused eviction once more."""
+        self.refused[token] = math.inf
+        self.asked_s[token] = self.now_s
+        self._evictions_print = None
+        self.out.append(self.evictions[token])
+
+    def _is_over(self, token: Token) -> bool:
+        """No answer comes any more, and it waits for no other try."""
+        waits = self.refused.get(token, math.inf) < math.inf
+        return not waits and self.now_s > self.asked_s[token] + self.config.ladder.join_s
+
+    def _drop_eviction(self, token: Token) -> None:
+        del self.evictions[token], self.asked_s[token]
+        self.refused.pop(token, None)
 
     def _print_evictions(self) -> bytes:
         """Of the remembered evictions: one number each, and one for each host in them."""
@@ -292,7 +312,8 @@ class State:
                 found.append(-len(asked.hosts))
                 found.extend(asked.hosts)
             reasons = repr([asked.reason for asked in self.evictions.values()])
-            self._evictions_print = found.tobytes() + reasons.encode()
+            asked_s = array("d", self.asked_s.values())
+            self._evictions_print = found.tobytes() + asked_s.tobytes() + reasons.encode()
         return self._evictions_print
 
     def _print_ignored(self) -> bytes:
@@ -366,6 +387,7 @@ _STATE = bytes_of(
         "progress",
         "incidents_s",
         "evictions",
+        "asked_s",
         "refused",
         "open",
         "replay",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, TypeAdapter
 
 from gigafactory.describe.rank import (
     CheckpointBegun,
@@ -117,6 +117,9 @@ class Alive(Told):
     epoch: NonNegativeInt = 0
     waits_for: tuple[int, ...] = ()
     """Replicas."""
+    starved_s: NonNegativeFloat = 0.0
+    """So long the main thread has been ready to run since it began, and got no processor; 0 where
+    the system does not tell."""
 
 
 class Regrouped(Told):

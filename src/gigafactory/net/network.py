@@ -101,6 +101,13 @@ class Network(nn.Module):
         (B, T) numbers the documents packed into a sequence; none sees another. A network without
         experts counts as even: imbalance 1, z 0.
         """
+        x, routing = self.hidden(ids, cache, documents=documents)
+        return self._logits(x), routing
+
+    def hidden(
+        self, ids: Tensor, cache: Cache | None = None, *, documents: Tensor | None = None
+    ) -> tuple[Tensor, Routing]:
+        """(B, T) token ids -> (B, T, H) what the head reads; the rest as in ``forward``."""
         first = 0 if cache is None else cache.length
         positions = torch.arange(first, first + ids.shape[1], device=ids.device)
         recipe = self.recipe
@@ -116,7 +123,7 @@ class Network(nn.Module):
             held = None if cache is None else cache.layers[index]
             x, routing = layer(x, rope=rope, cache=held, documents=documents)
             routings.append(routing)
-        return self._logits(self.norm(x)), _mean(routings, ids)
+        return self.norm(x), _mean(routings, ids)
 
     def _logits(self, x: Tensor) -> Tensor:
         head = self.embed_tokens if self.lm_head is None else self.lm_head

@@ -27,7 +27,7 @@ from gigafactory.describe.study import Study
 from gigafactory.plan.search import plan as search
 from gigafactory.run.engines.ours_hosts import ORDER_FILE
 from gigafactory.run.engines.program import FILES, HOST_RANK, MASTER, OUTPUT
-from gigafactory.run.floors import drive_on
+from gigafactory.run.floors import Gathering, drive_on
 from gigafactory.run.launchers.remote import Door
 from gigafactory.run.opening import num_hosts_of
 from gigafactory.run.progress import Progress
@@ -125,7 +125,8 @@ def _drive(study: Study, place: Place, *, address: str) -> int:
         hosts = tuple(f"host-{rank}" for rank in range(num_hosts_of(study, plan)))
         result = drive_on(
             lambda: GivenFloor(hosts, place), study=study, plan=plan, run_dir=place.root,
-            meet=place.meet, address=address, observer=_Log(), meet_s=_MEET_S,
+            gathering=Gathering(meet=place.meet, address=address, meet_s=_MEET_S),
+            observer=_Log(),
         )  # fmt: skip
     except InputError as error:
         print(f"giga: {error}", file=sys.stderr, flush=True)

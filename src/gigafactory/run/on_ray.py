@@ -8,7 +8,7 @@ from gigafactory.describe.study import Study
 from gigafactory.plan.chosen import Plan
 from gigafactory.run.directory import RunDirectory
 from gigafactory.run.engines import ours
-from gigafactory.run.floors import drive_on
+from gigafactory.run.floors import Gathering, drive_on
 from gigafactory.run.launchers import ray_cluster
 from gigafactory.run.launchers.ray_floor import RayFloor, open_floor
 from gigafactory.run.launchers.registry import FRONTS, Place, need
@@ -50,8 +50,8 @@ def run_on_ray(
 
     try:
         return drive_on(
-            opened, study=study, plan=plan, run_dir=run_dir, meet=meet,
-            address=ray_cluster.own_address(), fresh=fresh, observer=observer,
+            opened, study=study, plan=plan, run_dir=run_dir, fresh=fresh, observer=observer,
+            gathering=Gathering(meet=meet, address=ray_cluster.own_address()),
         )  # fmt: skip
     finally:
         if is_ours:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gigafactory.control import actions as act
 from gigafactory.control import events as ev
@@ -47,10 +47,10 @@ class Ring:
 
 @dataclass(slots=True)
 class Copies:
-    """Of one step: who held them, and who was lost since."""
+    """Of one step: who held them, and how many losses were known when they were made."""
 
     ring: Ring
-    lost: set[int] = field(default_factory=set)
+    num_losses: int
 
 
 class Account:
@@ -77,6 +77,8 @@ class Account:
         """By good step of which copies in memory were told."""
         self.disks: dict[int, Copies] = {}
         """The same of copies on the hosts' own disks."""
+        self._losses: list[int] = []
+        """Hosts that left, one after the other."""
 
     def start(self, step: int | None, *, generation: int) -> None:
         """A generation goes on after ``step``."""
@@ -119,7 +121,7 @@ class Account:
     def _copied(self, made: dict[int, Copies], step: int | None) -> None:
         if step is None or step > self._good_step:
             return
-        made.setdefault(step, Copies(self.ring))
+        made.setdefault(step, Copies(self.ring, len(self._losses)))
         if step > self.furthest:
             self.furthest, self.has_moved = step, True
         for old in sorted(made)[:-MAX_COPIES]:
@@ -172,16 +174,19 @@ class Account:
 
     def lose(self, hosts: set[int]) -> None:
         """Hosts leave, and with them all that lies in their memory."""
-        for made in (*self.copies.values(), *self.disks.values()):
-            made.lost |= hosts
+        self._losses.extend(hosts)
+
+    def _lost_since(self, made: Copies) -> set[int]:
+        return set(self._losses[made.num_losses :])
 
     def fault_of_copy(self, step: int | None) -> str | None:
         """The same of a start from copies in memory."""
         if step is None or step not in self.copies:
             return f"it restores step {step} from memory, and copies are of {sorted(self.copies)}"
         made, newest = self.copies[step], max(self.good, default=0)
-        for host in made.lost & made.ring.seat_of.keys():
-            if (keeper := made.ring.keeper(host)) is None or keeper in made.lost:
+        lost = self._lost_since(made)
+        for host in lost & made.ring.seat_of.keys():
+            if (keeper := made.ring.keeper(host)) is None or keeper in lost:
                 return f"host {host} was lost with the keeper of its copy"
         return (
             f"step {newest} in the store is newer"
@@ -196,7 +201,7 @@ class Account:
                 f"it restores step {step} from disks, and such copies are of {sorted(self.disks)}"
             )
         made, newest = self.disks[step], max(self.good, default=0)
-        if made.lost & made.ring.seat_of.keys() or tuple(hosts) != made.ring.seats:
+        if self._lost_since(made) & made.ring.seat_of.keys() or tuple(hosts) != made.ring.seats:
             return f"step {step} does not lie on the disks of all its hosts"
         return (
             f"step {newest} in the store is newer"

@@ -14,6 +14,8 @@ from gigafactory.units import DAY_S, HOUR_S
 
 #: A pool lends nothing before it has seen a whole day.
 LEAST_DAYS = 3.0
+#: Loans wait for each other so long that no more than so many hosts are lent in a case.
+MOST_LOANS_OF_HOSTS = 200_000
 
 
 def draw_pool_case(seed: int, *, num_hosts: int | None = None, days: float = CAMPAIGN_DAYS) -> Case:
@@ -23,6 +25,10 @@ def draw_pool_case(seed: int, *, num_hosts: int | None = None, days: float = CAM
     thinner = case.days / lasts_days
     causes = tuple((name, rate * thinner, detect_s) for name, rate, detect_s in case.causes)
     pool = _draw_pool(stream("swarm.pool", seed=seed), num_hosts=case.num_hosts)
+    lending = pool["lending"]
+    # a great pool that changes its mind often adds hours to a case, and no law
+    least_s = pool["num_hosts"] * lasts_days * DAY_S / MOST_LOANS_OF_HOSTS
+    lending["cooldown_s"] = max(lending["cooldown_s"], least_s)
     return replace(
         case,
         days=lasts_days,

@@ -7,7 +7,8 @@ computes. It keeps its own account of the loans, written from the rules and not 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Set
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Set
 from enum import StrEnum
 
 from gigafactory.control.actions import Action, Token
@@ -19,6 +20,7 @@ from gigafactory.control.lending import (
     Lend,
     LendingConfig,
     LendingController,
+    PoolOpened,
     Post,
     Recall,
     TrainingReleased,
@@ -42,6 +44,19 @@ class PoolLaw(StrEnum):
     POOL_SAME_AGAIN = "the events fed to a new brain of the pool give the same actions"
 
 
+_GONE = (Post.LENT, Post.RECALLED)
+
+
+def hosts_of(event: Event) -> tuple[int, ...]:
+    """Hosts that an event of the pool is about."""
+    match event:
+        case HostLost(host=host) | HostBack(host=host):
+            return (host,)
+        case PoolOpened(hosts=hosts) | TrainingReleased(hosts=hosts):
+            return hosts
+    return ()
+
+
 class PoolLaws:
     """Observes one pool; ``broken`` holds what it found, first things first."""
 
@@ -49,7 +64,7 @@ class PoolLaws:
         self,
         brain: LendingController,
         *,
-        hosts: Set[int],
+        hosts: frozenset[int],
         computing: Callable[[], Set[int]],
         now_s: Callable[[], float],
     ) -> None:
@@ -90,9 +105,15 @@ class PoolLaws:
                 self._check_loan(action)
             elif isinstance(action, Recall):
                 self._check_recall(action)
-        self._check_places()
         if isinstance(event, DemandSeen):
+            # whole sweeps only now and then: a great recall brings hosts back one by one
+            self._check_places()
+            computing = self._computing() & self._hosts
+            self._twice_s = {h: s for h, s in self._twice_s.items() if h in computing}
+            self._check_training(computing)
             self._check_shortage()
+        else:
+            self._check_named(hosts_of(event))
 
     def end(self, *, quiet_s: float) -> None:
         """Nothing broke since ``quiet_s``, and training had time to let go."""
@@ -128,7 +149,7 @@ class PoolLaws:
         """Hosts for the demand that was seen last, headroom included."""
         asked = self._rate_per_s * (1.0 + self._config.headroom)
         rates, size = self._config.rates_per_s, self._config.replica_hosts
-        num = next((num for num, kept in enumerate(rates) if kept >= asked), len(rates))
+        num = bisect_left(rates, asked)
         return max(self._config.min_hosts, num * size)
 
     def _check_loan(self, action: Lend) -> None:
@@ -162,23 +183,35 @@ class PoolLaws:
         brain = self._brain
         if sum(brain.num_in(post) for post in Post) != len(self._hosts):
             self._breach(PoolLaw.ONE_PLACE, f"{[(p.value, brain.num_in(p)) for p in Post]}")
-        gone = {h for post in (Post.LENT, Post.RECALLED) for h in brain.hosts_in(post)}
-        if gone != self._lent.keys():
-            words = f"hosts {sorted(gone ^ self._lent.keys())} are lent or not"
+        num_gone = sum(brain.num_in(post) for post in _GONE)
+        wrong = [host for host in self._lent if brain.post(host) not in _GONE]
+        if wrong or num_gone != len(self._lent):
+            words = f"{num_gone} are gone and {len(self._lent)} lent, not so: {wrong}"
             self._breach(PoolLaw.ONE_PLACE, words)
-        self._check_training()
 
-    def _check_training(self) -> None:
+    def _check_named(self, hosts: Iterable[int]) -> None:
+        """Those that an event is about."""
+        computing = self._computing()
+        for host in self._hosts.intersection(hosts):
+            is_gone = self._brain.post(host) in _GONE
+            if is_gone != (host in self._lent):
+                self._breach(PoolLaw.ONE_PLACE, f"host {host} is lent or not")
+            if host in computing:
+                self._check_training((host,))
+            else:
+                self._twice_s.pop(host, None)
+
+    def _check_training(self, computing: Iterable[int]) -> None:
         """Whoever is taken out of a gang at this very moment is still in it."""
-        brain, now_s, was_twice = self._brain, self._now_s(), self._twice_s
-        self._twice_s = {}
-        for host in self._computing() & self._hosts:
+        brain, now_s = self._brain, self._now_s()
+        for host in computing:
             if (post := brain.post(host)) in (Post.SERVING, Post.LOADING):
-                since_s = self._twice_s[host] = was_twice.get(host, now_s)
-                if since_s < now_s:
+                if self._twice_s.setdefault(host, now_s) < now_s:
                     self._breach(PoolLaw.NOT_TWICE, f"host {host} is {post.value} and computes")
-            elif self._due_s.get(host, math.inf) < now_s - 1e-6:
-                self._breach(PoolLaw.BACK_IN_TIME, f"host {host} computes")
+            else:
+                self._twice_s.pop(host, None)
+                if self._due_s.get(host, math.inf) < now_s - 1e-6:
+                    self._breach(PoolLaw.BACK_IN_TIME, f"host {host} computes")
 
     def _check_shortage(self) -> None:
         brain = self._brain

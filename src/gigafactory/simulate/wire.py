@@ -182,7 +182,7 @@ class Wire:
         self._observers = observers
         self._fences: dict[int, Fence] = {}
         self._repaired_s: dict[int, float] = {}
-        """When a host was last said to be back."""
+        """When a host last came back."""
         self._is_down = False
         self._waiting: list[ev.Event] = []
         self._alarm: act.WakeAt | None = None
@@ -199,7 +199,7 @@ class Wire:
         if isinstance(event, _OWN_EVENTS):
             return self._hear(event)
         if isinstance(event, ev.HostRepaired):
-            self._repaired_s[event.host] = self._now_s
+            self._repaired_s[event.host] = event.at_s
         trouble, share = self._draw(event)
         if trouble is Trouble.LOST:
             self._lose(event)
@@ -370,7 +370,7 @@ class Wire:
         assert self._world is not None
         if isinstance(action, act.EvictHosts):
             # a crew takes no host away that it has brought back since it was asked to
-            kept = tuple(h for h in action.hosts if self._repaired_s.get(h, -1.0) < sent_s)
+            kept = tuple(h for h in action.hosts if self._repaired_s.get(h, -1.0) <= sent_s)
             action = replace(action, hosts=kept)
         if admitted := self._admit(action):
             self._world.carry_out([admitted])

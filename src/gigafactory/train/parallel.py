@@ -22,7 +22,7 @@ def join(task: Task, *, rank: int, world_size: int) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     # whoever is alone needs no file to meet in, which a full or a tidied disk could keep from it
-    alone = {"store": dist.HashStore()}
+    alone = {"store": dist.HashStore()}  # type: ignore[attr-defined]
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
         **(alone if world_size == 1 else {"init_method": task.rendezvous}),

@@ -28,6 +28,7 @@ class Scribe:
     origin = Origin.PRETRAINED
     about = "It says what the test wants."
     context_tokens = 10_000
+    weights_sha256 = "5" * 64
 
     def __init__(self) -> None:
         self.says = ""
@@ -93,6 +94,8 @@ def test_a_model_may_rephrase_and_no_more(client: TestClient, scribe: Scribe) ->
     assert [source["id"] for source in message["sources"]] == ["7"]
     assert "1] The lake is 30 metres deep." in scribe.heard[-1].content
     assert answer["usage"]["completion_tokens"] > 5
+    record = client.get(f"/v1/audit/records/{message['record']}").json()
+    assert record["details"]["model"] == {"name": "scribe", "sha256": "5" * 64}
 
 
 def test_a_stream_brings_sources_too(client: TestClient) -> None:

@@ -10,11 +10,18 @@ from gigafactory.chat.truth.support import Verdict, judge
 
 CASES = {lot: list(read_cases(lot)) for lot in Lot}
 #: recall of "supported" that each lot has; a fall is a loss, precision is the law
-RECALL = {Lot.DEVELOPMENT: 0.86, Lot.HELD_OUT: 0.93, Lot.TRAPS: 0.80, Lot.SEALED: 0.95}
+RECALL = {
+    Lot.DEVELOPMENT: 0.86,
+    Lot.HELD_OUT: 0.93,
+    Lot.TRAPS: 0.90,
+    Lot.SEALED: 0.95,
+    Lot.FRESH: 0.86,
+    Lot.BLIND: 0.82,
+}
 
 
-#: false in the last lot: a draft of a plan, four of forty, a rope
-KNOWN_WRONG = {"fresh-019", "fresh-032", "fresh-040"}
+#: false in the last lot: an island inhabited by seals
+KNOWN_WRONG = {"unseen-027", "unseen-057"}
 
 
 def test_the_scored_set_is_large_and_has_every_verdict_and_kind() -> None:
@@ -38,10 +45,46 @@ def test_supported_is_said_with_precision(lot: Lot) -> None:
 
 
 def test_what_is_known_to_go_wrong_grows_no_larger() -> None:
-    """The last lot was written to break the checker and has not been worked off."""
-    cases = {case.id: case for case in CASES[Lot.FRESH]}
+    """The last lot was written to break the checker and has not been worked off to the end."""
+    cases = {case.id: case for case in CASES[Lot.UNSEEN]}
     wrong = [cases[ident] for ident in score(list(cases.values())).wrong]
     assert {c.id for c in wrong if c.expect is not Verdict.SUPPORTED} <= KNOWN_WRONG
+
+
+@pytest.mark.parametrize(
+    ("claim", "source", "is_supported"),
+    [
+        # leads without a comma
+        ("The mayor left.", "After weeks of silence the mayor left.", True),
+        ("The mayor left.", "Late on Monday the mayor left.", True),
+        ("The mayor left.", "In the novel the mayor left.", False),
+        # what an insert says of the subject
+        ("Ida Holm runs the zoo.", "Ida Holm, who runs the zoo, sold a lion.", True),
+        ("Ida Holm built the zoo.", "The zoo, built by Ida Holm, opened in May.", True),
+        ("Ida Holm built the zoo.", "The zoo, visited by Ida Holm, opened in May.", False),
+        # one of two
+        ("The shop sells tea.", "The shop sells tea and coffee.", True),
+        ("The shop sells tea.", "The shop sells tea or coffee.", False),
+        ("The shop sold 300 cups.", "The shop sold 300 cups and saucers.", False),
+        ("The bank merged two funds.", "The bank merged two funds and a trust.", False),
+        # some of them
+        ("Nurses went on strike.", "Nurses in Lyon went on strike.", True),
+        ("The nurse went on strike.", "The nurse in Lyon went on strike.", False),
+        # the subject of a passive goes on, and what has an object acts
+        ("The king repaired the dam.", "The dam was opened by the king and repaired.", False),
+        ("The thief was hit.", "The thief was caught and hit the guard.", False),
+        # what a verb takes with it, idioms, plans, other places of the name
+        ("The boy was raised.", "The boy was raised from a well.", False),
+        ("The team won the game.", "The team won the game on paper.", False),
+        ("The firm cut 90 jobs.", "The firm cut 90 jobs in a draft of its plan.", False),
+        ("The poet lived in Paris.", "The poet lived in Paris, Texas.", False),
+        ("The pool is open.", "The pool is open during the holidays.", False),
+        # a noun that could be a verb of saying
+        ("Ana Roy wrote the report.", "The report was written by Ana Roy.", True),
+    ],
+)
+def test_how_clauses_are_taken_apart(claim: str, source: str, is_supported: bool) -> None:
+    assert (judge(claim, source).verdict is Verdict.SUPPORTED) is is_supported
 
 
 def test_alike_is_not_supported() -> None:
@@ -180,7 +223,7 @@ FRAMES = [
 
 @pytest.mark.parametrize("frame", FRAMES)
 def test_what_stands_around_a_statement_can_undo_it(frame: str) -> None:
-    for case in (case for lot in RECALL for case in CASES[lot]):
+    for case in (case for lot in (*RECALL, Lot.UNSEEN) for case in CASES[lot]):
         is_plain = not {'"', "said", "may", "might", "allegedly", "probably"} & set(
             case.source.replace('"', ' " ').split()
         )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gigafactory.chat.truth.answers import Answer, Decision, Quote, answer
-from gigafactory.chat.truth.library import Hit
+from gigafactory.chat.truth.finding import Hit
 from gigafactory.chat.truth.posts import Authority, Post
 from gigafactory.chat.truth.questions import read_question
 from gigafactory.chat.truth.support import Verdict

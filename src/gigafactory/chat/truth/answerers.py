@@ -3,14 +3,9 @@ rephrase."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import TypeVar
 
 from gigafactory.chat.answerer import Answerer, Embedded
 from gigafactory.chat.box import Bunch
@@ -26,39 +21,18 @@ from gigafactory.chat.engine import (
     Sampling,
     Source,
 )
-from gigafactory.chat.errors import ApiError, bad_request, busy
+from gigafactory.chat.errors import bad_request, busy
 from gigafactory.chat.request import ChatRequest, as_request
 from gigafactory.chat.truth.answers import Answer
-from gigafactory.chat.truth.desk import Desk, Told, Writer
+from gigafactory.chat.truth.counter import Counter
+from gigafactory.chat.truth.desk import Told, Writer
 from gigafactory.chat.truth.drafts import material
-from gigafactory.chat.truth.library import Hit
-from gigafactory.chat.truth.switch import Stopped
+from gigafactory.chat.truth.finding import Hit
 
 _MOST_PRESENT = 64
 _CHARACTERS_PER_TOKEN = 4
 _DRAFT_TOKENS = 256
 _RETRY_AFTER_S = 2
-Result = TypeVar("Result")
-
-
-class Counter:
-    """The desk, asked by one thread, so that a search stops no stream."""
-
-    def __init__(self, path: Path) -> None:
-        self.desk = Desk(path)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="desk")
-
-    async def call(self, work: Callable[[], Result]) -> Result:
-        """Run ``work`` there; ApiError 503 while answers are switched off."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except Stopped:
-            raise ApiError(503, "answers are switched off", code="switched_off") from None
-
-    def close(self) -> None:
-        """End the thread and the connection."""
-        self._thread.shutdown()
-        self.desk.close()
 
 
 class Quoting:
@@ -68,7 +42,9 @@ class Quoting:
     origin = Origin.NONE
     about = "No model: quotes what the imported posts say, with id, authority and date, or refuses."
     context_tokens = 0
+    weights_sha256 = ""
     abilities = NO_ABILITIES
+    chats = True
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
@@ -113,6 +89,7 @@ class Grounded:
 
     context_tokens = 0
     abilities = NO_ABILITIES
+    chats = True
 
     def __init__(self, counter: Counter, inner: Answerer) -> None:
         self._counter, self._inner = counter, inner
@@ -120,8 +97,7 @@ class Grounded:
         self.origin = inner.origin
         self.about = f"{inner.name} rephrases quotes of the imported posts; what it adds is cut."
         self._prompt = counter.desk.prompts["rephrase.v1"]
-        # weights are not at hand here; the name and origin stand for them in the record
-        self._sha256 = hashlib.sha256(f"{inner.origin}:{inner.name}".encode()).hexdigest()
+        self.weights_sha256 = inner.weights_sha256
 
     @property
     def num_present(self) -> int:
@@ -145,7 +121,7 @@ class Grounded:
         desk, question = self._counter.desk, question_of(job.messages)
         hits = await self._counter.call(lambda: desk.find(question))
         draft, num_tokens = await self._draft(question, hits) if hits else ("", 0)
-        writer = Writer(self._inner.name, self._sha256)
+        writer = Writer(self._inner.name, self.weights_sha256)
         told = await self._counter.call(
             lambda: desk.rephrase(question, hits, draft, writer=writer, prompt=self._prompt)
         )
@@ -182,10 +158,10 @@ class Grounded:
         """The model is closed by whoever serves it under its own name."""
 
 
-def with_sources(answerers: Sequence[Answerer], path: Path) -> list[Answerer]:
-    """Add an answerer that quotes from the posts in ``path``, and every model's rephrasing twin."""
-    counter = Counter(path)
-    twins = [Grounded(counter, answerer) for answerer in answerers]
+def with_sources(answerers: Sequence[Answerer], counter: Counter) -> list[Answerer]:
+    """Add an answerer that quotes from the posts at ``counter``, and every model's rephrasing
+    twin."""
+    twins = [Grounded(counter, answerer) for answerer in answerers if answerer.chats]
     return [*answerers, *twins, Quoting(counter)]
 
 
@@ -199,7 +175,7 @@ def question_of(messages: Sequence[Message]) -> str:
 
 def _piece(told: Told) -> Piece:
     given = told.answer
-    more = More(sources=sources_of(given)) if given.quotes else None
+    more = More(sources=sources_of(given) if given.quotes else None, record=told.record)
     return Piece(given.text, 1 + len(given.text) // _CHARACTERS_PER_TOKEN, Finish.STOP, more)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gigafactory.chat.truth.library import Hit
+from gigafactory.chat.truth.finding import Hit
 from gigafactory.chat.truth.marks import Mark, attributed, marks_of_text
 from gigafactory.chat.truth.posts import Post
 from gigafactory.chat.truth.questions import Question, Wanted

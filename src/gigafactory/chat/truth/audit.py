@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Any
 
 from gigafactory.chat.truth.database import transaction
+from gigafactory.chat.truth.ratings import forget_ratings
 
 START = "0" * 64
 
@@ -98,22 +99,31 @@ class Audit:
             for seq in seqs:
                 self._connection.execute("DELETE FROM details WHERE seq = ?", (seq,))
                 self._connection.execute("DELETE FROM mentioned WHERE seq = ?", (seq,))
+            forget_ratings(self._connection, seqs)
         return len(seqs)
 
     def _mentions(self, post: str) -> list[int]:
         sql = "SELECT seq FROM mentioned WHERE post = ?"
         return [row[0] for row in self._connection.execute(sql, (post,)).fetchall()]
 
-    def records(self, *, last: int | None = None) -> Iterator[Record]:
-        """Oldest first; ``last``: only so many of the newest."""
-        first = max(0, self._head()[0] - last) if last is not None else 0
+    def records(self, *, last: int | None = None, before: int | None = None) -> Iterator[Record]:
+        """Oldest first; ``last``: only so many of the newest, of those with numbers under
+        ``before``."""
+        end = min(before or self._head()[0] + 1, self._head()[0] + 1)
+        first = max(0, end - 1 - last) if last is not None else 0
         sql = (
             "SELECT c.seq, c.at_s, c.kind, c.hash, d.body FROM chain c LEFT JOIN details d "
-            "ON d.seq = c.seq WHERE c.seq > ? ORDER BY c.seq"
+            "ON d.seq = c.seq WHERE c.seq > ? AND c.seq < ? ORDER BY c.seq"
         )
-        for seq, at_s, kind, link, body in self._connection.execute(sql, (first,)):
+        for seq, at_s, kind, link, body in self._connection.execute(sql, (first, end)):
             details = None if body is None else json.loads(body)
             yield Record(seq, at_s, Kind(kind), link, details)
+
+    def record(self, seq: int) -> Record | None:
+        """By number."""
+        if not 0 < seq <= self._head()[0]:
+            return None
+        return next(self.records(last=1, before=seq + 1), None)
 
     def check(self, *, head: str | None = None) -> Checked:
         """Verify every link and every detail; ``head``: the last link as it was noted elsewhere."""

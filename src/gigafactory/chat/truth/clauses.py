@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from gigafactory.chat.truth.forms import Tense, verb_form, verb_meaning
+from gigafactory.chat.truth.fronts import BEFORE_ARTICLE, fronted, insert_span, without_insert
 from gigafactory.chat.truth.lexicon import (
     ALLEGED,
     AUXILIARIES,
@@ -84,7 +85,9 @@ _MARKS = (
     (DILUTING, Mark.DILUTED),
 )
 _STOPS = ("and", "but", ";", "or", ",", "—", "–")
-_BEFORE_ARTICLE = frozenset(["of", "all", "both", "half", "and", "not", "nearly", "almost", "only"])
+#: marks of one clause that reach over all of its sentence
+_FAR_REACHING = frozenset([Mark.FICTIONAL, Mark.ALLEGED, Mark.CONDITIONAL])
+_WITHIN = frozenset(["in", "during", "on", "under"])
 _WRAPPERS = frozenset(
     [
         "false",
@@ -103,31 +106,61 @@ _WRAPPERS = frozenset(
 )
 
 
-def statements(found: Sequence[Item], *, marks: frozenset[Mark]) -> list[Statement]:
+def statements(
+    found: Sequence[Item], *, marks: frozenset[Mark], is_claim: bool = False
+) -> list[Statement]:
     """The statements of one sentence (without its attribution), the first one's subject shared.
 
-    An empty list where the grammar does not reach.
+    An empty list where the grammar does not reach. Of a source a part behind what was read may
+    stay unread, if nothing is denied in it; of a claim none.
     """
     body = _without_end(found)
     if any(item.lower in _WRAPPERS for item in body) and any(i.lower == "that" for i in body):
         return []
-    lead, body = _fronted(body)
+    lead, body = fronted(body)
     read: list[Statement] = []
-    doer: Phrase | None = None
-    for at, part in enumerate(_coordinated(body)):
-        statement = _clause(part, shared=doer, starts_sentence=at == 0 and not lead)
+    subject: Phrase | None = None
+    is_passive = False
+    for at, words in enumerate(_coordinated(body)):
+        if at and any(item.lower == "that" for item in body[: body.index(words[0])]):
+            break  # "legend has it that ... and ...": the second hangs on it as well
+        part = _with_verb(words) if is_passive else words
+        statement = _clause(part, shared=subject, starts_sentence=at == 0 and not lead)
         if statement is None:
+            if at and not is_claim and not any(i.lower in NEGATIONS for i in part):
+                break
             return []
-        doer = statement.doer if not _is_passive(statement, part) else statement.done_to
-        own = statement.marks | marks | (_marks_of(found) & {Mark.FICTIONAL, Mark.ALLEGED})
+        is_passive = _is_passive(statement, part) or (is_passive and part is not words)
+        subject = statement.done_to if is_passive else statement.doer
+        own = statement.marks | marks | (_marks_of(found) & _FAR_REACHING)
+        if any(_is_in_fiction(word, phrase) for word, phrase in lead):
+            own |= {Mark.FICTIONAL}
+        if not is_claim:  # it stands or falls with what it stands in
+            aside = _said_aside(part, starts_sentence=at == 0 and not lead)
+            read += [replace(said, marks=said.marks | own) for said in aside]
         adjuncts = (*statement.adjuncts, *lead) if at == 0 else statement.adjuncts
         read.append(replace(statement, marks=own, adjuncts=adjuncts))
     return read
 
 
 def _is_passive(statement: Statement, part: Sequence[Item]) -> bool:
-    begin = statement.done_to
-    return begin is not None and statement.doer is None and bool(part)
+    """Whether what stands before the verb is what was done to."""
+    begin = find_verb(part)
+    if statement.done_to is None or not begin:
+        return False
+    before = _subject(part[:begin], starts_sentence=False)
+    heads = (before.head.lower(), statement.done_to.head.lower()) if before else ("", "-")
+    return statement.doer is None or heads[0] == heads[1]
+
+
+def _with_verb(part: list[Item]) -> list[Item]:
+    """ "... was built by the state and opened by the king" has a second "was"; what has an object
+    acts itself."""
+    form = verb_form(part[0].lower) if part else None
+    has_object = len(part) > 1 and part[1].lower not in PREPOSITIONS and not _is_adverb(part[1])
+    if form is None or not form.is_participle or has_object:
+        return part
+    return [replace(part[0], text="was"), *part]
 
 
 def _without_end(found: Sequence[Item]) -> list[Item]:
@@ -139,57 +172,32 @@ def _without_end(found: Sequence[Item]) -> list[Item]:
     return body
 
 
-def _fronted(body: Sequence[Item]) -> tuple[list[tuple[str, Phrase]], list[Item]]:
-    """Adjuncts before the subject ("In 1998, ...", "Last spring ...") and the rest."""
-    end = _end_of_lead(body)
-    if end == 0:
-        return [], list(body)
-    lead, rest = body[:end], list(body[end:])
-    if rest and rest[0].text == ",":
-        rest = rest[1:]
-    if any(item.lower in AUXILIARIES for item in lead):
-        return [], list(body)  # a clause: "If the calculations are right, ..."
-    if lead[0].lower not in PREPOSITIONS:
-        is_day = lead[-1].lower in TIME_NOUNS
-        return [("on" if is_day else "while", read_phrase(lead))], rest
-    inner = lead[2:] if lead[1].lower == "of" else lead[1:]
-    return [(lead[0].lower, read_phrase(inner))], rest
-
-
-def _end_of_lead(body: Sequence[Item]) -> int:
-    if len(body) < 4:
-        return 0
-    first = body[0].lower
-    texts = [item.text for item in body]
-    if first in ("last", "next", "this") and body[1].lower in TIME_NOUNS:
-        return 2
-    form = verb_form(first)
-    is_participle = form is not None and (form.is_participle or first.endswith("ing"))
-    if first not in PREPOSITIONS and not is_participle:
-        return 0
-    if "," in texts:
-        return texts.index(",")
-    days = [at for at, item in enumerate(body[:5]) if item.kind is Kind.DAY]
-    if days and first in PREPOSITIONS and (days[0] == 1 or days == [2]):
-        return days[-1] + 1
-    return 0
-
-
-def _without_insert(part: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """Take out what stands between commas behind the subject; the clause, and what was taken
-    out."""
-    commas = [at for at, item in enumerate(part) if item.text == ","]
-    for opening, closing in pairwise(commas):
-        if find_verb(part[closing + 1 : closing + 3]) == 0 and find_verb(part[:opening]) is None:
-            return [*part[:opening], *part[closing + 1 :]], list(part[opening + 1 : closing])
-    return list(part), []
+def _said_aside(part: Sequence[Item], *, starts_sentence: bool) -> list[Statement]:
+    """What an insert says of the subject: ", who chairs the board, ", ", directed by her, "."""
+    kept, insert = without_insert(part)
+    begin = find_verb(kept)
+    if begin is None or len(insert) < 3:
+        return []
+    subject, head = list(kept[:begin]), insert[0]
+    form = verb_form(head.lower)
+    if head.lower in ("who", "which"):
+        clause = [*subject, *insert[1:]]
+    elif form is not None and form.is_participle and _by_follows(insert, 0):
+        clause = [*subject, replace(head, text="was"), *insert]
+    else:
+        return []
+    if find_verb(clause) != begin:
+        return []
+    statement = _clause(clause, shared=None, starts_sentence=starts_sentence)
+    return [statement] if statement else []
 
 
 def _coordinated(body: Sequence[Item]) -> Iterator[list[Item]]:
     """Parts that each have a finite verb."""
     begin = 0
+    inside = range(*(insert_span(body) or (0, 0)))
     for at, item in enumerate(body):
-        if item.lower not in ("and", "but", ";") or at == begin:
+        if item.lower not in ("and", "but", ";") or at == begin or at in inside:
             continue
         left, right = body[begin:at], body[at + 1 :]
         if find_verb(left) is not None and _begins_clause(right):
@@ -208,7 +216,7 @@ def _begins_clause(part: Sequence[Item]) -> bool:
 def _clause(
     whole: Sequence[Item], *, shared: Phrase | None, starts_sentence: bool
 ) -> Statement | None:
-    part, insert = _without_insert(whole)
+    part, insert = without_insert(whole)
     begin = find_verb(part)
     if begin is None:
         return None
@@ -225,6 +233,8 @@ def _clause(
     if _has_loose_verb(rest):
         return None
     done_to, adjuncts = _rest(rest)
+    if any(_is_in_fiction(word, phrase) for word, phrase in adjuncts):
+        marks |= {Mark.FICTIONAL}
     limits = [(item.lower, Phrase()) for item in (*insert, *rest) if item.lower in LIMITS]
     return _in_order(
         verb,
@@ -234,6 +244,12 @@ def _clause(
         marks=marks | _marks_of(whole),
         span=(part[0].first, part[-1].last),
     )
+
+
+def _is_in_fiction(preposition: str, phrase: Phrase) -> bool:
+    """ "In the first version of the story"."""
+    words = (*phrase.words, *(phrase.of.words if phrase.of else ()))
+    return preposition in _WITHIN and bool(FICTION & set(words))
 
 
 def _subject(before: Sequence[Item], *, starts_sentence: bool) -> Phrase | None:
@@ -266,7 +282,7 @@ def _is_plain(subject: Sequence[Item]) -> bool:
     """Whether it is one noun phrase: a comma or an article in its middle says that it is more."""
     articles = [at for at, item in enumerate(subject) if item.lower in ("the", "a", "an")]
     led = [subject[at - 1].lower for at in articles if at > 0]
-    return all(word in _BEFORE_ARTICLE for word in led) and not any(i.text == "," for i in subject)
+    return all(word in BEFORE_ARTICLE for word in led) and not any(i.text == "," for i in subject)
 
 
 def _is_adverb(item: Item) -> bool:
@@ -277,7 +293,7 @@ def _is_adverb(item: Item) -> bool:
 
 def _marks_of(part: Sequence[Item]) -> frozenset[Mark]:
     words = {item.lower for item in part if item.kind is Kind.WORD}
-    is_fiction = any(a.lower in ("in", "during") and b.lower in FICTION for a, b in _near(part))
+    is_fiction = any(a.lower in _WITHIN and b.lower in FICTION for a, b in _near(part))
     marks = {mark for table, mark in _MARKS if words & table}
     if is_fiction:
         marks.add(Mark.FICTIONAL)
@@ -417,7 +433,18 @@ def _rest(rest: Sequence[Item]) -> tuple[Phrase | None, list[tuple[str, Phrase]]
     stop = next((at for at, i in enumerate(rest) if i.lower in RELATIVES or i.text in ",;:"), None)
     runs = _runs(rest[:stop])
     found = read_phrase(runs[0][1]) if _says_something(runs[0][1]) else None
-    return found, [(preposition, read_phrase(part)) for preposition, part in runs[1:] if part]
+    adjuncts = [(preposition, read_phrase(part)) for preposition, part in runs[1:] if part]
+    if stop and _is_name_alone(rest[stop:]) and rest[stop - 1].is_capital:
+        # Rome, Georgia: not the Rome that one means
+        if adjuncts:
+            adjuncts[-1] = (adjuncts[-1][0], replace(adjuncts[-1][1], joined=True))
+        elif found is not None:
+            found = replace(found, joined=True)
+    return found, adjuncts
+
+
+def _is_name_alone(tail: Sequence[Item]) -> bool:
+    return len(tail) > 1 and tail[0].text == "," and all(item.is_capital for item in tail[1:])
 
 
 def _says_something(part: Sequence[Item]) -> bool:

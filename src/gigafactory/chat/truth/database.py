@@ -26,6 +26,10 @@ _SCHEMA = (
     """CREATE TRIGGER IF NOT EXISTS post_out AFTER DELETE ON posts BEGIN
         INSERT INTO words (words, rowid, title, text, authority)
         VALUES ('delete', old.rowid, old.title, old.text, old.authority); END""",
+    "CREATE INDEX IF NOT EXISTS posts_by_text ON posts (fingerprint, authority, at_s)",
+    "CREATE TABLE IF NOT EXISTS vectors (post TEXT PRIMARY KEY, vector BLOB NOT NULL)",
+    """CREATE TRIGGER IF NOT EXISTS vector_out AFTER DELETE ON posts BEGIN
+        DELETE FROM vectors WHERE post = old.id; END""",
     "CREATE TABLE IF NOT EXISTS opted_out (digest TEXT PRIMARY KEY)",
     "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE IF NOT EXISTS cache (
@@ -38,6 +42,11 @@ _SCHEMA = (
         seq INTEGER PRIMARY KEY, salt TEXT NOT NULL, body TEXT NOT NULL)""",
     "CREATE TABLE IF NOT EXISTS mentioned (seq INTEGER NOT NULL, post TEXT NOT NULL)",
     "CREATE INDEX IF NOT EXISTS mentioned_by_post ON mentioned (post)",
+    """CREATE TABLE IF NOT EXISTS ratings (
+        user TEXT NOT NULL, note TEXT NOT NULL, record INTEGER NOT NULL, value REAL NOT NULL,
+        reason TEXT, at_s REAL NOT NULL, PRIMARY KEY (user, note))""",
+    "CREATE INDEX IF NOT EXISTS ratings_by_note ON ratings (note)",
+    "CREATE INDEX IF NOT EXISTS ratings_by_record ON ratings (record)",
     """CREATE TRIGGER IF NOT EXISTS chain_no_update BEFORE UPDATE ON chain
         BEGIN SELECT RAISE(ABORT, 'the audit chain only grows'); END""",
     """CREATE TRIGGER IF NOT EXISTS chain_no_delete BEFORE DELETE ON chain

@@ -15,9 +15,11 @@ from gigafactory.chat.truth import drafts
 from gigafactory.chat.truth.answers import Answer, Quote, answer, check
 from gigafactory.chat.truth.audit import Audit, Kind
 from gigafactory.chat.truth.database import open_database
-from gigafactory.chat.truth.library import Hit, Library
+from gigafactory.chat.truth.finding import Hit
+from gigafactory.chat.truth.library import Library
 from gigafactory.chat.truth.prompts import Prompt, load_all
 from gigafactory.chat.truth.questions import read_question
+from gigafactory.chat.truth.ratings import Ratings
 from gigafactory.chat.truth.switch import Switch
 
 
@@ -49,6 +51,7 @@ class Desk:
         self.library = Library(self.connection)
         self.audit = Audit(self.connection)
         self.switch = Switch(self.connection)
+        self.ratings = Ratings(self.connection)
         self._note_prompts()
 
     def _note_prompts(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gigafactory.chat.truth.answers import Answer, Decision, Quote, check
-from gigafactory.chat.truth.library import Hit
+from gigafactory.chat.truth.finding import Hit
 from gigafactory.chat.truth.words import sentences
 
 _ORDERS = re.compile(

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gigafactory.chat.truth.audit import Audit
-from gigafactory.chat.truth.database import wipe
 from gigafactory.chat.truth.library import Library
 
 
@@ -30,7 +29,7 @@ def delete_posts(connection: sqlite3.Connection, idents: Sequence[str], *, at_s:
     num_posts, num_answers = library.remove(idents)
     num_records += audit.erase(idents, at_s=at_s)  # an answer given in between
     if num_posts or num_records:
-        wipe(connection)
+        library.wipe()
     return Erased(num_posts, num_answers, num_records)
 
 

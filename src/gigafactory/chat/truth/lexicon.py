@@ -93,10 +93,13 @@ SCOPED = _words("scoped")
 LIMITS = _words("limits")
 CLAUSE_OPENERS = _words("clause openers")
 HARMLESS_LINKS = _words("harmless links")
+COMPLEMENTS = _words("complements")
 TIME_NOUNS = _words("time nouns")
 
 UNIQUE_DOER = _words("unique doer")
 SYMMETRIC = _words("symmetric")
+#: verbs that do one thing to two together
+JOINING = _words("joining")
 REPEATABLE = _words("repeatable")
 
 PLAIN_ADJECTIVES = _words("plain adjectives")

@@ -4,101 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gigafactory.chat.truth.database import transaction
+from gigafactory.chat.truth.database import transaction, wipe
+from gigafactory.chat.truth.finding import COLUMNS, Hit, post_of, terms_asked
 from gigafactory.chat.truth.posts import Authority, Post
+from gigafactory.chat.truth.retrieval import retrieval_of
 
-_COLUMNS = "id, author, text, at_s, authority, title, url"
-_WORD = re.compile(r"\w+")
-_TOO_COMMON = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "in",
-        "on",
-        "at",
-        "by",
-        "for",
-        "from",
-        "to",
-        "with",
-        "and",
-        "or",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "did",
-        "do",
-        "does",
-        "has",
-        "have",
-        "had",
-        "will",
-        "would",
-        "can",
-        "could",
-        "who",
-        "what",
-        "when",
-        "where",
-        "which",
-        "why",
-        "how",
-        "many",
-        "much",
-        "it",
-        "its",
-        "he",
-        "she",
-        "they",
-        "that",
-        "this",
-        "there",
-        "not",
-        "i",
-        "you",
-        "we",
-        "me",
-        "about",
-        "any",
-    ]
-)
-_MOST_TERMS = 24
 PER_AUTHORITY = 15
 """Posts taken of each authority: a flood of one kind cannot push out another."""
-MOST_COPIES = 2_000
-"""Posts of each authority looked at before copies collapse."""
-
-
-#: the best of one authority; the oldest of all copies stands for them (bare columns of MIN(at_s)
-#: are of that row)
-_SEARCH = f"""
-WITH found AS MATERIALIZED (
-    SELECT rowid AS at, -rank AS score FROM words
-    WHERE words MATCH ? AND rank MATCH 'bm25(2.0, 1.0, 0.0)' ORDER BY rank LIMIT ?)
-SELECT {_COLUMNS}, score, COUNT(*), MIN(at_s) FROM found JOIN posts ON posts.rowid = at
-GROUP BY fingerprint ORDER BY score DESC, id LIMIT ?
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A post that was found; the higher ``score``, the more of the words it has."""
-
-    post: Post
-    score: float
-    num_copies: int
-    """Posts that say the same, itself included; shown, never counted."""
+_WIDE = 30
+"""Posts of each authority that are put into order by meaning, where that is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +35,7 @@ class Library:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        self._index, self._meaning = retrieval_of(connection)
 
     def add(self, posts: Iterable[Post]) -> Imported:
         """Add or replace by id, all or none; authors who opted out are passed over."""
@@ -126,6 +46,7 @@ class Library:
                 counts[self._put(post)] += 1
             if counts["new"] or counts["changed"]:
                 self._touch()
+                self._index.commit()
         return Imported(counts["new"], counts["changed"], counts["same"], counts["out"])
 
     def _put(self, post: Post) -> str:
@@ -137,6 +58,7 @@ class Library:
         if known is not None:
             self._forget_answers([post.id])
             self.connection.execute("DELETE FROM posts WHERE id = ?", (post.id,))
+        self._index.change(post.id)
         values = (
             post.id,
             post.author,
@@ -148,16 +70,16 @@ class Library:
             post.fingerprint,
         )
         self.connection.execute(
-            f"INSERT INTO posts ({_COLUMNS}, fingerprint) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
+            f"INSERT INTO posts ({COLUMNS}, fingerprint) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
         )
         return "new" if known is None else "changed"
 
     def get(self, ident: str) -> Post | None:
         """By id."""
         row = self.connection.execute(
-            f"SELECT {_COLUMNS} FROM posts WHERE id = ?", (ident,)
+            f"SELECT {COLUMNS} FROM posts WHERE id = ?", (ident,)
         ).fetchone()
-        return _post(row) if row else None
+        return post_of(row) if row else None
 
     def num_posts(self) -> int:
         """How many there are."""
@@ -183,24 +105,33 @@ class Library:
             for ident in idents:
                 done = self.connection.execute("DELETE FROM posts WHERE id = ?", (ident,))
                 num_posts += done.rowcount
+                self._index.change(ident)
             if num_posts:
                 self._touch()
+                self._index.commit()
         return num_posts, num_answers
 
     def search(self, text: str, *, num_hits: int = 40) -> list[Hit]:
         """Posts with the words of ``text``; one of each text, the one of the highest authority."""
-        query = _query(text)
-        if not query:
+        words = terms_asked(text)
+        if not words:
             return []
         best: dict[str, Hit] = {}
+        most = PER_AUTHORITY if self._meaning is None else _WIDE
         for authority in Authority:  # highest first
-            asked = f"({query}) AND authority : {authority}"
-            for row in self.connection.execute(_SEARCH, (asked, MOST_COPIES, PER_AUTHORITY)):
-                hit = Hit(_post(row[:7]), float(row[7]), int(row[8]))
+            found = self._index.find(words, authority, most=most)
+            if self._meaning is not None:
+                found = self._meaning.ordered(text, found)
+            for hit in found[:PER_AUTHORITY]:
                 best.setdefault(hit.post.fingerprint, hit)
         return sorted(best.values(), key=lambda h: (-h.score, h.post.authority.rank, h.post.id))[
             :num_hits
         ]
+
+    def wipe(self) -> None:
+        """Leave no byte of what was removed, in any index."""
+        self._index.wipe()
+        wipe(self.connection)
 
     # ---- remembered answers ----
 
@@ -215,6 +146,10 @@ class Library:
         self.connection.execute(
             "INSERT INTO settings VALUES ('revision', '1') "
             "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+        )
+        # a name for this state of the posts, which no other one ever has
+        self.connection.execute(
+            "INSERT OR REPLACE INTO settings VALUES ('change', ?)", (secrets.token_hex(8),)
         )
 
     def remember(self, question: str, answer: str, *, cites: Sequence[str]) -> None:
@@ -262,21 +197,3 @@ class Library:
         self.connection.execute(sql, (secrets.token_hex(32),))
         row = self.connection.execute("SELECT value FROM settings WHERE name = 'key'").fetchone()
         return bytes.fromhex(row[0])
-
-
-def _query(text: str) -> str:
-    words = [w for w in dict.fromkeys(_WORD.findall(text.lower())) if w not in _TOO_COMMON]
-    return " OR ".join(f'{{title text}} : "{word}"' for word in words[:_MOST_TERMS])
-
-
-def _post(row: Sequence[object]) -> Post:
-    ident, author, text, at_s, authority, title, url = row
-    return Post(
-        id=str(ident),
-        author=str(author),
-        text=str(text),
-        at_s=float(str(at_s)),
-        authority=Authority(str(authority)),
-        title=None if title is None else str(title),
-        url=None if url is None else str(url),
-    )

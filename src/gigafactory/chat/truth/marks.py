@@ -18,6 +18,7 @@ from gigafactory.chat.truth.lexicon import (
     IRONY_SIGNS,
     IRONY_WORDS,
     NEGATIONS,
+    PREPOSITIONS,
     REPORTS,
     RETRACTIONS,
     SLANG,
@@ -143,13 +144,19 @@ def _before(body: list[Item]) -> Attributed | None:
         is_led = bool(said) and (said[0].lower == "that" or said[0].text == ":")
         if is_led:
             said = said[1:]
-        if not (is_led or find_verb(said) is not None) or not said or said[0].lower == "to":
+        if not (is_led or _is_clause(said)) or not said or said[0].lower == "to":
             continue
         speaker = [i for i in body[:at] if i.lower not in AUXILIARIES and i.lower != "not"]
         is_open = base in BELIEFS or len(speaker) < at
         marks = frozenset((Mark.BELIEVED,)) if is_open else frozenset[Mark]()
         return Attributed(tuple(speaker), tuple(said), marks)
     return None
+
+
+def _is_clause(said: Sequence[Item]) -> bool:
+    """Whether a verb comes before any preposition: what was said, and not what was told of."""
+    at = find_verb(said)
+    return bool(at) and not any(item.lower in PREPOSITIONS for item in said[:at])
 
 
 def _according(body: list[Item]) -> Attributed | None:
@@ -170,8 +177,10 @@ def _behind(body: list[Item]) -> Attributed | None:
     for at in reversed(commas):
         tail = [item for item in body[at + 1 :] if item.kind is Kind.WORD]
         verb = next((i for i, t in enumerate(tail) if _base(t) in REPORTS | BELIEFS), None)
-        if verb is None or verb > _LONGEST_SPEAKER or at < 2:
+        if verb is None or verb > _LONGEST_SPEAKER or find_verb(body[:at]) is None:
             continue
+        if verb == 0 and _base(tail[0]) == "tell":
+            continue  # "..., told residents": whom, not who
         is_belief = _base(tail[verb]) in BELIEFS
         marks = frozenset((Mark.BELIEVED,)) if is_belief else frozenset[Mark]()
         speaker = tail[:verb] or tail[verb + 1 :][:3]

@@ -98,6 +98,8 @@ class Phrase:
     is_owner: bool = False
     """Whether a possessive stands in it."""
     of: Phrase | None = field(default=None)
+    parts: tuple[Phrase, ...] = ()
+    """The two that a plain "and" joins, where what is said of both is said of each."""
     attached: tuple[tuple[str, Phrase], ...] = ()
     """What prepositions hang on it: which refinery, the one in Gdansk."""
 
@@ -138,7 +140,23 @@ def read_phrase(found: Sequence[Item], *, starts_sentence: bool = False) -> Phra
         is_indefinite=any(word in INDEFINITE for word in lowers),
         joined=any(word in ("and", "or", "&", "nor") for word in lowers) or len(quantities) > 1,
         is_owner="'s" in lowers,
+        parts=_parts(found, lowers),
     )
+
+
+_COLOURS = frozenset(["black", "white", "red", "green", "blue", "yellow", "brown", "grey", "gray"])
+
+
+def _parts(found: Sequence[Item], lowers: Sequence[str]) -> tuple[Phrase, ...]:
+    if lowers.count("and") != 1 or {"or", "nor", "&", ",", "between", "both"} & set(lowers):
+        return ()
+    at = lowers.index("and")
+    if not 0 < at < len(found) - 1 or _COLOURS & set(lowers):
+        return ()
+    one, other = read_phrase(found[:at]), read_phrase(found[at + 1 :])
+    is_shared = one.quantity is not None and other.quantity is None  # 300 men and women
+    is_whole = all(part.words and part.share is Share.BARE for part in (one, other))
+    return (one, other) if is_whole and not is_shared else ()
 
 
 def _with_of(before: Phrase, after: Phrase) -> Phrase:

@@ -20,6 +20,8 @@ class Lot(StrEnum):
     TRAPS = "traps"
     SEALED = "sealed"
     FRESH = "fresh"
+    BLIND = "blind"
+    UNSEEN = "unseen"
 
 
 @dataclass(frozen=True, slots=True)

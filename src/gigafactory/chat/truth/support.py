@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gigafactory.chat.truth.clauses import Statement, statements
-from gigafactory.chat.truth.forms import Tense
+from gigafactory.chat.truth.forms import Tense, verb_form
 from gigafactory.chat.truth.lexicon import (
+    COMPLEMENTS,
     HARMLESS_LINKS,
+    JOINING,
     LIMITS,
     PERSONAL,
     PRIVATIVE,
@@ -29,7 +31,7 @@ from gigafactory.chat.truth.lexicon import (
     are_opposite,
 )
 from gigafactory.chat.truth.marks import Mark, attributed, marks_of_text
-from gigafactory.chat.truth.phrases import Match, Phrase, match, read_phrase
+from gigafactory.chat.truth.phrases import Match, Phrase, Share, match, read_phrase
 from gigafactory.chat.truth.quantities import Dimension
 from gigafactory.chat.truth.terms import unaccounted
 from gigafactory.chat.truth.words import Item, items, sentences
@@ -63,7 +65,7 @@ class Said:
     last: int
 
 
-def read(text: str) -> list[Said]:
+def read(text: str, *, is_claim: bool = False) -> list[Said]:
     """All statements of a text that the grammar reaches, pronouns resolved where that is
     certain."""
     marks = marks_of_text(text)
@@ -72,7 +74,7 @@ def read(text: str) -> list[Said]:
         parts = items(sentence, offset=offset)
         speech = attributed(parts)
         speaker = read_phrase(speech.speaker, starts_sentence=True) if speech.speaker else None
-        for statement in statements(speech.said, marks=marks | speech.marks):
+        for statement in statements(speech.said, marks=marks | speech.marks, is_claim=is_claim):
             resolved = _resolved(statement, found[-1] if found else None)
             found.append(Said(resolved, speaker, offset, offset + len(sentence)))
     return found
@@ -105,7 +107,7 @@ _ORDER = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.ABSENT)
 
 
 def _judge(claim: str, given: Sequence[Said], there: Sequence[Item]) -> Finding:
-    wanted = read(claim)
+    wanted = read(claim, is_claim=True)
     if not wanted:
         return Finding(Verdict.ABSENT, "the claim is not a statement that can be checked")
     if any(said.statement.marks & _UNCHECKABLE for said in wanted):
@@ -208,8 +210,8 @@ def _other(claim: Statement) -> Verdict:
 
 
 def _roles(claim: Statement, source: Statement) -> Iterator[tuple[Match, str]]:
-    yield _role(claim.doer, source.doer), "the source does not say who"
-    is_other_thing = _role(claim.done_to, source.done_to)
+    yield _doer(claim, source), "the source does not say who"
+    is_other_thing = _object(claim, source)
     if claim.done_to is None and source.done_to is not None and source.done_to.words:
         is_other_thing = Match.OPEN  # the ship sank, the ship sank a cruiser
     if PRIVATIVE & (source.words - claim.words):
@@ -224,6 +226,30 @@ def _roles(claim: Statement, source: Statement) -> Iterator[tuple[Match, str]]:
         yield _adjunct(preposition, phrase, source), why
 
 
+def _doer(claim: Statement, source: Statement) -> Match:
+    """What some did that are somewhere, some did: police in Turin are police."""
+    ours, theirs = claim.doer, source.doer
+    is_event = claim.tense is Tense.PAST and claim.verb != "be" and not source.is_negated
+    if ours is not None and theirs is not None and is_event and _is_some(ours) and theirs.attached:
+        return match(ours, replace(theirs, attached=()))
+    return _role(ours, theirs)
+
+
+def _is_some(phrase: Phrase) -> bool:
+    is_bare = not phrase.has_article and phrase.share is Share.BARE and not phrase.attached
+    return is_bare and not phrase.is_name and bool(phrase.words)
+
+
+def _object(claim: Statement, source: Statement) -> Match:
+    """One of two things that were done is enough, where each was done by itself."""
+    ours, theirs = claim.done_to, source.done_to
+    is_each = not (claim.is_negated or source.is_negated or source.verb in SYMMETRIC | JOINING)
+    if ours is None or theirs is None or ours.joined or not is_each:
+        return _role(ours, theirs)
+    is_one = any(match(ours, part) is Match.SAME for part in theirs.parts)
+    return Match.SAME if is_one else match(ours, theirs)
+
+
 def _role(claim: Phrase | None, source: Phrase | None) -> Match:
     if claim is None:
         return Match.SAME
@@ -232,8 +258,9 @@ def _role(claim: Phrase | None, source: Phrase | None) -> Match:
 
 def _adjunct(preposition: str, phrase: Phrase, source: Statement) -> Match:
     found = [
-        match(phrase, other)
+        match(phrase, part)
         for word, other in source.adjuncts
+        for part in (other, *(other.parts if _is_each(word, source) else ()))
         if word == preposition
         or (phrase.day and other.day and {word, preposition} <= TIME_PREPOSITIONS)
     ]
@@ -242,6 +269,13 @@ def _adjunct(preposition: str, phrase: Phrase, source: Statement) -> Match:
             can_recur = outcome is Match.CONFLICT and phrase.day and source.verb in REPEATABLE
             return Match.OPEN if can_recur else outcome
     return Match.OPEN
+
+
+def _is_each(word: str, source: Statement) -> bool:
+    """Whether what is said of two things behind ``word`` is said of each: not an amount for
+    both."""
+    is_amount = source.done_to is not None and source.done_to.quantity is not None
+    return not (is_amount or source.is_negated or word == "between")
 
 
 def _is_swapped(claim: Statement, source: Statement) -> bool:
@@ -284,19 +318,24 @@ def _tone(claim: Statement, source: Statement) -> str:
 def _widens(claim: Statement, source: Statement) -> str:
     """Whether the claim leaves out what limits the source; says what."""
     kept = dict(claim.adjuncts)
+    if _is_other_deed(claim, source):
+        return f"the source says so {source.adjuncts[0][0]} something"
     left_out = [(word, phrase) for word, phrase in source.adjuncts if word not in kept]
     for word, phrase in left_out:
         if word == "for" and _is_span(phrase):
             return "the source says so only for a time"
         if word in LIMITS or (word == "if" and Mark.POSSIBLE not in claim.marks):
             return f"the source limits it ({word} ...)"
+    for word, phrase in left_out:
+        if _is_idiom(word, phrase):
+            return f"the source says so {word} {phrase.head}, whatever that means"
     is_scoped = claim.verb in SCOPED or bool(SCOPED & claim.words)
     is_general = claim.tense is Tense.PRESENT or claim.verb == "be"
     keeps_time = claim.tense is Tense.PRESENT or is_scoped
     narrowing = [
         (word, phrase)
         for word, phrase in left_out
-        if word not in HARMLESS_LINKS and (keeps_time or not _is_time(phrase))
+        if not _is_harmless(word, claim) and (keeps_time or not _is_time(phrase))
     ]
     if narrowing and (is_scoped or (is_general and Mark.FUTURE not in claim.marks)):
         return f"the source says so only {narrowing[0][0]} something".replace("only  ", "only ")
@@ -305,6 +344,32 @@ def _widens(claim: Statement, source: Statement) -> str:
     if claim.is_negated and (narrowing or _is_narrower(claim, source)):
         return "" if _is_event(source) else "the source denies only a part"
     return ""
+
+
+def _is_idiom(preposition: str, phrase: Phrase) -> bool:
+    """In vain, on loan, for granted: a bare word behind a preposition may be an idiom."""
+    if phrase.has_article or phrase.is_name or phrase.quantity or phrase.of or _is_time(phrase):
+        return False
+    form = verb_form(phrase.head)
+    is_participle = form is not None and form.is_participle and form.tense is not None
+    is_bare = preposition in ("in", "on", "under") or (preposition == "for" and is_participle)
+    return is_bare and len(phrase.words) == 1
+
+
+def _is_harmless(link: str, claim: Statement) -> bool:
+    """What happened while something else went on has happened; what is so only then is not so."""
+    is_while = link == "during"
+    return link in HARMLESS_LINKS and not (is_while and claim.tense is Tense.PRESENT)
+
+
+def _is_other_deed(claim: Statement, source: Statement) -> bool:
+    """Whether the claim leaves out what stands right behind a verb without an object."""
+    has_object = claim.doer is not None and claim.done_to is not None
+    if has_object or not source.adjuncts:
+        return False
+    word, phrase = source.adjuncts[0]
+    is_kept = word in dict(claim.adjuncts)
+    return word in COMPLEMENTS and not is_kept and not _is_time(phrase) and not _is_span(phrase)
 
 
 def _is_time(phrase: Phrase) -> bool:

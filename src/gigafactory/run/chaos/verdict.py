@@ -136,6 +136,7 @@ def _nobody_well_ends(entries: Sequence[Entry], blows: list[Blow], found: Findin
                         found.broken.append(
                             f"group {replica} was well and was dropped at {entry.at_s:.1f} s"
                         )
+                        credit[replica] = 0
             case ActionTaken(action=JoinReplica()):
                 found.num_joins += 1
             case ActionTaken(action=StartGang()):

@@ -52,6 +52,8 @@ class Sighted:
     doing: dict[int, Doing] = field(default_factory=dict)
     beats: dict[int, int] = field(default_factory=dict)
     changed_s: dict[int, float] = field(default_factory=dict)
+    starved_s: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """How long the main thread had waited for a processor: at its newest beat, and by now."""
     step: int = -1
     epoch: int = 0
     members: tuple[int, ...] = ()
@@ -206,6 +208,9 @@ class GroupSight:
                 self._gap_s = max(self._gap_s, at_s - since_s)
             group.beats[rank], group.doing[rank] = pulse.beats, pulse.doing
             group.changed_s[rank] = at_s
+            group.starved_s[rank] = pulse.starved_s, pulse.starved_s
+        else:
+            group.starved_s[rank] = group.starved_s[rank][0], pulse.starved_s
 
     def _excuse_own_absence(self, at_s: float) -> None:
         """Nobody listened for a while: no silence of that time means anything."""
@@ -235,7 +240,9 @@ class GroupSight:
             if doing is Doing.AMONG and not self._waits(replica):
                 continue  # it waits for orders, as all do
             limit_s = self.ladder.join_s if doing in _SLOW_WORK else self.hang_s
-            if at_s - group.changed_s[rank] > limit_s:
+            before_s, now_s = group.starved_s[rank]
+            # who gets no processor on a busy machine does not hang
+            if at_s - group.changed_s[rank] - (now_s - before_s) > limit_s:
                 return f"stuck while {doing.value}"
         return None
 

@@ -36,6 +36,8 @@ from gigafactory.describe.group import (
 from gigafactory.describe.rank import CheckpointCommitted, Finished, Told
 
 _ORPHANED = 3
+#: The main thread has the number of the process.
+_MAIN_SCHEDSTAT = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/schedstat")
 _CALL_EVERY_S = 0.1
 _READ_BYTES = 1 << 16
 #: Whoever has nothing to do shows that it lives.
@@ -73,7 +75,19 @@ class Pulse:
 
     def told(self) -> Alive:
         """For the driver."""
-        return Alive(doing=self.doing, beats=self.beats, epoch=self.epoch, waits_for=self.waits_for)
+        return Alive(
+            doing=self.doing, beats=self.beats, epoch=self.epoch, waits_for=self.waits_for,
+            starved_s=_starved_s(),
+        )  # fmt: skip
+
+
+def _starved_s() -> float:
+    """How long the main thread waited for a processor (Linux: proc(5), schedstat); else 0."""
+    try:
+        words = _MAIN_SCHEDSTAT.read_text().split()
+        return int(words[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 class Line:

@@ -1,157 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">
-<meta name="color-scheme" content="light dark">
-<title>gigafactory chat</title>
-<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect width='16' height='16' rx='4' fill='%23c2560c'/%3E%3Cpath d='M3.5 12V7l3 2V7l3 2V4h3v8z' fill='%23fff'/%3E%3C/svg%3E">
-<style>
-:root {
-  color-scheme: light;
-  --ground: #f7f6f3; --card: #ffffff; --ink: #1d1c1a; --soft: #66625b; --line: #dedad2;
-  --accent: #b34d08; --on-accent: #ffffff; --mine: #f3e4d7; --bad: #a3241d; --bad-ground: #fbe9e7;
-}
-:root[data-theme="dark"] {
-  color-scheme: dark;
-  --ground: #151413; --card: #1f1e1c; --ink: #ece9e3; --soft: #a09b92; --line: #38352f;
-  --accent: #f08a3c; --on-accent: #1d1108; --mine: #3a2a1d; --bad: #ff9a8f; --bad-ground: #3a1d1a;
-}
-* { box-sizing: border-box; }
-html, body { height: 100%; margin: 0; }
-body {
-  display: grid; grid-template: auto minmax(0, 1fr) auto / 15rem minmax(0, 1fr); background: var(--ground); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif;
-}
-.column { width: 100%; max-width: 46rem; margin: 0 auto; padding: 0 1rem; }
-header, main, footer { grid-column: 2; }
-#side { grid-area: 1 / 1 / 4 / 2; border-right: 1px solid var(--line); background: var(--card); display: flex; flex-direction: column; min-height: 0; padding: .75rem; gap: .5rem; }
-#side h2 { font-size: .8rem; font-weight: 600; color: var(--soft); margin: .5rem .25rem 0; }
-#fresh { border: 1px solid var(--line); background: var(--ground); border-radius: .6rem; min-height: 2.5rem; padding: 0 .75rem; text-align: left; cursor: pointer; font-size: .9rem; }
-#list { list-style: none; margin: 0; padding: 0; overflow-y: auto; flex: 1; }
-#list li { display: flex; border-radius: .5rem; }
-#list li:hover, #list li:focus-within, #list li.open { background: var(--ground); }
-#list button { border: 0; background: none; cursor: pointer; font-size: .9rem; padding: .45rem .5rem; border-radius: .5rem; }
-#list .title { flex: 1; min-width: 0; text-align: left; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-#list li.open .title { font-weight: 600; }
-#list .drop { color: var(--soft); opacity: 0; }
-#list li:hover .drop, #list li.open .drop, #list .drop:focus-visible { opacity: 1; }
-.tools.start { display: none; }
-#shade { display: none; }
-header { border-bottom: 1px solid var(--line); background: var(--card); }
-header .column { display: flex; align-items: center; gap: .6rem; min-height: 3.5rem; flex-wrap: wrap; padding-block: .5rem; }
-h1 { font-size: 1rem; margin: 0; display: flex; align-items: center; gap: .5rem; font-weight: 650; }
-h1 svg { width: 1.5rem; height: 1.5rem; fill: var(--accent); }
-.tools { margin-left: auto; display: flex; gap: .5rem; min-width: 0; }
-button, select, textarea { font: inherit; color: inherit; }
-.tools button, select {
-  background: var(--ground); border: 1px solid var(--line); border-radius: .5rem;
-  padding: .3rem .6rem; min-height: 2.25rem; font-size: .9rem; max-width: 100%;
-}
-.tools button { display: grid; place-items: center; min-width: 2.25rem; cursor: pointer; padding: .3rem; }
-.tools button svg { width: 1.1rem; height: 1.1rem; fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linecap: round; stroke-linejoin: round; }
-select { min-width: 0; text-overflow: ellipsis; }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
-main { flex: 1; overflow-y: auto; scrollbar-gutter: stable both-edges; }
-#talk { padding-block: 1.25rem; display: flex; flex-direction: column; gap: 1rem; }
-.note { color: var(--soft); font-size: .875rem; margin: 0; text-wrap: pretty; }
-.note.alert { border-left: 3px solid var(--accent); padding-left: .7rem; overflow-wrap: anywhere; }
-.turn { max-width: 100%; }
-.turn .who { font-size: .8rem; color: var(--soft); margin: 0 0 .2rem; }
-.turn .said { white-space: pre-wrap; overflow-wrap: anywhere; }
-.turn.user { align-self: flex-end; max-width: 85%; background: var(--mine); border-radius: 1rem 1rem .25rem 1rem; padding: .55rem .95rem; }
-.turn.user .who { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-.turn .foot { font-size: .8rem; color: var(--soft); margin: .25rem 0 0; min-height: 1.2em; font-variant-numeric: tabular-nums; }
-.turn .again { border: 0; background: none; color: var(--soft); cursor: pointer; padding: 0; font-size: .8rem; text-decoration: underline; text-underline-offset: .2em; }
-.turn .again:hover { color: var(--ink); }
-.turn .mark { border: 0; background: var(--mine); color: var(--ink); border-radius: .35rem; font-size: .7rem; line-height: 1.3; padding: 0 .3rem; margin: 0 .1rem; vertical-align: super; cursor: pointer; }
-.turn .sources { list-style: none; margin: .1rem 0 0; padding: 0; font-size: .82rem; display: flex; flex-direction: column; gap: .5rem; }
-.turn .sources li { border-left: 3px solid var(--line); padding-left: .6rem; overflow-wrap: anywhere; }
-.turn .sources li.named { border-color: var(--accent); }
-.turn .sources q { display: block; }
-.turn .sources span, .turn .sources a { color: var(--soft); }
-.turn.sourced { display: grid; grid-template-columns: minmax(0, 1fr) 14rem; column-gap: 1.25rem; }
-.turn.sourced > :not(.sources) { grid-column: 1; }
-.turn.sourced .sources { grid-column: 2; grid-row: 1 / 4; padding-top: 1.4rem; }
-dialog { border: 1px solid var(--line); border-radius: .75rem; background: var(--card); color: var(--ink); max-width: 24rem; }
-dialog::backdrop { background: rgb(0 0 0 / .45); }
-dialog form { display: block; padding: 0; }
-dialog input { font: inherit; width: 100%; padding: .5rem; border: 1px solid var(--line); border-radius: .5rem; background: var(--ground); color: inherit; margin-bottom: .75rem; }
-.turn.writing .said::after { content: ""; display: inline-block; width: .5em; height: 1em; margin-left: .1em; vertical-align: -.12em; background: var(--accent); animation: blink 1s steps(2) infinite; }
-@keyframes blink { 50% { opacity: 0; } }
-@media (prefers-reduced-motion: reduce) { .turn.writing .said::after { animation: none; } }
-.error { background: var(--bad-ground); color: var(--bad); border-radius: .6rem; padding: .6rem .9rem; overflow-wrap: anywhere; }
-#starters { display: flex; flex-wrap: wrap; gap: .5rem; }
-#starters button { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .35rem .85rem; cursor: pointer; font-size: .9rem; }
-#starters button:hover, .tools button:hover { border-color: var(--accent); }
-footer { border-top: 1px solid var(--line); background: var(--card); padding-bottom: env(safe-area-inset-bottom); }
-form { display: flex; gap: .5rem; align-items: flex-end; padding-block: .75rem .25rem; }
-textarea {
-  flex: 1; min-width: 0; resize: none; max-height: 10rem; background: var(--ground); border: 1px solid var(--line);
-  border-radius: .75rem; padding: .6rem .85rem; line-height: 1.4;
-}
-textarea::placeholder { color: var(--soft); opacity: 1; }
-form button { border: 0; border-radius: .75rem; min-height: 2.75rem; padding: 0 1.1rem; background: var(--accent); color: var(--on-accent); font-weight: 600; cursor: pointer; }
-form button:disabled { opacity: .45; cursor: default; }
-#stop { background: var(--ink); color: var(--card); }
-footer .note { padding-bottom: .6rem; font-size: .8rem; }
-.tools.start { margin-left: 0; flex: none; }
-[hidden] { display: none !important; }
-@media (max-width: 52rem) {
-  body { grid-template-columns: 0 minmax(0, 1fr); }
-  .tools.start { display: flex; }
-  #side { position: fixed; inset: 0 auto 0 0; width: min(18rem, 85vw); z-index: 2; transform: translateX(-101%); visibility: hidden; transition: transform .15s; }
-  body.listing #side { transform: none; visibility: visible; }
-  body.listing #shade { display: block; position: fixed; inset: 0; z-index: 1; background: rgb(0 0 0 / .45); }
-  .turn.sourced { display: block; }
-  .turn.sourced .sources { padding-top: .5rem; }
-}
-@media (prefers-reduced-motion: reduce) { #side { transition: none; } }
-@media (max-width: 30rem) { .keys { display: none; } h1 span { display: none; } .tools { flex: 1; } select { flex: 1; } }
-</style>
-</head>
-<body>
-<nav id="side" aria-label="Conversations">
-  <button id="fresh" type="button" title="New conversation (Alt+N)">New conversation</button>
-  <h2 id="listed">Conversations</h2>
-  <ul id="list" aria-labelledby="listed"></ul>
-</nav>
-<div id="shade"></div>
-<header>
-  <div class="column">
-    <div class="tools start"><button id="menu" type="button" title="Conversations" aria-label="Conversations" aria-expanded="false" aria-controls="side"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 7h16M4 12h16M4 17h16"/></svg></button></div>
-    <h1><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M3 20V10l6 4v-4l6 4V4h6v16z"/></svg><span>gigafactory chat</span></h1>
-    <div class="tools">
-      <select id="model" aria-label="Model that answers"></select>
-      <button id="theme" type="button" title="Light or dark" aria-label="Light or dark"><svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="4.2"/><path d="M12 2.5v2M12 19.5v2M2.5 12h2M19.5 12h2M5.3 5.3l1.4 1.4M17.3 17.3l1.4 1.4M18.7 5.3l-1.4 1.4M6.7 17.3l-1.4 1.4"/></svg></button>
-    </div>
-  </div>
-</header>
-<main id="scroll">
-  <div class="column" id="talk" role="log" aria-live="polite">
-    <p class="note" id="about"></p>
-    <p class="note alert" id="notice" hidden></p>
-    <div id="starters"></div>
-  </div>
-</main>
-<footer>
-  <div class="column">
-    <form id="form">
-      <textarea id="question" rows="1" placeholder="Ask something" aria-label="Your message" autofocus></textarea>
-      <button id="send" type="submit">Send</button>
-      <button id="stop" type="button" hidden>Stop</button>
-    </form>
-    <p class="note">Small models make things up: check every fact.<span class="keys"> Enter sends, Shift+Enter starts a new line, Esc stops, Alt+R asks again, Alt+N begins anew.</span></p>
-  </div>
-</footer>
-<dialog id="door" aria-labelledby="door-title">
-  <form id="door-form">
-    <p id="door-title">This service wants a key.</p>
-    <input id="key" type="password" autocomplete="off" aria-label="Key" placeholder="giga-...">
-    <button type="submit">Enter</button>
-  </form>
-</dialog>
-<script>
 "use strict";
 const at = (id) => document.getElementById(id);
 const STARTERS = ["What is the capital of France?", "Hello! How are you today?", "Tell me a short story about the sea."];
@@ -201,6 +47,7 @@ function openTalk(opened) {
   for (const turn of talk.turns) {
     const node = showTurn(turn.role, turn.role === "user" ? "You" : turn.model, turn.content);
     if (turn.sources) showSources(node, turn.content, turn.sources);
+    showJudge(node, turn);
   }
   offerAgain();
   showTalks();
@@ -317,6 +164,56 @@ function nameSource(shown, index) {
   [...shown.children].forEach((entry, i) => entry.classList.toggle("named", i === index));
   shown.children[index].scrollIntoView({ block: "nearest" });
 }
+/* The record of an answer, and what its reader thinks of it. */
+const REASONS = {
+  0: ["wrong", "not what the source says", "out of date", "beside the point", "one-sided"],
+  1: ["clear", "good sources"],
+};
+function showJudge(node, turn) {
+  node.querySelector(".judge")?.remove();
+  if (!turn.record) return;
+  const shown = element("div", "judge");
+  shown.setAttribute("role", "group");
+  shown.setAttribute("aria-label", "What do you think of this answer?");
+  const link = element("a", "", `Record ${turn.record}`);
+  link.href = `/audit#${turn.record}`;
+  const pick = (words, isOn, value, reason) => {
+    const button = element("button", "", words);
+    button.type = "button";
+    button.setAttribute("aria-pressed", isOn);
+    button.addEventListener("click", () => judge(node, turn, value, reason));
+    return button;
+  };
+  shown.append(link, pick("Helpful", turn.value === 1, 1), pick("Not helpful", turn.value === 0, 0));
+  for (const reason of REASONS[turn.value] || []) shown.append(pick(reason, turn.reason === reason, turn.value, reason));
+  node.append(shown);
+}
+async function judge(node, turn, value, reason) {
+  const rating = { record: turn.record, value, rater: reader() };
+  if (reason) rating.reason = reason;
+  try {
+    const response = await call("/v1/ratings", {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(rating),
+    });
+    if (!response.ok) throw new Error((await response.json()).error.message);
+  } catch (error) {
+    showError(error instanceof TypeError ? "The service does not answer: is it still running?" : error.message);
+    return;
+  }
+  Object.assign(turn, { value, reason });
+  storeTalks();
+  const place = [...node.querySelectorAll(".judge button")].indexOf(document.activeElement);
+  showJudge(node, turn);
+  node.querySelectorAll(".judge button")[Math.max(place, 0)].focus();
+}
+/* Where there are no keys, a rating is this browser's. */
+function reader() {
+  const known = localStorage.getItem("reader");
+  if (known) return known;
+  const fresh = Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, "0")).join("");
+  localStorage.setItem("reader", fresh);
+  return fresh;
+}
 function offerAgain() {
   for (const button of at("talk").querySelectorAll(".once-more")) button.remove();
   const last = [...at("talk").querySelectorAll(".turn")].pop();
@@ -340,7 +237,7 @@ async function loadModels() {
   const answer = await call("/v1/models");
   if (!answer.ok) throw new Error("the list of models could not be read");
   const list = await answer.json();
-  models = list.data;
+  models = list.data.filter((m) => m.chats);
   at("model").replaceChildren(...models.map((m) => new Option(m.id, m.id)));
   at("notice").textContent = list.notice || "";
   at("notice").hidden = !list.notice;
@@ -416,6 +313,7 @@ async function receive(turn, name, conversation, state, signal) {
     state.text += choice.delta.content || "";
     state.finish = choice.finish_reason || state.finish;
     state.sources.push(...(choice.delta.sources || []));
+    state.record = choice.delta.record || state.record;
     said.textContent = state.text;
     follow(near);
   }
@@ -423,8 +321,10 @@ async function receive(turn, name, conversation, state, signal) {
 function keepAnswer(conversation, name, state) {
   const turn = { role: "assistant", content: state.text, model: name };
   if (state.sources.length) turn.sources = state.sources;
+  if (state.record) turn.record = state.record;
   conversation.turns.push(turn);
   keepTalk(conversation);
+  state.kept = turn;
   const context = models.find((m) => m.id === name).context_tokens;
   const used = state.usage ? state.usage.total_tokens : 0;
   if (used > 0.75 * context) dropOldest(conversation);  // leaves room for the next answer
@@ -446,7 +346,7 @@ function askAgain() {
 }
 async function answer(question, asked) {
   const name = at("model").value;
-  const state = { text: "", usage: null, finish: null, stopped: false, left: 0, firstAt: 0, sources: [] };
+  const state = { text: "", usage: null, finish: null, stopped: false, left: 0, firstAt: 0, sources: [], record: null, kept: null };
   const conversation = talk;  // another one may be opened while this answer is being stopped
   for (const node of at("talk").querySelectorAll(".error")) node.remove();
   const turn = showTurn("assistant", name, "");
@@ -466,6 +366,7 @@ async function answer(question, asked) {
   if (state.text) keepAnswer(conversation, name, state);
   else takeBack(conversation, question, asked, turn, state);
   if (state.sources.length) showSources(turn, state.text, state.sources);
+  if (state.kept) showJudge(turn, state.kept);
   const near = nearEnd();
   showProgress(turn, state);
   if (conversation === talk) offerAgain();
@@ -528,6 +429,3 @@ for (const text of STARTERS) {
 }
 showTalks();
 loadModels().catch((error) => showError(error.message));
-</script>
-</body>
-</html>

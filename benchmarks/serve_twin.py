@@ -6,14 +6,15 @@
 constants of its steps are measured through its own door: the time of a step with 1 to 16 answers,
 of a prompt's token, and what HTTP adds to a first token. Then Poisson arrivals (`giga chat load`)
 at three rates; the twin's engine, with the scheduler that also runs in the service, gets the same
-requests at the same instants. Each round measures all of it anew, so that a busy machine counts in
-both; told are the medians of the rounds.
+requests at the same instants. The constants are measured before and after each load, so that a
+busy machine counts in both; told are the medians of the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import statistics
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,9 @@ PROMPT_WORDS = 48
 CONTEXT = 512
 BATCHES = (1, 4, 8, 16)
 PROMPTS = (16, 192)
-SHARES = (0.3, 0.6, 0.85)
+SHARES = (0.3, 0.5, 0.7)
+#: Of the capacity, the load with which the door is measured.
+LIGHT = 0.15
 #: As PagedTrained has them.
 LIMITS = ServingLimits(
     max_running=16, max_waiting=64, num_blocks=8 * CONTEXT // 16, max_step_tokens=256
@@ -92,10 +95,14 @@ def served(folder: Path) -> Iterator[str]:
         server.wait(60)
 
 
+#: Every load has its own words: a prompt that was there before would be found in the cache.
+_SEEDS = itertools.count(1)
+
+
 def shots_of(address: str, **how: object) -> list[Shot]:
     """Answers that came whole."""
     plain = {"base_url": address, "model": NAME, "prompt_words": PROMPT_WORDS,
-             "max_tokens": MAX_TOKENS, "num_clients": 64}  # fmt: skip
+             "max_tokens": MAX_TOKENS, "num_clients": 64, "seed": 1000 * next(_SEEDS)}  # fmt: skip
     shots = asyncio.run(shoot(Load(**(plain | how))))
     return [shot for shot in shots if shot.error is None and shot.word_times_s]
 
@@ -128,32 +135,41 @@ class Constants:
         )
 
 
-def measured(address: str, *, seed: int) -> Constants:
+def measured(address: str) -> Constants:
     """Through the door of the service."""
-    alone = shots_of(address, num_clients=1, num_requests=6, seed=seed)
+    alone = shots_of(address, num_clients=1, num_requests=6)
     step = statistics.fmean(gap for shot in alone for gap in shot.itl_s)
-    costs = [prompt_cost(address, words=words, step_s=step, seed=seed) for words in PROMPTS]
+    costs = [prompt_cost(address, words=words, step_s=step) for words in PROMPTS]
     slope, part = np.polyfit([n for n, _ in costs], [cost for _, cost in costs], 1)
-    usual = shots_of(address, num_clients=1, num_requests=15, max_tokens=2, seed=seed)
-    first = statistics.median(shot.ttft_s for shot in usual)
-    prompt = part + slope * usual[0].prompt_tokens
+    prompt = part + slope * alone[0].prompt_tokens
     batches, steps = [1.0], [step]
     for batch in BATCHES[1:]:
-        shots = shots_of(address, num_clients=batch, num_requests=4 * batch, seed=seed)
+        shots = shots_of(address, num_clients=batch, num_requests=3 * batch)
         gap = statistics.fmean(gap for shot in shots for gap in shot.itl_s)
         length = statistics.fmean(shot.completion_tokens for shot in shots)
         waited = statistics.fmean(shot.ttft_s for shot in shots)
         # who waits for a first token does not decode; prompts of the others lie in the gaps
         batches.append(batch * (length - 1) * gap / ((length - 1) * gap + waited))
         steps.append(gap - (batch - 1) / length * prompt)
-    return Constants(batches, steps, float(part), float(slope), first - step - prompt)
+    inside = Constants(batches, steps, float(part), float(slope), door_s=0.0)
+    return replace(inside, door_s=door(address, inside))
 
 
-def prompt_cost(address: str, *, words: int, step_s: float, seed: int) -> tuple[int, float]:
+def door(address: str, inside: Constants) -> float:
+    """What a light load waits for a first token beyond what the engine's steps explain."""
+    rate = LIGHT * capacity_per_s(address, inside)
+    shots = shots_of(address, rate_per_s=rate, num_requests=60)
+    told = [ttft for ttft, _ in simulated(shots, inside)]
+    return statistics.median(shot.ttft_s for shot in shots) - statistics.median(told)
+
+
+def prompt_cost(address: str, *, words: int, step_s: float) -> tuple[int, float]:
     """(tokens of a prompt, seconds by which it holds up an answer that is under way)."""
-    plain = {"base_url": address, "model": NAME, "num_clients": 1, "seed": seed}
-    long = Load(**plain, num_requests=16, prompt_words=PROMPT_WORDS, max_tokens=MAX_TOKENS)
-    short = Load(**plain, num_requests=80, prompt_words=words, max_tokens=1)
+    plain = {"base_url": address, "model": NAME, "num_clients": 1}
+    long = Load(**plain, num_requests=16, prompt_words=PROMPT_WORDS, max_tokens=MAX_TOKENS,
+                seed=1000 * next(_SEEDS))  # fmt: skip
+    short = Load(**plain, num_requests=80, prompt_words=words, max_tokens=1,
+                 seed=1000 * next(_SEEDS))  # fmt: skip
 
     async def together() -> list[list[Shot]]:
         return await asyncio.gather(shoot(long), shoot(short))
@@ -218,9 +234,9 @@ def compared(shots: Sequence[Shot], constants: Constants) -> dict[str, tuple[flo
     }
 
 
-def capacity_per_s(address: str, constants: Constants, *, seed: int) -> float:
+def capacity_per_s(address: str, constants: Constants) -> float:
     """Requests a second of a full batch, from the constants alone."""
-    shots = shots_of(address, num_clients=8, num_requests=24, seed=seed)
+    shots = shots_of(address, num_clients=8, num_requests=24)
     tokens = statistics.fmean(shot.completion_tokens for shot in shots)
     prompt = constants.part_s + shots[0].prompt_tokens * constants.prompt_token_s
     return constants.batches[-1] / (
@@ -228,28 +244,45 @@ def capacity_per_s(address: str, constants: Constants, *, seed: int) -> float:
     )
 
 
-def one_round(address: str, *, number: int, num_requests: int) -> list[tuple[float, dict]]:
-    seed = 1000 * number
-    constants = measured(address, seed=seed)
-    most = capacity_per_s(address, constants, seed=seed)
+def between(before: Constants, after: Constants) -> Constants:
+    """Their means: the speed of a shared machine drifts while it is under load."""
+    return Constants(
+        batches=[(a + b) / 2 for a, b in zip(before.batches, after.batches, strict=True)],
+        steps_s=[(a + b) / 2 for a, b in zip(before.steps_s, after.steps_s, strict=True)],
+        part_s=(before.part_s + after.part_s) / 2,
+        prompt_token_s=(before.prompt_token_s + after.prompt_token_s) / 2,
+        door_s=(before.door_s + after.door_s) / 2,
+    )
+
+
+def one_round(address: str, *, number: int, num_requests: int) -> list[dict]:
+    before = measured(address)
+    most = capacity_per_s(address, before)
+    tell(before, most=most, number=number)
+    told = []
+    for share in SHARES:
+        shots = shots_of(address, rate_per_s=share * most, num_requests=num_requests)
+        after = measured(address)
+        told.append(compared(shots, between(before, after)))
+        before = after
+        for name, (real, twin) in told[-1].items():
+            print(
+                f"  {share * most:5.2f} requests/s  {name}  measured {1e3 * real:7.1f} ms  "
+                f"simulated {1e3 * twin:7.1f} ms  ratio {twin / real:.3f}",
+                flush=True,
+            )
+    return told
+
+
+def tell(constants: Constants, *, most: float, number: int) -> None:
     steps = ", ".join(f"{1e3 * step:.2f}" for step in constants.steps_s)
     print(
         f"round {number}: steps {steps} ms with "
         f"{', '.join(f'{batch:.1f}' for batch in constants.batches)} answers, a prompt "
         f"{1e3 * constants.part_s:.1f} ms and {1e6 * constants.prompt_token_s:.0f} us a token, "
-        f"the door {1e3 * constants.door_s:.1f} ms, "
-        f"capacity {most:.2f} requests/s"
+        f"the door {1e3 * constants.door_s:.1f} ms, capacity {most:.2f} requests/s",
+        flush=True,
     )
-    told = []
-    for share in SHARES:
-        shots = shots_of(address, rate_per_s=share * most, num_requests=num_requests, seed=seed + 1)
-        told.append((share * most, compared(shots, constants)))
-        for name, (real, twin) in told[-1][1].items():
-            print(
-                f"  {share * most:5.2f} requests/s  {name}  measured {1e3 * real:7.1f} ms  "
-                f"simulated {1e3 * twin:7.1f} ms  ratio {twin / real:.3f}"
-            )
-    return told
 
 
 def main() -> None:
@@ -268,8 +301,8 @@ def main() -> None:
             ]
     print(f"medians of {asked.rounds} rounds:")
     for level, share in enumerate(SHARES):
-        for name in rounds[0][level][1]:
-            pairs = [told[level][1][name] for told in rounds]
+        for name in rounds[0][level]:
+            pairs = [told[level][name] for told in rounds]
             real, twin = (statistics.median(column) for column in zip(*pairs, strict=True))
             ratio = statistics.median(b / a for a, b in pairs)
             print(

@@ -31,6 +31,7 @@ class Replicas:
     origin = Origin.REMOTE
     context_tokens = 0
     abilities = Remote.abilities
+    chats = Remote.chats
 
     def __init__(self, remotes: Sequence[Remote], *, away_s: float = _AWAY_S) -> None:
         self.name = remotes[0].name
@@ -40,6 +41,12 @@ class Replicas:
         self._router = Router()
         for number in range(len(remotes)):
             self._router.add(number)
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of the names and addresses of all of them: what lies there is not seen from here."""
+        each = "\n".join(remote.weights_sha256 for remote in self._remotes)
+        return hashlib.sha256(each.encode()).hexdigest()
 
     @property
     def num_present(self) -> int:

@@ -31,6 +31,7 @@ class Replicas:
     origin = Origin.REMOTE
     context_tokens = 0
     abilities = Remote.abilities
+    chats = Remote.chats
 
     def __init__(self, remotes: Sequence[Remote], *, away_s: float = _AWAY_S) -> None:
         self.name = remotes[0].name

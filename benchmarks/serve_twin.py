@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import signal
 import statistics
 import subprocess
 import sys
@@ -91,7 +92,7 @@ def served(folder: Path) -> Iterator[str]:
         with urllib.request.urlopen(address + "/models", timeout=60):
             yield address
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)
         server.wait(60)
 
 

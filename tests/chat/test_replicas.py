@@ -51,9 +51,9 @@ def of(urls: Sequence[str], *, model: str = "good", away_s: float = 60.0) -> Rep
 
 
 def test_all_turns_of_a_conversation_are_one_conversation() -> None:
-    first = Job((Message(Role.USER, "hi"),), Sampling(1, 0), (), 1, request("hi"), "alice")
-    later = Job((), Sampling(1, 0), (), 1, request("hi", "hello", "and now?"), "alice")
-    other = Job((), Sampling(1, 0), (), 1, request("hi"), "bob")
+    first = Job((Message(Role.USER, "hi"),), Sampling(1, 0), (), 1, request("hi"), salt="alice")
+    later = Job((), Sampling(1, 0), (), 1, request("hi", "hello", "and now?"), salt="alice")
+    other = Job((), Sampling(1, 0), (), 1, request("hi"), salt="bob")
     assert conversation_of(first) == conversation_of(later)
     assert conversation_of(first) != conversation_of(other)
 

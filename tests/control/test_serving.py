@@ -174,6 +174,7 @@ def test_whatever_happens_memory_is_kept_apart_and_all_get_what_they_asked_for(
     assert not engine.tables
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 25)), min_size=1, max_size=12))
 def test_many_repeats_are_the_same_as_many_steps(asked: list[tuple[int, int]]) -> None:
     def told(*, at_once: bool) -> tuple[list[int], int, list[int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gigafactory.catalog.studies import load_study
+from gigafactory.catalog.studies import load_any_study
 from gigafactory.cost.bill import bill
 from gigafactory.describe.count import count
 from gigafactory.describe.errors import InputError
@@ -31,7 +31,7 @@ ENDINGS = {
 
 
 def description(path="studies/colossus.yaml", *overrides):
-    study = load_study(path, overrides=overrides)
+    study = load_any_study(path, overrides=overrides)
     return Description(study=study.study, figures=(*count(study), *bill(study)))
 
 

@@ -48,8 +48,11 @@ def open_remotes(specs: Sequence[str]) -> list[Answerer]:
             raise InputError(f"engine {name!r} is named twice with the same address")
         key = os.environ.get(UPSTREAM_KEY)
         known[address] = Remote(name, base_url=url, model=model or None, api_key=key)
-    each = [list(known.values()) for known in by_name.values()]
-    return [Replicas(found) if len(found) > 1 else found[0] for found in each]
+    answerers: list[Answerer] = []
+    for known in by_name.values():
+        found = list(known.values())
+        answerers.append(Replicas(found) if len(found) > 1 else found[0])
+    return answerers
 
 
 def open_embedders() -> list[Answerer]:

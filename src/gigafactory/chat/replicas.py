@@ -36,6 +36,8 @@ class Replicas:
     def __init__(self, remotes: Sequence[Remote], *, away_s: float = _AWAY_S) -> None:
         self.name = remotes[0].name
         self.about = f"{len(remotes)} services: {remotes[0].about}"
+        together = " ".join(sorted(remote.weights_sha256 for remote in remotes))
+        self.weights_sha256 = hashlib.sha256(together.encode()).hexdigest()
         self._remotes = tuple(remotes)
         self._away_s = away_s
         self._router = Router()

@@ -102,10 +102,9 @@ class Engine:
 
     def finish(self, at: int) -> Heard:
         """The steps under way are done, at ``end``; who spoke for the first time, who ended."""
-        step, heard = self._step, self.heard
+        step, heard = self._step, Heard()
         assert step is not None
         assert at == self.end
-        self.heard = Heard()
         self.busy += at - self._begin
         ended: list[int] = []
         if step.decodes:
@@ -118,8 +117,8 @@ class Engine:
         repeats, self._step, self.end = self._repeats, None, None
         event = Computed(at_s=seconds(at), num_repeats=repeats, ended=tuple(ended))
         self._carry_out(self.scheduler.handle(event), at=at)
-        heard.refused += self.heard.refused
-        self.heard.refused = []
+        if self.heard.refused:
+            heard.refused, self.heard.refused = self.heard.refused, []
         return heard
 
     def _over(self) -> list[int]:

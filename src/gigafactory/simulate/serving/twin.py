@@ -10,6 +10,7 @@ At one instant the fleet goes first, then steps end, then people ask.
 
 from __future__ import annotations
 
+import gc
 import heapq
 import math
 from collections.abc import Callable
@@ -258,7 +259,14 @@ def follow(study: FleetStudy, *, plan: Fleet, seed: int = 0) -> Outcome:
     requests = requests_of(serve, demand, share=share, context=study.model.context, seed=seed)
     tally = Tally(slo=serve.slo, requests=requests, demand=demand, study=study)
     twin = ServingTwin(study, plan, demand, requests, share=share, seed=seed, tally=tally)
-    return twin.run()
+    # nothing in it goes round in circles, so that looking for circles only takes time
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return twin.run()
+    finally:
+        if was_collecting:
+            gc.enable()
 
 
 def followed_counts(plan: Fleet, wanted: int) -> tuple[int, ...]:

@@ -45,12 +45,6 @@ class Replicas:
             self._router.add(number)
 
     @property
-    def weights_sha256(self) -> str:
-        """Of the names and addresses of all of them: what lies there is not seen from here."""
-        each = "\n".join(remote.weights_sha256 for remote in self._remotes)
-        return hashlib.sha256(each.encode()).hexdigest()
-
-    @property
     def num_present(self) -> int:
         """Requests being answered or waiting, at all of them."""
         return sum(remote.num_present for remote in self._remotes)

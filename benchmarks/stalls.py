@@ -3,8 +3,9 @@
     python benchmarks/stalls.py --out benchmarks/stalls.md [--rounds 4]
 
 Shoots at `studies/replicas.yaml` from outside, twice. The first round of blows measures how long
-the others take to regroup on this machine (`faults.regroup`); with that figure and the timeout
-ladder of the study the twin predicts the stalls of the second, blow by blow. A stall runs from the
+the others take to regroup on this machine (`faults.regroup`) and a group to start
+(`faults.warm_start_base`); with these figures and the timeout ladder of the study the twin predicts
+the stalls of the second, blow by blow. A stall runs from the
 last step before the blow to the next one, less that step itself.
 """
 
@@ -17,9 +18,11 @@ import tempfile
 from pathlib import Path
 
 from gigafactory.catalog.studies import load_study
+from gigafactory.control.actions import JoinReplica
+from gigafactory.control.events import ReplicaReady
 from gigafactory.describe.faults import FaultClass
 from gigafactory.describe.study import Study
-from gigafactory.ledger.entries import Entry, Steps
+from gigafactory.ledger.entries import ActionTaken, Entry, EventSeen, Steps
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.plan.search import plan as search
 from gigafactory.run.chaos.director import Director, Kind
@@ -28,6 +31,8 @@ from gigafactory.simulate.again import Hit, stall_s, stalls_s
 
 STUDY = Path(__file__).resolve().parents[1] / "studies" / "replicas.yaml"
 KINDS = (Kind.KILL, Kind.KILL_TWO, Kind.STOP, Kind.HANG)
+#: All are back before the next blow, in the twin too, where every start takes the usual time.
+CALM_S = 2.0
 SILENT = (Kind.STOP, Kind.HANG)
 OTHERS = """\
 | others, as measured elsewhere | a death | a hung thread |
@@ -47,7 +52,7 @@ def shoot(folder: Path, *, rounds: int, seed: int, corpus: Path | None) -> list[
     script = KINDS * rounds
     director = Director(
         argv=argv, folder=folder, seed=seed, num_faults=len(script), script=script,
-        watcher=lambda words: print(words, file=sys.stderr),
+        watcher=lambda words: print(words, file=sys.stderr), calm_s=CALM_S,
     )  # fmt: skip
     soak = director.run()
     if soak.broken:
@@ -56,14 +61,18 @@ def shoot(folder: Path, *, rounds: int, seed: int, corpus: Path | None) -> list[
 
 
 def hits_of(entries: list[Entry], blows: list[Blow]) -> list[tuple[Kind, Hit, float]]:
-    """(kind, hit, how long all stood still) for each blow; an older step tells when it fell."""
-    steps = [(e.at_s, e.content.step) for e in entries if isinstance(e.content, Steps)]
-    found = []
+    """(kind, hit, how long all stood still) for each blow."""
+    steps = [e.at_s for e in entries if isinstance(e.content, Steps)]
+    found, before_s = [], 0.0
     for blow in blows:
         kind = Kind(blow.kind)
-        done_s, step = max((s for s in steps if s[0] <= blow.at_s), default=(0.0, 0))
+        done_s = max((s for s in steps if s <= blow.at_s), default=0.0)
         fault = FaultClass.HANG if kind in SILENT else FaultClass.PROCESS
-        hit = Hit(step=step, since_s=blow.struck_s - done_s, fault=fault, hosts=blow.replicas)
+        hit = Hit(
+            after_s=blow.struck_s - before_s, since_s=blow.struck_s - done_s, fault=fault,
+            hosts=blow.replicas,
+        )  # fmt: skip
+        before_s = blow.struck_s
         found.append((kind, hit, stall_s(entries, blow.struck_s)))
     return found
 
@@ -83,6 +92,19 @@ def table(study: Study, *, found: list[tuple[Kind, Hit, float]], step_s: float) 
     return lines
 
 
+def usual_join_s(entries: list[Entry]) -> float:
+    """From the order to start a group until it is taken in."""
+    asked_s: dict[int, float] = {}
+    found = []
+    for entry in entries:
+        match entry.content:
+            case ActionTaken(action=JoinReplica(replica=replica)):
+                asked_s[replica] = entry.at_s
+            case EventSeen(event=ReplicaReady(replica=replica)) if replica in asked_s:
+                found.append(entry.at_s - asked_s.pop(replica))
+    return statistics.median(found)
+
+
 def usual_step_s(entries: list[Entry]) -> float:
     return statistics.median([e.content.step_s for e in entries if isinstance(e.content, Steps)])
 
@@ -96,18 +118,21 @@ def main() -> None:
     options = parser.parse_args()
     study = load_study(STUDY, overrides=("job.tokens=1 G",))
     with tempfile.TemporaryDirectory() as where:
-        found = []
+        found, join_s = [], 0.0
         for name in ("first", "second"):
             folder = Path(where) / name
             blows = shoot(folder, rounds=options.rounds, seed=options.seed, corpus=options.corpus)
             entries = read_ledger(folder / "shot" / "ledger.jsonl")
             found.append((hits_of(entries, blows), usual_step_s(entries)))
+            join_s = usual_join_s(entries) if name == "first" else join_s
     (first, _), (second, step_s) = found
     deaths = [s - hit.since_s for _, hit, s in first if hit.fault is FaultClass.PROCESS]
     regroup_s = max(0.0, statistics.median(deaths))
-    faults = study.faults.model_copy(update={"regroup_s": regroup_s})
+    measured = {"regroup_s": regroup_s, "warm_start_base_s": join_s, "warm_start_per_gpu_s": 0.0}
+    faults = study.faults.model_copy(update=measured)
     lines = [
-        f"Regrouping took {regroup_s:.3f} s, a step {step_s:.3f} s, under the load of the day.",
+        f"Regrouping took {regroup_s:.3f} s, the start of a group {join_s:.1f} s, a step "
+        f"{step_s:.3f} s, under the load of the day.",
         "",
         *table(study.model_copy(update={"faults": faults}), found=second, step_s=step_s),
         "",

@@ -21,17 +21,25 @@ def study() -> Study:
     return load_study(root / "studies" / "replicas.yaml", overrides=("faults.regroup=0.25 s",))
 
 
-def hit(step: int, fault: FaultClass, *hosts: int) -> Hit:
-    return Hit(step=step, since_s=0.04, fault=fault, hosts=hosts)
+def hit(after_s: float, fault: FaultClass, *hosts: int) -> Hit:
+    return Hit(after_s=after_s, since_s=0.04, fault=fault, hosts=hosts)
 
 
 def test_a_death_costs_the_work_in_flight_and_the_regrouping(study: Study) -> None:
-    hits = [hit(20, FaultClass.PROCESS, 1), hit(180, FaultClass.PROCESS, 0, 2)]
+    hits = [hit(20.0, FaultClass.PROCESS, 1), hit(16.0, FaultClass.PROCESS, 0, 2)]
     found = stalls_s(study, plan=plan(study), step_s=STEP_S, hits=hits)
     assert found == pytest.approx([0.04 + 0.25] * 2, abs=1e-6)
 
 
 def test_a_silence_costs_its_lease_as_well(study: Study) -> None:
-    found = stalls_s(study, plan=plan(study), step_s=STEP_S, hits=[hit(20, FaultClass.HANG, 2)])
+    found = stalls_s(study, plan=plan(study), step_s=STEP_S, hits=[hit(20.0, FaultClass.HANG, 2)])
     lease_s = study.policy.heartbeat_timeout_s * (1 - 0.5 / BEATS_A_LEASE)
     assert found == pytest.approx([0.04 + lease_s + 0.25], abs=1e-6)
+
+
+def test_a_fault_before_all_are_back_finds_fewer(study: Study) -> None:
+    """And one that finds nobody training waits until somebody does."""
+    hits = [hit(0.0, FaultClass.PROCESS, 1), hit(0.1, FaultClass.PROCESS, 0, 2)]
+    one, all_ = stalls_s(study, plan=plan(study), step_s=STEP_S, hits=hits)
+    assert one == pytest.approx(0.04 + 0.25, abs=1e-6)
+    assert all_ > study.faults.warm_start_base_s

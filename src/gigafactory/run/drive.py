@@ -75,6 +75,11 @@ class Drive:
             self.turn()
         return self.finish
 
+    @property
+    def reached_step(self) -> int:
+        """The newest step that was shown: it is in the book."""
+        return self._shown.step if self._shown else 0
+
     def _begin(self, step: int | None) -> None:
         self._origin_s = time.monotonic() - self.common.ledger.at_s
         self._shown = Progress(

@@ -156,7 +156,7 @@ def _drive(
             campaign = _drive_gang(
                 common, config=config, committed_step=committed_step, launcher=launcher
             )
-        _close(ledger, campaign)
+        _close(ledger, campaign, place)
         summary = ledger.summary()
     went_on_at = committed_step if campaign.took_over_at is None else campaign.took_over_at
     return _result(study, place, campaign, summary=summary, resumed_from_step=went_on_at)
@@ -231,9 +231,13 @@ def _was_drilled(past: list[Entry]) -> bool:
     return any(fault.cause.startswith(DRILL_CAUSE) for fault in faults)
 
 
-def _close(ledger: LedgerWriter, campaign: Drive) -> None:
+def _close(ledger: LedgerWriter, campaign: Drive, place: RunDirectory) -> None:
     """The last entries: what was not committed is lost, and how it ended."""
     committed_step = campaign.controller.committed_step or 0
+    saved_step = checkpoints.newest_complete(place.checkpoints) or 0
+    if saved_step <= campaign.reached_step:
+        # made while the gang was stopped already: the next run goes on from it
+        committed_step = max(committed_step, saved_step)
     finish = campaign.finish
     assert finish is not None
     if finish.outcome is not Outcome.DONE:

@@ -1,8 +1,9 @@
 """The same faults in the twin that a real run went through: how long does it say all stand still?
 
-A hit is told by the step after which it fell, because the twin's steps all take the planned time.
-What a fault costs follows from the study: how soon it is noticed from the timeout ladder, and how
-long the others regroup from `faults.regroup`.
+A hit is told by the time since the one before and by how far the step in flight had come, because
+the twin's steps all take the planned time, and whoever was replaced takes its own. What a fault
+costs follows from the study: how soon it is noticed from the timeout ladder, and how long the
+others regroup from `faults.regroup`.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ from gigafactory.simulate.world import World
 
 #: Who is silent is missed after its lease, and a heart beats four times within it.
 BEATS_A_LEASE = 4
+_LOOK_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """One fault of a real run."""
 
-    step: int
-    """The last one that was done."""
+    after_s: float
+    """From the fault before, or from the beginning of the job, to this one."""
     since_s: float
-    """From its end to the fault."""
+    """From the end of the last step to the fault."""
     fault: FaultClass
     """PROCESS (a death) or HANG (silence)."""
     hosts: tuple[int, ...]
@@ -87,16 +89,28 @@ class _Replayed(Stage):
         self.struck_s: list[float] = []
 
     def set_up(self, world: World) -> None:
-        """Wait for the steps."""
-        for hit in self._hits:
-            world.training.at_step(max(1, hit.step), partial(self._soon, world, hit))
+        """One hit after the other, each by its time."""
+        if self._hits:
+            self._arm(world, 0, since_s=0.0)
 
-    def _soon(self, world: World, hit: Hit) -> None:
-        strike = partial(self._strike, world, hit)
-        world.kernel.after(strike, wait_s=hit.since_s, priority=Priority.PHYSICS)
+    def _arm(self, world: World, number: int, *, since_s: float) -> None:
+        at_s = since_s + self._hits[number].after_s
+        aim = partial(self._aim, world, number)
+        world.kernel.schedule(aim, at_s=max(at_s, world.kernel.now_s), priority=Priority.PHYSICS)
 
-    def _strike(self, world: World, hit: Hit) -> None:
-        at_s = world.kernel.now_s
+    def _aim(self, world: World, number: int) -> None:
+        """Wait for the end of the step in flight; a gang that stands still is waited for."""
+        run, now_s = world.training.gang.run, world.kernel.now_s
+        if run is None:
+            again = partial(self._aim, world, number)
+            world.kernel.after(again, wait_s=_LOOK_AGAIN_S, priority=Priority.PHYSICS)
+            return
+        wait_s = run.end_of_s(run.step_at(now_s) + 1) - now_s + self._hits[number].since_s
+        strike = partial(self._strike, world, number)
+        world.kernel.after(strike, wait_s=wait_s, priority=Priority.PHYSICS)
+
+    def _strike(self, world: World, number: int) -> None:
+        at_s, hit = world.kernel.now_s, self._hits[number]
         self.struck_s.append(at_s)
         cause = Cause(
             name=f"again: {hit.fault.value}",
@@ -107,3 +121,5 @@ class _Replayed(Stage):
         )
         for host in hit.hosts:
             world.troubles.strike(fl.Strike(at_s, cause, (host,)))
+        if number + 1 < len(self._hits):
+            self._arm(world, number + 1, since_s=at_s)

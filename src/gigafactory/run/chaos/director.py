@@ -121,6 +121,8 @@ class Director:
     watcher: Callable[[str], None]
     script: Sequence[Kind] = ()
     """These blows in this order, as soon as enough are well; (): as the dice fall."""
+    calm_s: float | None = None
+    """Before each blow of the script all groups have been well for so long; None: need not be."""
     dice: Random = field(init=False)
     blows: list[Blow] = field(default_factory=list)
     _driver: subprocess.Popen[bytes] | None = None
@@ -206,7 +208,8 @@ class Director:
 
     def _shoot(self) -> None:
         for kind in self.script:
-            self._until_whole(_NUM_NEEDED.get(kind, 1))
+            self._until_whole(None if self.calm_s is not None else _NUM_NEEDED.get(kind, 1))
+            self._rest(self.calm_s or 0.0)
             self._rest(self.dice.uniform(0.0, 0.3))
             self._strike(kind)
         if not self.script:

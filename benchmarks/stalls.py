@@ -70,7 +70,7 @@ def hits_of(entries: list[Entry], blows: list[Blow]) -> list[tuple[Kind, Hit, fl
         fault = FaultClass.HANG if kind in SILENT else FaultClass.PROCESS
         hit = Hit(
             after_s=blow.struck_s - before_s, since_s=blow.struck_s - done_s, fault=fault,
-            hosts=blow.replicas,
+            hosts=blow.replicas, heart_beats=kind is Kind.HANG,
         )  # fmt: skip
         before_s = blow.struck_s
         found.append((kind, hit, stall_s(entries, blow.struck_s)))

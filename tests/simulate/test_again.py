@@ -21,8 +21,8 @@ def study() -> Study:
     return load_study(root / "studies" / "replicas.yaml", overrides=("faults.regroup=0.25 s",))
 
 
-def hit(after_s: float, fault: FaultClass, *hosts: int) -> Hit:
-    return Hit(after_s=after_s, since_s=0.04, fault=fault, hosts=hosts)
+def hit(after_s: float, fault: FaultClass, *hosts: int, beats: bool = False) -> Hit:
+    return Hit(after_s=after_s, since_s=0.04, fault=fault, hosts=hosts, heart_beats=beats)
 
 
 def test_a_death_costs_the_work_in_flight_and_the_regrouping(study: Study) -> None:
@@ -32,9 +32,10 @@ def test_a_death_costs_the_work_in_flight_and_the_regrouping(study: Study) -> No
 
 
 def test_a_silence_costs_its_lease_as_well(study: Study) -> None:
-    found = stalls_s(study, plan=plan(study), step_s=STEP_S, hits=[hit(20.0, FaultClass.HANG, 2)])
-    lease_s = study.policy.heartbeat_timeout_s * (1 - 0.5 / BEATS_A_LEASE)
-    assert found == pytest.approx([0.04 + lease_s + 0.25], abs=1e-6)
+    hits = [hit(20.0, FaultClass.HANG, 2), hit(30.0, FaultClass.HANG, 2, beats=True)]
+    found = stalls_s(study, plan=plan(study), step_s=STEP_S, hits=hits)
+    leases_s = [study.policy.heartbeat_timeout_s * (1 + x / BEATS_A_LEASE) for x in (-0.5, 0.5)]
+    assert found == pytest.approx([0.04 + lease_s + 0.25 for lease_s in leases_s], abs=1e-6)
 
 
 def test_a_fault_before_all_are_back_finds_fewer(study: Study) -> None:

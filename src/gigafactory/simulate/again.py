@@ -40,6 +40,8 @@ class Hit:
     fault: FaultClass
     """PROCESS (a death) or HANG (silence)."""
     hosts: tuple[int, ...]
+    heart_beats: bool = False
+    """Of a HANG: the main thread alone stands still."""
 
 
 def stalls_s(study: Study, *, plan: Any, step_s: float, hits: Sequence[Hit]) -> list[float]:
@@ -73,11 +75,14 @@ def stall_s(entries: Iterable[Entry], at_s: float) -> float:
     return 0.0
 
 
-def noticed_after_s(fault: FaultClass, ladder: Ladder) -> float:
-    """A death is seen at once; a silence when the lease is over, counted from the last beat."""
-    if fault is not FaultClass.HANG:
+def noticed_after_s(hit: Hit, ladder: Ladder) -> float:
+    """A death is seen at once; a silence when the lease is over, counted from the last beat, which
+    was half a beat ago. A heart that beats shows half a beat later that nothing is done any more.
+    """
+    if hit.fault is not FaultClass.HANG:
         return 0.0
-    return ladder.heartbeat_s * (1.0 - 0.5 / BEATS_A_LEASE)
+    half_a_beat = 0.5 / BEATS_A_LEASE
+    return ladder.heartbeat_s * (1.0 + half_a_beat if hit.heart_beats else 1.0 - half_a_beat)
 
 
 class _Replayed(Stage):
@@ -116,7 +121,7 @@ class _Replayed(Stage):
             name=f"again: {hit.fault.value}",
             fault=hit.fault,
             rate_per_s=0.0,
-            detect_s=noticed_after_s(hit.fault, self._ladder),
+            detect_s=noticed_after_s(hit, self._ladder),
             source="a real run",
         )
         for host in hit.hosts:

@@ -248,7 +248,10 @@ function model() {
 }
 function showAbout() {
   const chosen = model();
-  if (chosen) at("about").textContent = `${chosen.id} answers. ${chosen.about} It keeps ${chosen.context_tokens.toLocaleString("en")} tokens in mind.`;
+  if (!chosen) return;
+  const room = chosen.context_tokens;
+  const mind = room ? ` It keeps ${room.toLocaleString("en")} tokens in mind.` : "";
+  at("about").textContent = `${chosen.id} answers. ${chosen.about}${mind}`;
 }
 at("model").addEventListener("change", showAbout);
 

@@ -12,7 +12,7 @@ from gigafactory.cli.main import VERBS, giga, status
 
 FLAGS = {
     "describe": ["study", "--set", "--why", "--emit", "--json", "--dir"],
-    "plan": ["study", "--set", "--goal", "--emit", "--json", "--dir"],
+    "plan": ["study", "--set", "--goal", "--emit", "--weights", "--json", "--dir"],
     "simulate": [
         "study",
         "--set",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from gigafactory.chat.store.base import TABLES, Store
 from gigafactory.describe.errors import InputError
 
 _WAIT_S = 10.0
+_AGAIN_S = 0.02
 _TRIGGERS = tuple(
     f"CREATE TRIGGER IF NOT EXISTS usage_no_{verb.lower()} BEFORE {verb} ON usage "
     "BEGIN SELECT RAISE(ABORT, 'the usage ledger only grows'); END"
@@ -26,7 +28,7 @@ class SqliteStore(Store):
             self._connection = sqlite3.connect(
                 path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            _log_ahead(self._connection)
             self._connection.execute("PRAGMA synchronous = NORMAL")
             for statement in (*TABLES, *_TRIGGERS):
                 self._connection.execute(statement)
@@ -51,3 +53,16 @@ class SqliteStore(Store):
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Turn to the write-ahead log; SQLite does not wait by itself while others open the file too."""
+    deadline_s = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
+                raise
+            time.sleep(_AGAIN_S)

@@ -56,7 +56,7 @@ class SqliteStore(Store):
 
 
 def _log_ahead(connection: sqlite3.Connection) -> None:
-    """Turn to the write-ahead log; SQLite does not wait by itself while others open the file too."""
+    """Turn to the write-ahead log; for that SQLite does not wait by itself while others open."""
     deadline_s = time.monotonic() + _WAIT_S
     while True:
         try:

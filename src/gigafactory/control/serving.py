@@ -16,7 +16,7 @@ new block at the next tick is kept by offset modulo the block size.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gigafactory.control.batching import (
     Arrived,
@@ -36,7 +36,7 @@ from gigafactory.control.batching import (
     ServingLimits,
     Started,
 )
-from gigafactory.control.blocks import Blocks, Key
+from gigafactory.control.blocks import Blocks, Branch, Key
 
 
 @dataclass(slots=True)
@@ -55,7 +55,9 @@ class _Talk:
     offset: int = 0
     """Tokens in the cache less ticks, once it is answered."""
     num_own: int = 0
-    shared: list[Key] = field(default_factory=list)
+    num_shared: int = 0
+    branch: Branch | None = None
+    """Ends the shared blocks."""
     is_answered: bool = False
     was_displaced: bool = False
 
@@ -155,15 +157,15 @@ class Scheduler:
     def _drop(self, talk: _Talk) -> None:
         if talk.is_answered:
             held = talk.offset + self._ticks
-            talk.num_own = self._num_blocks(held) - len(talk.shared)
+            talk.num_own = self._num_blocks(held) - talk.num_shared
             del self._answered[talk.id]
             self._held_offsets -= talk.offset
             self._phases[talk.offset % self.limits.block_tokens] -= 1
             self._decodes = None
         else:
             del self._filling[talk.id]
-        self.blocks.give_back(num_own=talk.num_own, keys=talk.shared)
-        talk.shared, talk.num_own = [], 0
+        self.blocks.give_back(num_own=talk.num_own, branch=talk.branch)
+        talk.branch, talk.num_shared, talk.num_own = None, 0, 0
 
     # ---- what a step has done ----
 
@@ -198,14 +200,16 @@ class Scheduler:
         self._decodes = None
 
     def _publish(self, talk: _Talk, out: list[ServingAction]) -> None:
-        first = len(talk.shared)
+        first = talk.num_shared
         full = min(talk.done // self.limits.block_tokens, len(talk.keys))
+        if full <= first:
+            return
         # somebody may have computed the same meanwhile; shared blocks stay in front
-        fresh = self.blocks.publish(talk.keys[first:full])
-        if fresh:
-            talk.shared += talk.keys[first : first + fresh]
-            talk.num_own -= fresh
-            out.append(Published(talk.id, tuple(range(first, first + fresh))))
+        branch = self.blocks.publish(talk.keys[first:full], after=talk.branch)
+        if branch is not None:
+            talk.branch, talk.num_shared = branch, full
+            talk.num_own -= full - first
+            out.append(Published(talk.id, tuple(range(first, full))))
 
     # ---- what comes next ----
 
@@ -262,8 +266,8 @@ class Scheduler:
         return wanted + self.blocks.num_idle(talk.keys[:num_known]) <= available
 
     def _start(self, talk: _Talk, *, num_shared: int, out: list[ServingAction]) -> None:
-        talk.shared = list(talk.keys[:num_shared])
-        self.blocks.use(talk.shared)
+        talk.branch = self.blocks.use(talk.keys[:num_shared])
+        talk.num_shared = num_shared
         talk.done = max(num_shared * self.limits.block_tokens, talk.ready)
         talk.num_own = self._num_blocks(talk.to_fill) - num_shared
         self._take(talk.num_own, out)

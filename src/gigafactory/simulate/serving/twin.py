@@ -26,6 +26,7 @@ from gigafactory.plan.fleet_replicas import ReplicaPlan, deployed, transfer_s
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.serving.clock import picoseconds
 from gigafactory.simulate.serving.fleet import WholeFleet, perils_of
+from gigafactory.simulate.serving.asking import Asking
 from gigafactory.simulate.serving.outcome import Outcome
 from gigafactory.simulate.serving.people import (
     EVERY_S,
@@ -60,6 +61,7 @@ class ServingTwin:
     fleet: WholeFleet = field(init=False)
     _alarms: list[tuple[int, int, Callable[[int], None]]] = field(default_factory=list)
     _num_alarms: int = 0
+    _asking: Asking = field(init=False)
     _first: Role = Role.WHOLE
     _continues: list[float] = field(default_factory=list)
     _first_token: int = 0
@@ -84,6 +86,7 @@ class ServingTwin:
             dice = stream("serve.handover", seed=self.seed)
             self._continues = dice.random(len(self.requests)).tolist()
         self._num_common = serve.conversation.system_tokens // serve.block_tokens
+        self._asking = Asking(self.requests)
 
     def run(self) -> Outcome:
         """Through warm-up and window."""
@@ -104,31 +107,25 @@ class ServingTwin:
     # ---- the loop ----
 
     def _follow(self, end: int) -> None:
-        requests, alarms, steps = self.requests, self._alarms, self.agenda.heap
-        at_of, place, never = requests.at, requests.place, end + 1
-        index, num = 0, len(requests)
+        alarms, steps, asking = self._alarms, self.agenda.heap, self._asking
+        never = end + 1
         while True:
-            asked = at_of[index] if index < num else never
+            asked = asking.next_at
             stepped = steps[0][0] if steps else never
             rung = alarms[0][0] if alarms else never
-            if min(rung, stepped, asked) > end:
-                return
             if rung <= stepped and rung <= asked:
+                if rung > end:
+                    return
                 at, _, call = heapq.heappop(alarms)
                 call(at)
             elif stepped <= asked:
+                if stepped > end:
+                    return
                 at, _, who, schedule = heapq.heappop(steps)
                 if schedule == who.schedule:
                     self._stepped(who, at)
             else:
-                until, follows = min(rung, stepped), self._follows
-                while place[index] >= follows:
-                    index += 1
-                    if index == num or at_of[index] >= until:
-                        break
-                else:
-                    self._ask(index, at_of[index])
-                    index += 1
+                self._ask(asking.take(), asked)
 
     def _alarm(self, at: int, call: Callable[[int], None]) -> None:
         self._num_alarms += 1
@@ -212,17 +209,15 @@ class ServingTwin:
         serving = len(self.fleet.serving[role])
         return min(1.0, self.samples[role].num_replicas / serving) if serving else 1.0
 
-    _follows: float = 0.0
-
     def _match(self, at: int) -> None:
         """Follow whoever takes requests now, and as many people as belong to them."""
         for sample in self.samples.values():
             for index in sample.match(self.fleet.serving[sample.role]):
                 # it drains: its answers end elsewhere in the fleet, and are not followed on
                 self.tally.left(index)
-        self._follows = self._share_of(self._first) / self.share
-        if not self.fleet.serving[self._first]:
-            self._follows = 1.0
+        is_served = bool(self.fleet.serving[self._first])
+        follows = self._share_of(self._first) / self.share if is_served else 1.0
+        self._asking.follow(follows, at=at)
 
     def _died(self, replica: int, role: Role, at: int) -> None:
         """What it had begun to say breaks off; what waits is sent elsewhere when it is missed."""

@@ -170,25 +170,34 @@ class Scheduler:
     # ---- what a step has done ----
 
     def _computed(self, event: Computed, out: list[ServingAction]) -> None:
-        step = self._step
-        if step is None or not 1 <= event.num_repeats <= step.max_repeats:
-            raise ValueError(f"no step of {event.num_repeats} repeats is under way")
+        step, repeats = self._step, event.num_repeats
+        if step is None or not 1 <= repeats <= step.max_repeats:
+            raise ValueError(f"no step of {repeats} repeats is under way")
         self._step = None
         if step.decodes:
-            self._ticks += event.num_repeats
+            self._ticks += repeats
             # the room of the first repeat was taken when the step was given
-            if event.num_repeats > 1:
-                self._take(self._num_new(event.num_repeats), out)
+            if repeats > 1:
+                self._take(self._num_new(repeats), out)
         for chunk in step.chunks:
             self._filled(self._filling[chunk.id], chunk, out)
-        for ident in (*event.ended, *self._leaving):
+        for ident in event.ended:
+            if ident in self._by_id:
+                out.append(self._end(self._by_id[ident]))
+        if self._leaving:
+            self._leave(out)
+
+    def _leave(self, out: list[ServingAction]) -> None:
+        """Who left while the step was under way."""
+        for ident in self._leaving:
             if ident in self._by_id:
                 out.append(self._end(self._by_id[ident]))
         self._leaving.clear()
 
     def _filled(self, talk: _Talk, chunk: Chunk, out: list[ServingAction]) -> None:
         talk.done += chunk.num_tokens
-        self._publish(talk, out)
+        if talk.keys:
+            self._publish(talk, out)
         if not chunk.is_last:
             return
         del self._filling[talk.id]
@@ -214,33 +223,39 @@ class Scheduler:
     # ---- what comes next ----
 
     def _next(self, at_s: float, out: list[ServingAction]) -> None:
-        needed = self._make_room(out)
+        needed = self._phases[-self._ticks % self.limits.block_tokens]
+        if needed > self.blocks.num_available:
+            needed = self._make_room(out)
         chunks: tuple[Chunk, ...] = ()
         if self._filling or self._waiting:
             chunks = self._chunks(at_s, needed, out)
         if chunks or self._answered:
-            self._take(needed, out)
-            out.append(self._give(chunks))
+            if needed:
+                self._take(needed, out)
+            self._step = self._give(chunks)
+            out.append(self._step)
 
     def _chunks(self, at_s: float, needed: int, out: list[ServingAction]) -> tuple[Chunk, ...]:
         """Parts of the prompts that are begun, then of those that have room to begin."""
-        room = self.limits.max_step_tokens - len(self._answered)
+        limits, waiting = self.limits, self._waiting
+        room = limits.max_step_tokens - len(self._answered)
         chunks: list[Chunk] = []
         for talk in self._filling.values():
             if room:
                 chunks.append(_chunk(talk, room))
                 room -= chunks[-1].num_tokens
-        while room and self._waiting and self.num_running < self.limits.max_running:
-            talk = self._waiting[0]
-            if at_s - talk.arrived_s > self.limits.max_wait_s and not talk.was_displaced:
+        places = limits.max_running - self.num_running
+        while waiting and places and room:
+            talk = waiting[0]
+            if at_s - talk.arrived_s > limits.max_wait_s and not talk.was_displaced:
                 out.append(self._turn_away())
                 continue
-            num_known = self.blocks.num_known(talk.keys)
+            num_known = self.blocks.num_known(talk.keys) if talk.keys else 0
             if not self._fits(talk, num_known=num_known, reserve=needed):
                 break
-            self._start(self._waiting.popleft(), num_shared=num_known, out=out)
+            self._start(waiting.popleft(), num_shared=num_known, out=out)
             chunks.append(_chunk(talk, room))
-            room -= chunks[-1].num_tokens
+            places, room = places - 1, room - chunks[-1].num_tokens
         return tuple(chunks)
 
     def _give(self, chunks: tuple[Chunk, ...]) -> Compute:
@@ -248,8 +263,7 @@ class Scheduler:
             self._decodes = tuple(self._answered)
         held = self._held_offsets + self._ticks * len(self._answered)
         repeats = 1 if chunks else self._max_repeats()
-        self._step = Compute(chunks, self._decodes, held, repeats)
-        return self._step
+        return Compute(chunks, self._decodes, held, repeats)
 
     def _turn_away(self) -> Refused:
         talk = self._waiting.popleft()
@@ -257,16 +271,18 @@ class Scheduler:
         return Refused(talk.id, Refusal.WAITED)
 
     def _fits(self, talk: _Talk, *, num_known: int, reserve: int) -> bool:
-        own = self._num_blocks(talk.to_fill) - num_known
         # one block more than the prompt, lest it be displaced by its own first words
-        wanted = own + reserve + (1 if self.num_running else 0)
+        more = 1 if self._answered or self._filling else 0
+        wanted = self._num_blocks(talk.to_fill) + reserve + more
         available = self.blocks.num_available
-        if wanted + num_known <= available:
+        if wanted <= available:
             return True
-        return wanted + self.blocks.num_idle(talk.keys[:num_known]) <= available
+        num_idle = self.blocks.num_idle(talk.keys[:num_known])
+        return wanted - num_known + num_idle <= available
 
     def _start(self, talk: _Talk, *, num_shared: int, out: list[ServingAction]) -> None:
-        talk.branch = self.blocks.use(talk.keys[:num_shared])
+        if num_shared:
+            talk.branch = self.blocks.use(talk.keys[:num_shared])
         talk.num_shared = num_shared
         talk.done = max(num_shared * self.limits.block_tokens, talk.ready)
         talk.num_own = self._num_blocks(talk.to_fill) - num_shared
@@ -278,7 +294,7 @@ class Scheduler:
         """Blocks that decoding takes in the next tick, of which there are so many."""
         while True:
             needed = self._phases[-self._ticks % self.limits.block_tokens]
-            if needed <= self.blocks.num_free or needed <= self.blocks.num_available:
+            if needed <= self.blocks.num_available:
                 return needed
             out.append(self._displace())
 
@@ -296,7 +312,7 @@ class Scheduler:
     # ---- counting blocks ----
 
     def _take(self, num_blocks: int, out: list[ServingAction]) -> None:
-        evicted = self.blocks.take(num_blocks) if num_blocks else ()
+        evicted = self.blocks.take(num_blocks)
         if evicted:
             out.append(Evicted(evicted))
 
@@ -308,15 +324,18 @@ class Scheduler:
         with the step."""
         size, phases = self.limits.block_tokens, self._phases
         rounds, rest = divmod(num_repeats - 1, size)
-        first = self._ticks - num_repeats + 1
-        some = sum([phases[-tick % size] for tick in range(first, first + rest)])
+        # whose phase is (- tick) mod size needs a block at that tick: backwards, and round
+        last = -(self._ticks - num_repeats + 1) % size
+        some = sum(phases[max(0, last - rest + 1) : last + 1])
+        if rest > last + 1:
+            some += sum(phases[size - rest + last + 1 :])
         return rounds * len(self._answered) + some
 
     def _max_repeats(self) -> int:
         """Ticks for which there is room, counting the one whose blocks are taken already; where
         that is a whole block for everybody, no odd ticks are counted."""
-        size, left = self.limits.block_tokens, self.blocks.num_available
-        rounds, left = divmod(left, max(1, len(self._answered)))
+        size = self.limits.block_tokens
+        rounds, left = divmod(self.blocks.num_available, len(self._answered) or 1)
         repeats = 1 + rounds * size
         if rounds:
             return repeats
@@ -329,6 +348,6 @@ class Scheduler:
 
 
 def _chunk(talk: _Talk, room: int) -> Chunk:
-    num_tokens = min(room, talk.to_fill - talk.done)
-    is_last = talk.done + num_tokens == talk.to_fill
-    return Chunk(talk.id, talk.done, num_tokens, is_last)
+    left = talk.to_fill - talk.done
+    is_last = left <= room
+    return Chunk(talk.id, talk.done, left if is_last else room, is_last)

@@ -24,7 +24,7 @@ from gigafactory.control.batching import (
 )
 from gigafactory.control.blocks import Key
 from gigafactory.control.serving import Scheduler
-from gigafactory.simulate.serving.clock import seconds
+from gigafactory.simulate.serving.clock import SECOND
 from gigafactory.simulate.serving.step_times import StepTimes
 
 
@@ -57,7 +57,8 @@ class Engine:
         self._step: Compute | None = None
         self._begin = 0
         self._repeats = 1
-        self._first, self._slope = 0, 0
+        self._first, self._slope, self._num = 0, 0, 0
+        """Of the steps of a jump: how long the first takes, a token held, and who decodes."""
         self._ticks = 0
         self._left: dict[int, int] = {}
         """Tokens to come, of who does not decode."""
@@ -89,52 +90,54 @@ class Engine:
         """Somebody asks; `end` may move."""
         self._left[ident] = answer_tokens
         event = Arrived(
-            at_s=seconds(at),
+            at_s=at / SECOND,
             id=ident,
             prompt_tokens=prompt_tokens,
             max_tokens=answer_tokens,
             keys=tuple(keys),
             ready_tokens=ready_tokens,
         )
-        self._carry_out(self.scheduler.handle(event), at=at)
+        actions = self.scheduler.handle(event)
+        if actions:
+            self._carry_out(actions, at=at)
         if self._repeats > 1 and self.end is not None:
             self._cut_short(at)
 
     def finish(self, at: int) -> Heard:
         """The steps under way are done, at ``end``; who spoke for the first time, who ended."""
-        step, heard = self._step, Heard()
+        step, repeats = self._step, self._repeats
         assert step is not None
         assert at == self.end
         self.busy += at - self._begin
+        first: list[int] = []
         ended: list[int] = []
         if step.decodes:
-            self._ticks += self._repeats
-            ended = self._over()
+            self._ticks += repeats
+            self._hush(ended)
         for chunk in step.chunks:
             if chunk.is_last:
-                self._speak(chunk.id, heard, ended)
-        heard.ended = ended
-        repeats, self._step, self.end = self._repeats, None, None
-        event = Computed(at_s=seconds(at), num_repeats=repeats, ended=tuple(ended))
+                first.append(chunk.id)
+                self._speak(chunk.id, ended)
+        self._step = self.end = None
+        event = Computed(at_s=at / SECOND, num_repeats=repeats, ended=tuple(ended))
         self._carry_out(self.scheduler.handle(event), at=at)
-        if self.heard.refused:
-            heard.refused, self.heard.refused = self.heard.refused, []
-        return heard
+        refused = self.heard.refused
+        if refused:
+            self.heard.refused = []
+        return Heard(first, ended, refused)
 
-    def _over(self) -> list[int]:
+    def _hush(self, ended: list[int]) -> None:
         """Whose answer ended with the last tick."""
-        ended, dues = [], self._dues
-        while dues and dues[0][0] <= self._ticks:
+        dues, ticks = self._dues, self._ticks
+        while dues and dues[0][0] <= ticks:
             due, ident = heapq.heappop(dues)
             if self._due.get(ident) == due:
                 del self._due[ident]
                 ended.append(ident)
-        return ended
 
-    def _speak(self, ident: int, heard: Heard, ended: list[int]) -> None:
+    def _speak(self, ident: int, ended: list[int]) -> None:
         """A prompt is done, and a token came out with it."""
         left = self._left.pop(ident) - 1
-        heard.first.append(ident)
         if left:
             due = self._ticks + left
             self._due[ident] = due
@@ -143,16 +146,12 @@ class Engine:
             ended.append(ident)
 
     def _carry_out(self, actions: Sequence[ServingAction], *, at: int) -> None:
-        if not actions:
-            return
-        # a step is the last thing a scheduler asks for
-        last = actions[-1]
-        if type(last) is Compute:
-            self._compute(last, at=at)
-            actions = actions[:-1]
         for action in actions:
-            if isinstance(action, Started):
-                self.num_cached_tokens += action.num_shared * self._block_tokens
+            kind = type(action)
+            if kind is Compute:
+                self._compute(action, at=at)  # type: ignore[arg-type]
+            elif kind is Started:
+                self.num_cached_tokens += action.num_shared * self._block_tokens  # type: ignore[union-attr]
             elif isinstance(action, Displaced):
                 if action.id in self._due:
                     self._left[action.id] = self._due.pop(action.id) - self._ticks
@@ -162,18 +161,21 @@ class Engine:
 
     def _compute(self, step: Compute, *, at: int) -> None:
         self._step, self._begin = step, at
+        num, held = len(step.decodes), step.held_tokens
         if step.chunks:
-            self._repeats = 1
             prompt = double_keys = 0
             for chunk in step.chunks:
-                num = chunk.num_tokens
-                prompt += num
-                double_keys += num * (2 * chunk.first + num + 1)
+                new = chunk.num_tokens
+                prompt += new
+                double_keys += new * (2 * chunk.first + new + 1)
+            self._repeats = 1
             self.end = at + self._times.mixed(
-                len(step.decodes), step.held_tokens, prompt_tokens=prompt, double_keys=double_keys
+                num, held, prompt_tokens=prompt, double_keys=double_keys
             )
             return
-        self._first, self._slope = self._times.decode(len(step.decodes))
+        first, self._slope = self._times.decode(num)
+        self._first = first + self._slope * held
+        self._num = num
         self._repeats = self._most_repeats(step) if self._leaps else 1
         self.end = at + self._duration(self._repeats)
 
@@ -181,23 +183,21 @@ class Engine:
         dues = self._dues
         while self._due.get(dues[0][1]) != dues[0][0]:
             heapq.heappop(dues)
-        return min(step.max_repeats, dues[0][0] - self._ticks)
+        left, most = dues[0][0] - self._ticks, step.max_repeats
+        return left if left < most else most
 
     def _duration(self, repeats: int) -> int:
         """Of so many repeats of the step under way: caches grow by a token a request and step."""
-        step = self._step
-        assert step is not None
-        grown = len(step.decodes) * (repeats * (repeats - 1) // 2)
-        return repeats * self._first + self._slope * (repeats * step.held_tokens + grown)
+        return repeats * self._first + self._slope * self._num * (repeats * (repeats - 1) // 2)
 
     def _cut_short(self, at: int) -> None:
         """Somebody came: the jump ends with the step that is under way at ``at``."""
         assert self.end is not None
-        passed, whole = at - self._begin, self.end - self._begin
-        repeats = min(self._repeats, passed * self._repeats // whole + 1)
-        while repeats > 1 and self._duration(repeats - 1) > passed:
-            repeats -= 1
-        while self._duration(repeats) <= passed and repeats < self._repeats:
+        passed, most = at - self._begin, self._repeats
+        # steps become longer, so that at least so many were made
+        repeats = min(most, passed * most // (self.end - self._begin) + 1)
+        ends = self._duration(repeats)
+        while ends <= passed and repeats < most:
             repeats += 1
-        self._repeats = repeats
-        self.end = self._begin + self._duration(repeats)
+            ends = self._duration(repeats)
+        self._repeats, self.end = repeats, self._begin + ends

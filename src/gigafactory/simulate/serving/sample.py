@@ -101,11 +101,11 @@ class Sample:
         answer_tokens: int,
         keys: Sequence[Key] = (),
         ready_tokens: int = 0,
-    ) -> bool:
-        """Route a request; False where nobody takes requests."""
+    ) -> Follower | None:
+        """Route a request, to whom; None where nobody takes requests."""
         number = self.router.route(conversation)
         if number is None:
-            return False
+            return None
         follower = self.followed[number]
         engine = follower.engine
         before = engine.end
@@ -119,7 +119,7 @@ class Sample:
         )
         if engine.end != before:
             self.agenda.put(follower)
-        return True
+        return follower
 
     def finish(self, follower: Follower, at: int) -> Heard:
         """The steps of one of them end."""

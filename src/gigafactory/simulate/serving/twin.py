@@ -140,7 +140,7 @@ class ServingTwin:
         num_blocks = prompt // sample.limits.block_tokens
         is_split = self._transfer_ps_per_token > 0
         self.tally.asked(index)
-        is_taken = sample.ask(
+        who = sample.ask(
             index,
             conversation=conversation,
             at=at,
@@ -148,16 +148,14 @@ class ServingTwin:
             answer_tokens=1 if is_split else requests.answer_tokens[index],
             keys=block_keys(conversation, num_blocks=num_blocks, num_common=self._num_common),
         )
-        self._refusals(sample, index, at, is_taken=is_taken)
-
-    def _refusals(self, sample: Sample, index: int, at: int, *, is_taken: bool) -> None:
-        if not is_taken:
+        if who is None:
             self.tally.refused(index, at)
-            return
-        for follower in sample.followed.values():
-            if follower.engine.heard.refused:
-                for ident in sample.refused(follower):
-                    self.tally.refused(ident, at)
+        elif who.engine.heard.refused:
+            self._refusals(who, at)
+
+    def _refusals(self, who: Follower, at: int) -> None:
+        for ident in self.samples[who.role].refused(who):
+            self.tally.refused(ident, at)
 
     def _stepped(self, who: Follower, at: int) -> None:
         heard = self.samples[who.role].finish(who, at)
@@ -188,7 +186,7 @@ class ServingTwin:
     def _decode(self, index: int, at: int) -> None:
         requests, sample = self.requests, self.samples[Role.DECODE]
         prompt = requests.prompt_tokens[index]
-        is_taken = sample.ask(
+        who = sample.ask(
             index,
             conversation=requests.conversation[index],
             at=at,
@@ -196,7 +194,10 @@ class ServingTwin:
             answer_tokens=requests.answer_tokens[index] - 1,
             ready_tokens=prompt,
         )
-        self._refusals(sample, index, at, is_taken=is_taken)
+        if who is None:
+            self.tally.refused(index, at)
+        elif who.engine.heard.refused:
+            self._refusals(who, at)
 
     # ---- the fleet around them ----
 

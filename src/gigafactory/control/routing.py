@@ -32,6 +32,8 @@ class Router:
 
     def __init__(self) -> None:
         self._ring: list[tuple[int, int]] = []
+        self._points: list[int] = []
+        """Of the ring, without the replicas."""
         self._load: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -46,12 +48,14 @@ class Router:
             self._load[replica] = 0
             for place in _places(replica):
                 insort(self._ring, place)
+            self._points = [point for point, _ in self._ring]
 
     def remove(self, replica: int) -> None:
         """``replica`` takes no more; what it has, it may finish. Unknown ones are passed over."""
         if self._load.pop(replica, None) is not None:
             places = set(_places(replica))
             self._ring = [place for place in self._ring if place not in places]
+            self._points = [point for point, _ in self._ring]
 
     def route(self, conversation: int) -> int | None:
         """The replica for the next request of ``conversation``, which it then has; None: no one
@@ -76,8 +80,7 @@ class Router:
         return self._load.get(replica, 0)
 
     def _at(self, point: int) -> int:
-        index = bisect_left(self._ring, (point, -1))
-        return self._ring[index % len(self._ring)][1]
+        return self._ring[bisect_left(self._points, point) % len(self._ring)][1]
 
 
 def _places(replica: int) -> list[tuple[int, int]]:

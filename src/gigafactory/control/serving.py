@@ -67,6 +67,7 @@ class Scheduler:
 
     def __init__(self, limits: ServingLimits) -> None:
         self.limits = limits
+        self._size = limits.block_tokens
         self.blocks = Blocks(limits.num_blocks)
         self._waiting: deque[_Talk] = deque()
         self._filling: dict[int, _Talk] = {}
@@ -114,23 +115,24 @@ class Scheduler:
     # ---- who comes and goes ----
 
     def _arrive(self, event: Arrived, out: list[ServingAction]) -> None:
+        at_s, ident, prompt_tokens, max_tokens, keys, ready = event
         limits = self.limits
         # the last token that comes out is never put into the cache
-        most = event.prompt_tokens + max(0, event.max_tokens - 1)
-        if event.id in self._by_id:
-            raise ValueError(f"conversation {event.id} is here already")
-        if not 0 <= event.ready_tokens < event.prompt_tokens:
-            raise ValueError(f"{event.ready_tokens} ready of {event.prompt_tokens} prompt tokens")
+        most = prompt_tokens + max_tokens - 1 if max_tokens else prompt_tokens
+        if ident in self._by_id:
+            raise ValueError(f"conversation {ident} is here already")
+        if not 0 <= ready < prompt_tokens:
+            raise ValueError(f"{ready} ready of {prompt_tokens} prompt tokens")
         if self._is_closing:
-            out.append(Refused(event.id, Refusal.CLOSING))
-        elif self._num_blocks(most) > limits.num_blocks:
-            out.append(Refused(event.id, Refusal.TOO_LONG))
+            out.append(Refused(ident, Refusal.CLOSING))
+        elif most > limits.num_blocks * self._size:
+            out.append(Refused(ident, Refusal.TOO_LONG))
         elif len(self._waiting) >= limits.max_waiting and not self._can_start_at_once():
-            out.append(Refused(event.id, Refusal.FULL))
+            out.append(Refused(ident, Refusal.FULL))
         else:
-            usable = event.keys[: (event.prompt_tokens - 1) // limits.block_tokens]
-            talk = _Talk(event.id, event.at_s, event.prompt_tokens, usable, event.ready_tokens)
-            self._by_id[event.id] = talk
+            usable = keys[: (prompt_tokens - 1) // self._size]
+            talk = _Talk(ident, at_s, prompt_tokens, usable, ready)
+            self._by_id[ident] = talk
             self._waiting.append(talk)
 
     def _can_start_at_once(self) -> bool:
@@ -156,11 +158,11 @@ class Scheduler:
 
     def _drop(self, talk: _Talk) -> None:
         if talk.is_answered:
-            held = talk.offset + self._ticks
-            talk.num_own = self._num_blocks(held) - talk.num_shared
+            offset, size = talk.offset, self._size
+            talk.num_own = -(-(offset + self._ticks) // size) - talk.num_shared
             del self._answered[talk.id]
-            self._held_offsets -= talk.offset
-            self._phases[talk.offset % self.limits.block_tokens] -= 1
+            self._held_offsets -= offset
+            self._phases[offset % size] -= 1
             self._decodes = None
         else:
             del self._filling[talk.id]
@@ -202,15 +204,15 @@ class Scheduler:
             return
         del self._filling[talk.id]
         talk.is_answered = True
-        talk.offset = talk.done - self._ticks
+        talk.offset = offset = talk.done - self._ticks
         self._answered[talk.id] = talk
-        self._held_offsets += talk.offset
-        self._phases[talk.offset % self.limits.block_tokens] += 1
+        self._held_offsets += offset
+        self._phases[offset % self._size] += 1
         self._decodes = None
 
     def _publish(self, talk: _Talk, out: list[ServingAction]) -> None:
         first = talk.num_shared
-        full = min(talk.done // self.limits.block_tokens, len(talk.keys))
+        full = min(talk.done // self._size, len(talk.keys))
         if full <= first:
             return
         # somebody may have computed the same meanwhile; shared blocks stay in front
@@ -223,7 +225,7 @@ class Scheduler:
     # ---- what comes next ----
 
     def _next(self, at_s: float, out: list[ServingAction]) -> None:
-        needed = self._phases[-self._ticks % self.limits.block_tokens]
+        needed = self._phases[-self._ticks % self._size]
         if needed > self.blocks.num_available:
             needed = self._make_room(out)
         chunks: tuple[Chunk, ...] = ()
@@ -273,7 +275,7 @@ class Scheduler:
     def _fits(self, talk: _Talk, *, num_known: int, reserve: int) -> bool:
         # one block more than the prompt, lest it be displaced by its own first words
         more = 1 if self._answered or self._filling else 0
-        wanted = self._num_blocks(talk.to_fill) + reserve + more
+        wanted = -(-talk.to_fill // self._size) + reserve + more
         available = self.blocks.num_available
         if wanted <= available:
             return True
@@ -284,8 +286,8 @@ class Scheduler:
         if num_shared:
             talk.branch = self.blocks.use(talk.keys[:num_shared])
         talk.num_shared = num_shared
-        talk.done = max(num_shared * self.limits.block_tokens, talk.ready)
-        talk.num_own = self._num_blocks(talk.to_fill) - num_shared
+        talk.done = max(num_shared * self._size, talk.ready)
+        talk.num_own = -(-talk.to_fill // self._size) - num_shared
         self._take(talk.num_own, out)
         self._filling[talk.id] = talk
         out.append(Started(talk.id, num_shared))
@@ -293,7 +295,7 @@ class Scheduler:
     def _make_room(self, out: list[ServingAction]) -> int:
         """Blocks that decoding takes in the next tick, of which there are so many."""
         while True:
-            needed = self._phases[-self._ticks % self.limits.block_tokens]
+            needed = self._phases[-self._ticks % self._size]
             if needed <= self.blocks.num_available:
                 return needed
             out.append(self._displace())
@@ -316,13 +318,10 @@ class Scheduler:
         if evicted:
             out.append(Evicted(evicted))
 
-    def _num_blocks(self, num_tokens: int) -> int:
-        return -(-num_tokens // self.limits.block_tokens)
-
     def _num_new(self, num_repeats: int) -> int:
         """Blocks that decoding took in the ticks just made less the first, whose blocks were taken
         with the step."""
-        size, phases = self.limits.block_tokens, self._phases
+        size, phases = self._size, self._phases
         rounds, rest = divmod(num_repeats - 1, size)
         # whose phase is (- tick) mod size needs a block at that tick: backwards, and round
         last = -(self._ticks - num_repeats + 1) % size
@@ -334,7 +333,7 @@ class Scheduler:
     def _max_repeats(self) -> int:
         """Ticks for which there is room, counting the one whose blocks are taken already; where
         that is a whole block for everybody, no odd ticks are counted."""
-        size = self.limits.block_tokens
+        size = self._size
         rounds, left = divmod(self.blocks.num_available, len(self._answered) or 1)
         repeats = 1 + rounds * size
         if rounds:

@@ -90,12 +90,7 @@ class Engine:
         """Somebody asks; `end` may move."""
         self._left[ident] = answer_tokens
         event = Arrived(
-            at_s=at / SECOND,
-            id=ident,
-            prompt_tokens=prompt_tokens,
-            max_tokens=answer_tokens,
-            keys=tuple(keys),
-            ready_tokens=ready_tokens,
+            at / SECOND, ident, prompt_tokens, answer_tokens, tuple(keys), ready_tokens
         )
         actions = self.scheduler.handle(event)
         if actions:
@@ -119,7 +114,7 @@ class Engine:
                 first.append(chunk.id)
                 self._speak(chunk.id, ended)
         self._step = self.end = None
-        event = Computed(at_s=at / SECOND, num_repeats=repeats, ended=tuple(ended))
+        event = Computed(at / SECOND, repeats, tuple(ended))
         self._carry_out(self.scheduler.handle(event), at=at)
         refused = self.heard.refused
         if refused:

@@ -5,6 +5,7 @@ Those that come with every step are named tuples, which are made in half the tim
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -117,7 +118,7 @@ class Published(NamedTuple):
     """The own blocks ``indices`` of ``id`` may serve others from now on, under their keys."""
 
     id: int
-    indices: tuple[int, ...]
+    indices: Sequence[int]
 
 
 class Evicted(NamedTuple):

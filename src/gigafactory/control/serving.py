@@ -147,14 +147,10 @@ class Scheduler:
             del self._by_id[ident]
             out.append(Ended(ident))
         elif self._step is None:
-            out.append(self._end(talk))
+            self._drop(self._by_id.pop(ident))
+            out.append(Ended(ident))
         elif ident not in self._leaving:
             self._leaving.append(ident)  # its blocks are being written to
-
-    def _end(self, talk: _Talk) -> Ended:
-        self._drop(talk)
-        del self._by_id[talk.id]
-        return Ended(talk.id)
 
     def _drop(self, talk: _Talk) -> None:
         if talk.is_answered:
@@ -183,18 +179,15 @@ class Scheduler:
                 self._take(self._num_new(repeats), out)
         for chunk in step.chunks:
             self._filled(self._filling[chunk.id], chunk, out)
-        for ident in event.ended:
-            if ident in self._by_id:
-                out.append(self._end(self._by_id[ident]))
+        over = event.ended
         if self._leaving:
-            self._leave(out)
-
-    def _leave(self, out: list[ServingAction]) -> None:
-        """Who left while the step was under way."""
-        for ident in self._leaving:
-            if ident in self._by_id:
-                out.append(self._end(self._by_id[ident]))
-        self._leaving.clear()
+            over = (*over, *self._leaving)
+            self._leaving.clear()
+        for ident in over:
+            talk = self._by_id.pop(ident, None)
+            if talk is not None:
+                self._drop(talk)
+                out.append(Ended(ident))
 
     def _filled(self, talk: _Talk, chunk: Chunk, out: list[ServingAction]) -> None:
         talk.done += chunk.num_tokens
@@ -220,7 +213,7 @@ class Scheduler:
         if branch is not None:
             talk.branch, talk.num_shared = branch, full
             talk.num_own -= full - first
-            out.append(Published(talk.id, tuple(range(first, full))))
+            out.append(Published(talk.id, range(first, full)))
 
     # ---- what comes next ----
 
@@ -240,13 +233,14 @@ class Scheduler:
     def _chunks(self, at_s: float, needed: int, out: list[ServingAction]) -> tuple[Chunk, ...]:
         """Parts of the prompts that are begun, then of those that have room to begin."""
         limits, waiting = self.limits, self._waiting
-        room = limits.max_step_tokens - len(self._answered)
+        filling, num = self._filling, len(self._answered)
+        room = limits.max_step_tokens - num
         chunks: list[Chunk] = []
-        for talk in self._filling.values():
+        for talk in filling.values():
             if room:
                 chunks.append(_chunk(talk, room))
                 room -= chunks[-1].num_tokens
-        places = limits.max_running - self.num_running
+        places = limits.max_running - num - len(filling)
         while waiting and places and room:
             talk = waiting[0]
             if at_s - talk.arrived_s > limits.max_wait_s and not talk.was_displaced:
@@ -256,8 +250,10 @@ class Scheduler:
             if not self._fits(talk, num_known=num_known, reserve=needed):
                 break
             self._start(waiting.popleft(), num_shared=num_known, out=out)
-            chunks.append(_chunk(talk, room))
-            places, room = places - 1, room - chunks[-1].num_tokens
+            chunk = _chunk(talk, room)
+            chunks.append(chunk)
+            places -= 1
+            room -= chunk.num_tokens
         return tuple(chunks)
 
     def _give(self, chunks: tuple[Chunk, ...]) -> Compute:
@@ -285,10 +281,14 @@ class Scheduler:
     def _start(self, talk: _Talk, *, num_shared: int, out: list[ServingAction]) -> None:
         if num_shared:
             talk.branch = self.blocks.use(talk.keys[:num_shared])
-        talk.num_shared = num_shared
-        talk.done = max(num_shared * self._size, talk.ready)
-        talk.num_own = -(-talk.to_fill // self._size) - num_shared
-        self._take(talk.num_own, out)
+            talk.num_shared = num_shared
+        size, ready = self._size, talk.ready
+        known = num_shared * size
+        talk.done = known if known > ready else ready
+        talk.num_own = num_own = -(-talk.to_fill // size) - num_shared
+        evicted = self.blocks.take(num_own)
+        if evicted:
+            out.append(Evicted(evicted))
         self._filling[talk.id] = talk
         out.append(Started(talk.id, num_shared))
 

@@ -107,8 +107,9 @@ class Engine:
         first: list[int] = []
         ended: list[int] = []
         if step.decodes:
-            self._ticks += repeats
-            self._hush(ended)
+            self._ticks = ticks = self._ticks + repeats
+            if self._dues and self._dues[0][0] <= ticks:
+                self._hush(ended)
         for chunk in step.chunks:
             if chunk.is_last:
                 first.append(chunk.id)

@@ -41,10 +41,11 @@ class Agenda:
 
     def put(self, who: Follower) -> None:
         """``who`` ends steps at its engine's ``end``, and not when it was to before."""
-        who.schedule += 1
-        if who.engine.end is not None:
-            self._num += 1
-            heapq.heappush(self.heap, (who.engine.end, self._num, who, who.schedule))
+        who.schedule = schedule = who.schedule + 1
+        end = who.engine.end
+        if end is not None:
+            self._num = num = self._num + 1
+            heapq.heappush(self.heap, (end, num, who, schedule))
 
 
 @dataclass(slots=True)

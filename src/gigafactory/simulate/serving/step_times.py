@@ -12,6 +12,7 @@ bilinear between. A law test bounds what that costs in accuracy.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class EquationTimes:
     """Picoseconds, rows by ``batches``, columns by ``chunks``."""
     flash: int
     """Attoseconds a key of a prompt token."""
-    _rows: dict[int, list[int]] = field(default_factory=dict)
+    _rows: dict[int, array[int]] = field(default_factory=dict)
     """``more`` for every number of prompt tokens, by B, as far as it was asked for."""
 
     def decode(self, num_requests: int) -> tuple[int, int]:
@@ -70,14 +71,14 @@ class EquationTimes:
         plain = self.first[num_requests] + self.slope[num_requests] * held_tokens
         return plain + row[prompt_tokens] + self.flash * double_keys // _DOUBLE_ATTO
 
-    def _row(self, num_requests: int) -> list[int]:
+    def _row(self, num_requests: int) -> array[int]:
         high = min(bisect_right(self.batches, num_requests), len(self.batches) - 1)
         low = high - 1
         width = self.batches[high] - self.batches[low]
         share = (num_requests - self.batches[low]) / width
         at_chunks = (1 - share) * self.more[low] + share * self.more[high]
         row = np.interp(np.arange(self.chunks[-1] + 1), self.chunks, at_chunks)
-        self._rows[num_requests] = np.rint(row).astype(np.int64).tolist()
+        self._rows[num_requests] = array("q", np.rint(row).astype(np.int64).tobytes())
         return self._rows[num_requests]
 
 

@@ -172,13 +172,14 @@ class ServingTwin:
             self.tally.refused(index, at)
 
     def _hand_over(self, index: int, at: int) -> None:
-        """A prompt is computed: its cache moves to a replica that decodes."""
+        """A prompt is computed: its cache moves to a replica that decodes. Of the followed prompts,
+        as many answers are followed as belong to the replicas that are."""
         requests = self.requests
         there = at + self._transfer_ps_per_token * requests.prompt_tokens[index]
         self.tally.spoke(index, there + self._first_token)
         if requests.answer_tokens[index] == 1:
             self.tally.ended(index, there + self._first_token)
-        elif self._continues[index] < self._decoded_share:
+        elif self._continues[index] < self._share_of(Role.DECODE) / self._share_of(self._first):
             self._alarm(there, partial(self._decode, index))
         else:
             self.tally.left(index)
@@ -201,14 +202,10 @@ class ServingTwin:
 
     # ---- the fleet around them ----
 
-    @property
-    def _decoded_share(self) -> float:
-        """Of the followed prompts, those whose answers are followed too."""
-        return self._share_of(Role.DECODE) / self._share_of(self._first)
-
     def _share_of(self, role: Role) -> float:
-        serving = len(self.fleet.serving[role])
-        return min(1.0, self.samples[role].num_replicas / serving) if serving else 1.0
+        """Of those that serve, the ones that are followed."""
+        followed, serving = self.samples[role].num_replicas, len(self.fleet.serving[role])
+        return followed / serving if followed < serving else 1.0
 
     def _match(self, at: int) -> None:
         """Follow whoever takes requests now, and as many people as belong to them."""

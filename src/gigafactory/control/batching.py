@@ -5,7 +5,7 @@ Those that come with every step are named tuples, which are made in half the tim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -151,11 +151,12 @@ class Compute(NamedTuple):
     It may be done up to ``max_repeats`` times before the scheduler has to be asked again, as long
     as nobody arrives, ends or leaves; always once with prompts. Repeats may take blocks that are
     evicted only with the answer to ``Computed``: an engine that numbers its blocks repeats nothing
-    it has no free block for. ``held_tokens`` are in the cache of ``decodes`` before it.
+    it has no free block for. ``held_tokens`` are in the cache of ``decodes`` before it. ``decodes``
+    is a view of the scheduler's batch, good until the scheduler is told that the step is done.
     """
 
     chunks: tuple[Chunk, ...]
-    decodes: tuple[int, ...]
+    decodes: Collection[int]
     held_tokens: int
     max_repeats: int
 

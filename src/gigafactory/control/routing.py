@@ -10,6 +10,7 @@ that see the same replicas agree without talking to each other.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from functools import lru_cache
 
 #: Places of a replica on the ring; the more, the more even.
 _PLACES = 64
@@ -62,8 +63,8 @@ class Router:
         takes requests."""
         if not self._ring:
             return None
-        first = mixed(conversation)
-        home, other = self._at(first), self._at(mixed(first))
+        first, second = _points_of(conversation)
+        home, other = self._at(first), self._at(second)
         load = self._load
         if load[home] > load[other] * _INCLINATION + _INCLINATION_REQUESTS:
             home = other
@@ -81,6 +82,13 @@ class Router:
 
     def _at(self, point: int) -> int:
         return self._ring[bisect_left(self._points, point) % len(self._ring)][1]
+
+
+@lru_cache(maxsize=1 << 16)
+def _points_of(conversation: int) -> tuple[int, int]:
+    """Its two places on any ring; most conversations soon come again."""
+    first = mixed(conversation)
+    return first, mixed(first)
 
 
 def _places(replica: int) -> list[tuple[int, int]]:

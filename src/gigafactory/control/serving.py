@@ -78,7 +78,6 @@ class Scheduler:
         self._ticks = 0
         self._held_offsets = 0
         self._phases = [0] * limits.block_tokens
-        self._decodes: tuple[int, ...] | None = ()
         self._is_closing = False
 
     @property
@@ -159,7 +158,6 @@ class Scheduler:
             del self._answered[talk.id]
             self._held_offsets -= offset
             self._phases[offset % size] -= 1
-            self._decodes = None
         else:
             del self._filling[talk.id]
         self.blocks.give_back(num_own=talk.num_own, branch=talk.branch)
@@ -201,7 +199,6 @@ class Scheduler:
         self._answered[talk.id] = talk
         self._held_offsets += offset
         self._phases[offset % self._size] += 1
-        self._decodes = None
 
     def _publish(self, talk: _Talk, out: list[ServingAction]) -> None:
         first = talk.num_shared
@@ -257,11 +254,9 @@ class Scheduler:
         return tuple(chunks)
 
     def _give(self, chunks: tuple[Chunk, ...]) -> Compute:
-        if self._decodes is None:
-            self._decodes = tuple(self._answered)
         held = self._held_offsets + self._ticks * len(self._answered)
         repeats = 1 if chunks else self._max_repeats()
-        return Compute(chunks, self._decodes, held, repeats)
+        return Compute(chunks, self._answered.keys(), held, repeats)
 
     def _turn_away(self) -> Refused:
         talk = self._waiting.popleft()

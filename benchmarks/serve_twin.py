@@ -4,7 +4,8 @@
 
 `giga chat` serves a network with random weights in a process of its own, on one thread. A few
 constants of its steps are measured through its own door: the time of a step with 1 to 16 answers,
-of a prompt's token, and what HTTP adds to a first token. Then Poisson arrivals (`giga chat load`)
+of a prompt's token, by how much reading a request and opening an answer hold up the steps around
+them (one processor computes, reads and writes), and what HTTP adds to a first token. Then Poisson arrivals (`giga chat load`)
 at three rates; the twin's engine, with the scheduler that also runs in the service, gets the same
 requests at the same instants. The constants are measured before and after each load, so that a
 busy machine counts in both; told are the medians of the rounds.
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -48,8 +50,8 @@ LIGHT = 0.15
 LIMITS = ServingLimits(
     max_running=16, max_waiting=64, num_blocks=8 * CONTEXT // 16, max_step_tokens=256
 )
-#: A prompt is counted between two steps and joins the queue after the next one.
-TURN_S = 0.0005
+#: Requests that are turned away at the door, and how many of them a second.
+NUM_REFUSED, REFUSED_PER_S = 120, 60.0
 
 
 def write_model(folder: Path) -> None:
@@ -116,12 +118,20 @@ class Constants:
     """Answers at once, on the mean."""
     steps_s: Sequence[float]
     """With so many."""
+    reading_s: float
+    """By which a request holds up the step during which it comes."""
+    opening_s: float
+    """By which an answer that begins holds up the step after its first token."""
     part_s: float
-    """What a prompt adds to a step, whatever its length: requests are read and answered by the
-    processor that computes."""
+    """What a prompt adds to the step that computes it, whatever its length."""
     prompt_token_s: float
     door_s: float
     """Of a first token: what is not the engine's step."""
+
+    def prompt_s(self, tokens: float) -> float:
+        """By which a request of so many tokens holds up the others, all in all."""
+        fixed = self.reading_s + self.opening_s + self.part_s
+        return fixed + tokens * self.prompt_token_s
 
     def times(self) -> MeasuredTimes:
         """For the twin: straight lines between the batches that were measured."""
@@ -138,11 +148,14 @@ class Constants:
 
 def measured(address: str) -> Constants:
     """Through the door of the service."""
-    alone = shots_of(address, num_clients=1, num_requests=6)
-    step = statistics.fmean(gap for shot in alone for gap in shot.itl_s)
+    alone = shots_of(address, num_clients=1, num_requests=12)
+    step = statistics.fmean(gap for shot in alone for gap in shot.itl_s[1:])
+    opening = statistics.fmean(shot.itl_s[0] for shot in alone if shot.itl_s) - step
+    reading = reading_cost(address, step_s=step)
     costs = [prompt_cost(address, words=words, step_s=step) for words in PROMPTS]
-    slope, part = np.polyfit([n for n, _ in costs], [cost for _, cost in costs], 1)
-    prompt = part + slope * alone[0].prompt_tokens
+    slope, fixed = np.polyfit([n for n, _ in costs], [cost for _, cost in costs], 1)
+    part = max(0.0, float(fixed) - reading - opening)
+    prompt = fixed + slope * alone[0].prompt_tokens
     batches, steps = [1.0], [step]
     for batch in BATCHES[1:]:
         shots = shots_of(address, num_clients=batch, num_requests=3 * batch)
@@ -151,8 +164,8 @@ def measured(address: str) -> Constants:
         waited = statistics.fmean(shot.ttft_s for shot in shots)
         # who waits for a first token does not decode; prompts of the others lie in the gaps
         batches.append(batch * (length - 1) * gap / ((length - 1) * gap + waited))
-        steps.append(gap - (batch - 1) / length * prompt)
-    inside = Constants(batches, steps, float(part), float(slope), door_s=0.0)
+        steps.append(gap - (batch - 1) / length * prompt - opening / (length - 1))
+    inside = Constants(batches, steps, reading, opening, part, float(slope), door_s=0.0)
     return replace(inside, door_s=door(address, inside))
 
 
@@ -164,44 +177,62 @@ def door(address: str, inside: Constants) -> float:
     return statistics.median(shot.ttft_s for shot in shots) - statistics.median(told)
 
 
+def reading_cost(address: str, *, step_s: float) -> float:
+    """Seconds by which a request that is turned away at the door (nobody has its model's name)
+    holds up an answer that is under way."""
+    shots, refused = beside_answers(
+        address, model="nobody", num_requests=NUM_REFUSED, rate_per_s=REFUSED_PER_S, num_clients=8
+    )
+    return held_up_s(shots, [shot.ended_s for shot in refused], step_s=step_s)
+
+
 def prompt_cost(address: str, *, words: int, step_s: float) -> tuple[int, float]:
     """(tokens of a prompt, seconds by which it holds up an answer that is under way)."""
-    plain = {"base_url": address, "model": NAME, "num_clients": 1}
-    long = Load(**plain, num_requests=16, prompt_words=PROMPT_WORDS, max_tokens=MAX_TOKENS,
-                seed=1000 * next(_SEEDS))  # fmt: skip
-    short = Load(**plain, num_requests=80, prompt_words=words, max_tokens=1,
-                 seed=1000 * next(_SEEDS))  # fmt: skip
+    shots, prompts = beside_answers(
+        address, model=NAME, num_requests=80, num_clients=1, prompt_words=words, max_tokens=1
+    )
+    spoke = [prompt.word_times_s[0] for prompt in prompts]
+    return prompts[0].prompt_tokens, held_up_s(shots, spoke, step_s=step_s)
+
+
+def beside_answers(address: str, **others: object) -> tuple[list[Shot], list[Shot]]:
+    """Answers one after the other, and what came of ``others`` meanwhile."""
+    long = Load(base_url=address, model=NAME, num_clients=1, num_requests=16, max_tokens=MAX_TOKENS,
+                prompt_words=PROMPT_WORDS, seed=1000 * next(_SEEDS))  # fmt: skip
+    short = Load(base_url=address, seed=1000 * next(_SEEDS), **others)
 
     async def together() -> list[list[Shot]]:
         return await asyncio.gather(shoot(long), shoot(short))
 
-    answers, prompts = asyncio.run(together())
-    until = prompts[-1].ended_s
-    begun = [shot for shot in answers if shot.word_times_s and shot.word_times_s[-1] <= until]
+    answers, beside = asyncio.run(together())
+    return answers, beside
+
+
+def held_up_s(answers: Sequence[Shot], instants: Sequence[float], *, step_s: float) -> float:
+    """Seconds by which each of ``instants`` lengthened the answers under way."""
+    begun = [s for s in answers if s.word_times_s and s.word_times_s[-1] <= instants[-1]]
     spans = [(shot.word_times_s[0], shot.word_times_s[-1]) for shot in begun]
-    inside = [p for p in prompts if any(a < p.word_times_s[0] <= b for a, b in spans)]
+    num = sum(any(first < instant <= last for first, last in spans) for instant in instants)
     gaps = [gap for shot in begun for gap in shot.itl_s]
-    return prompts[0].prompt_tokens, (sum(gaps) - len(gaps) * step_s) / len(inside)
+    return (sum(gaps) - len(gaps) * step_s) / num
 
 
 def simulated(shots: Sequence[Shot], constants: Constants) -> list[tuple[float, float]]:
     """(TTFT, TPOT) of the same requests in the twin, in their order."""
     engine = Engine(LIMITS, times=constants.times(), leaps=False)
-    waiting = [(picoseconds(shot.began_s), index, False) for index, shot in enumerate(shots)]
-    waiting.sort()
+    waiting = deque(sorted((picoseconds(shot.began_s), n) for n, shot in enumerate(shots)))
+    reading, opening = picoseconds(constants.reading_s), picoseconds(constants.opening_s)
     first, ended = {}, {}
     while waiting or engine.end is not None:
         if engine.end is not None and (not waiting or engine.end <= waiting[0][0]):
             now = engine.end
             heard = engine.finish(now)
+            engine.hold_up(opening * len(heard.first), at=now)
             first |= dict.fromkeys(heard.first, now)
             ended |= dict.fromkeys(heard.ended, now)
             continue
-        at, index, is_counted = waiting.pop(0)
-        if engine.end is not None and not is_counted:
-            waiting.append((engine.end + picoseconds(TURN_S), index, True))
-            waiting.sort()
-            continue
+        at, index = waiting.popleft()
+        engine.hold_up(reading, at=at)
         shot = shots[index]
         engine.arrive(
             index, at=at, prompt_tokens=shot.prompt_tokens, answer_tokens=shot.completion_tokens
@@ -239,7 +270,7 @@ def capacity_per_s(address: str, constants: Constants) -> float:
     """Requests a second of a full batch, from the constants alone."""
     shots = shots_of(address, num_clients=8, num_requests=24)
     tokens = statistics.fmean(shot.completion_tokens for shot in shots)
-    prompt = constants.part_s + shots[0].prompt_tokens * constants.prompt_token_s
+    prompt = constants.prompt_s(shots[0].prompt_tokens)
     return constants.batches[-1] / (
         tokens * (constants.steps_s[-1] + prompt * constants.batches[-1] / tokens)
     )
@@ -250,6 +281,8 @@ def between(before: Constants, after: Constants) -> Constants:
     return Constants(
         batches=[(a + b) / 2 for a, b in zip(before.batches, after.batches, strict=True)],
         steps_s=[(a + b) / 2 for a, b in zip(before.steps_s, after.steps_s, strict=True)],
+        reading_s=(before.reading_s + after.reading_s) / 2,
+        opening_s=(before.opening_s + after.opening_s) / 2,
         part_s=(before.part_s + after.part_s) / 2,
         prompt_token_s=(before.prompt_token_s + after.prompt_token_s) / 2,
         door_s=(before.door_s + after.door_s) / 2,
@@ -281,6 +314,8 @@ def tell(constants: Constants, *, most: float, number: int) -> None:
         f"round {number}: steps {steps} ms with "
         f"{', '.join(f'{batch:.1f}' for batch in constants.batches)} answers, a prompt "
         f"{1e3 * constants.part_s:.1f} ms and {1e6 * constants.prompt_token_s:.0f} us a token, "
+        f"reading one {1e3 * constants.reading_s:.1f} ms, "
+        f"opening an answer {1e3 * constants.opening_s:.1f} ms, "
         f"the door {1e3 * constants.door_s:.1f} ms, capacity {most:.2f} requests/s",
         flush=True,
     )

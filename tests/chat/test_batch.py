@@ -266,6 +266,23 @@ def in_batch(core: Slow, work: Any, **options: Any) -> Any:
     return asyncio.run(main())
 
 
+def test_a_prompt_is_counted_beside_the_step_under_way() -> None:
+    core = Slow()
+
+    async def work(batch: Batch) -> int:
+        first = asyncio.create_task(collect(batch, "hello"))
+        while not core.talks:
+            await asyncio.sleep(0)
+        asked = as_request({"model": "slow", "messages": [{"role": "user", "content": "next"}]})
+        job = await asyncio.wait_for(batch.prepare(asked), 5)
+        assert not first.done()
+        core.may_go_on.set()
+        assert await first == "xxx"
+        return job.prompt_tokens
+
+    assert in_batch(core, work) == 4
+
+
 def test_the_shell_serves_many_at_once() -> None:
     core = Slow()
     core.may_go_on.set()

@@ -67,6 +67,7 @@ def said(engine: Engine, asked: list[tuple[int, int, int, int, bool]]) -> tuple[
             ready = prompt - 1 if is_ready else 0
             engine.arrive(ident, at=now, prompt_tokens=prompt, answer_tokens=answer, keys=keys,
                           ready_tokens=ready)  # fmt: skip
+            engine.hold_up(10_000 * topic, at=now)
             heard = engine.heard
         refused |= dict.fromkeys(heard.refused, now)
         heard.refused = []

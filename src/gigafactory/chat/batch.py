@@ -1,7 +1,8 @@
 """Many conversations at once in one engine: the async shell around a core that batches.
 
-All of the core's work is done in one thread: it takes in what was asked and given up meanwhile,
-makes a step, and hands the words over. Nobody's reading speed is waited for.
+Prompts are counted beside the step under way, so that they join the next one. All the rest of the
+core's work is done in one thread: it takes in what was asked and given up meanwhile, makes a step,
+and hands the words over. Nobody's reading speed is waited for.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ Result = TypeVar("Result")
 
 
 class Core(Known, Protocol):
-    """An engine that makes steps with many conversations; all calls come from one thread."""
+    """An engine that makes steps with many conversations; all calls but those of ``num_tokens``
+    come from one thread."""
 
     @property
     def abilities(self) -> frozenset[Ability]:
@@ -41,7 +43,7 @@ class Core(Known, Protocol):
         """Nothing is left to compute."""
 
     def num_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of the prompt that ``messages`` become."""
+        """Tokens of the prompt that ``messages`` become; may be called at any time."""
 
     def embed(self, text: str) -> tuple[Sequence[float], int]:
         """A vector of length 1, and the tokens of ``text``; only with ``Ability.EMBEDDINGS``."""
@@ -88,7 +90,10 @@ class Batch:
     async def prepare(self, request: ChatRequest) -> Job:
         """Count and check the prompt; ApiError says what is wrong."""
         seed = secrets.randbelow(2**31)
-        return await self._run(lambda: prepare(request, engine=self._core, seed=seed))
+        try:
+            return await asyncio.to_thread(prepare, request, engine=self._core, seed=seed)
+        except Exception as error:
+            raise as_api_error(self.name, error) from error
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         """The result of ``work``, done in the thread of the core between two steps."""

@@ -57,6 +57,8 @@ class Engine:
         self._step: Compute | None = None
         self._begin = 0
         self._repeats = 1
+        self._held_up = 0
+        """Of the last step."""
         self._first, self._slope, self._num = 0, 0, 0
         """Of the steps of a jump: how long the first takes, a token held, and who decodes."""
         self._ticks = 0
@@ -97,6 +99,14 @@ class Engine:
             self._carry_out(actions, at=at)
         if self._repeats > 1 and self.end is not None:
             self._cut_short(at)
+
+    def hold_up(self, duration: int, *, at: int) -> None:
+        """Something else has the processor: the step under way takes so much longer."""
+        if self.end is not None:
+            if self._repeats > 1:
+                self._cut_short(at)
+            self._held_up += duration
+            self.end += duration
 
     def finish(self, at: int) -> Heard:
         """The steps under way are done, at ``end``; who spoke for the first time, who ended."""
@@ -156,7 +166,7 @@ class Engine:
                 self.heard.refused.append(action.id)
 
     def _compute(self, step: Compute, *, at: int) -> None:
-        self._step, self._begin = step, at
+        self._step, self._begin, self._held_up = step, at, 0
         num, held = len(step.decodes), step.held_tokens
         if step.chunks:
             prompt = double_keys = 0
@@ -196,4 +206,4 @@ class Engine:
         while ends <= passed and repeats < most:
             repeats += 1
             ends = self._duration(repeats)
-        self._repeats, self.end = repeats, self._begin + ends
+        self._repeats, self.end = repeats, self._begin + ends + self._held_up

@@ -95,7 +95,7 @@ def test_the_mean_request_is_that_of_the_people() -> None:
     assert answer == pytest.approx(traffic.output_tokens, rel=0.03)
     fresh = float(fresh_tokens(study.serve, 1.0).mean())
     assert fresh == pytest.approx(traffic.input_tokens * (1 - traffic.cached_share), rel=0.03)
-    assert people.at == sorted(people.at)
+    assert list(people.at) == sorted(people.at)
 
 
 def test_people_ask_as_often_as_the_study_says() -> None:

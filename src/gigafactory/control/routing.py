@@ -61,11 +61,12 @@ class Router:
     def route(self, conversation: int) -> int | None:
         """The replica for the next request of ``conversation``, which it then has; None: no one
         takes requests."""
-        if not self._ring:
+        ring, points, load = self._ring, self._points, self._load
+        if not ring:
             return None
         first, second = _points_of(conversation)
-        home, other = self._at(first), self._at(second)
-        load = self._load
+        home = ring[bisect_left(points, first) % len(ring)][1]
+        other = ring[bisect_left(points, second) % len(ring)][1]
         if load[home] > load[other] * _INCLINATION + _INCLINATION_REQUESTS:
             home = other
         load[home] += 1
@@ -79,9 +80,6 @@ class Router:
     def load(self, replica: int) -> int:
         """Requests that ``replica`` has."""
         return self._load.get(replica, 0)
-
-    def _at(self, point: int) -> int:
-        return self._ring[bisect_left(self._points, point) % len(self._ring)][1]
 
 
 @lru_cache(maxsize=1 << 16)

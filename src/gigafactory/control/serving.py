@@ -244,7 +244,9 @@ class Scheduler:
                 out.append(self._turn_away())
                 continue
             num_known = self.blocks.num_known(talk.keys) if talk.keys else 0
-            if not self._fits(talk, num_known=num_known, reserve=needed):
+            # one block more than the prompt, lest it be displaced by its own first words
+            more = needed + 1 if num or filling else needed
+            if not self._fits(talk, num_known=num_known, more=more):
                 break
             self._start(waiting.popleft(), num_shared=num_known, out=out)
             chunk = _chunk(talk, room)
@@ -263,10 +265,9 @@ class Scheduler:
         del self._by_id[talk.id]
         return Refused(talk.id, Refusal.WAITED)
 
-    def _fits(self, talk: _Talk, *, num_known: int, reserve: int) -> bool:
-        # one block more than the prompt, lest it be displaced by its own first words
-        more = 1 if self._answered or self._filling else 0
-        wanted = -(-talk.to_fill // self._size) + reserve + more
+    def _fits(self, talk: _Talk, *, num_known: int, more: int) -> bool:
+        """Its blocks, and so many more."""
+        wanted = -(-talk.to_fill // self._size) + more
         available = self.blocks.num_available
         if wanted <= available:
             return True

@@ -6,7 +6,6 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gigafactory.simulate.serving.people import Requests
 
@@ -28,10 +27,6 @@ class Asking:
     """Of the requests before it, those that are followed lie in ``_ready``."""
     _ready: list[int] = field(default_factory=list)
     """The next is the last."""
-    _places: NDArray[np.float64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._places = np.array(self.requests.place)
 
     def follow(self, share: float, *, at: int) -> None:
         """From ``at`` on: requests whose place is below ``share``."""
@@ -54,6 +49,6 @@ class Asking:
         num = len(self.requests)
         while not self._ready and self._looked < num:
             first, self._looked = self._looked, self._looked + _LOOK
-            is_followed = self._places[first : self._looked] < self._share
+            is_followed = self.requests.place[first : self._looked] < self._share
             self._ready = (np.flatnonzero(is_followed)[::-1] + first).tolist()
         self.next_at = self.requests.at[self._ready[-1]] if self._ready else _NEVER

@@ -91,9 +91,7 @@ class Engine:
     ) -> None:
         """Somebody asks; `end` may move."""
         self._left[ident] = answer_tokens
-        event = Arrived(
-            at / SECOND, ident, prompt_tokens, answer_tokens, tuple(keys), ready_tokens
-        )
+        event = Arrived(at / SECOND, ident, prompt_tokens, answer_tokens, tuple(keys), ready_tokens)
         actions = self.scheduler.handle(event)
         if actions:
             self._carry_out(actions, at=at)
@@ -112,7 +110,6 @@ class Engine:
         """The steps under way are done, at ``end``; who spoke for the first time, who ended."""
         step, repeats = self._step, self._repeats
         assert step is not None
-        assert at == self.end
         self.busy += at - self._begin
         first: list[int] = []
         ended: list[int] = []
@@ -158,12 +155,16 @@ class Engine:
                 self._compute(action, at=at)  # type: ignore[arg-type]
             elif kind is Started:
                 self.num_cached_tokens += action.num_shared * self._block_tokens  # type: ignore[union-attr]
-            elif isinstance(action, Displaced):
-                if action.id in self._due:
-                    self._left[action.id] = self._due.pop(action.id) - self._ticks
-            elif isinstance(action, Refused):
-                del self._left[action.id]
-                self.heard.refused.append(action.id)
+            elif kind is Displaced or kind is Refused:
+                self._send_away(action)  # type: ignore[arg-type]
+
+    def _send_away(self, action: Displaced | Refused) -> None:
+        """For ever, or until there is room again."""
+        if isinstance(action, Refused):
+            del self._left[action.id]
+            self.heard.refused.append(action.id)
+        elif action.id in self._due:
+            self._left[action.id] = self._due.pop(action.id) - self._ticks
 
     def _compute(self, step: Compute, *, at: int) -> None:
         self._step, self._begin, self._held_up = step, at, 0

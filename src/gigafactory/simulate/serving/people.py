@@ -8,6 +8,7 @@ turn, until the model's context is full and the conversation is over.
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,12 +34,12 @@ _MOST_BLOCKS = 1 << 20
 class Requests:
     """Every request of the window in order of time; columns of one length."""
 
-    at: list[int]
+    at: array[int]
     """Picoseconds."""
-    conversation: list[int]
-    prompt_tokens: list[int]
-    answer_tokens: list[int]
-    place: list[float]
+    conversation: array[int]
+    prompt_tokens: array[int]
+    answer_tokens: array[int]
+    place: Floats
     """Of the conversation, evenly within 0 and 1: who is followed is decided by it."""
 
     def __len__(self) -> int:
@@ -82,12 +83,17 @@ def requests_of(serve: Serve, demand: Series, *, share: float, context: int, see
     # by conversation, so that all its turns are of the same people
     place = stream("serve.places", seed=seed).random(len(begins))[conversation]
     return Requests(
-        at=at.tolist(),
-        conversation=conversation[kept][order].tolist(),
-        prompt_tokens=prompt[kept][order].tolist(),
-        answer_tokens=said[kept][order].tolist(),
-        place=place[kept][order].tolist(),
+        at=_column(at),
+        conversation=_column(conversation[kept][order]),
+        prompt_tokens=_column(prompt[kept][order]),
+        answer_tokens=_column(said[kept][order]),
+        place=place[kept][order],
     )
+
+
+def _column(values: Ints) -> array[int]:
+    """Read one by one, an array of Python's is faster than NumPy's, and smaller than a list."""
+    return array("q", values.astype(np.int64).tobytes())
 
 
 def _begins(talk: Conversation, demand: Series, *, share: float, seed: int) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -39,8 +40,8 @@ class Tally:
     begin_at: int = 0
     moments: list[Moment] = field(default_factory=list)
     broken_answers: float = 0.0
-    _spoke: list[int] = field(init=False)
-    _done: list[int] = field(init=False)
+    _spoke: array[int] = field(init=False)
+    _done: array[int] = field(init=False)
     _num_resent: int = 0
     _is_followed: bytearray = field(init=False)
     _is_left: bytearray = field(init=False)
@@ -62,7 +63,7 @@ class Tally:
 
     def __post_init__(self) -> None:
         num = len(self.requests)
-        self._spoke, self._done = [_NEVER] * num, [_NEVER] * num
+        self._spoke, self._done = array("q", [_NEVER]) * num, array("q", [_NEVER]) * num
         self._is_followed, self._is_left = bytearray(num), bytearray(num)
         self._ttft = picoseconds(self.slo.ttft_s or _NO_LIMIT_S)
         self._tpot = picoseconds(self.slo.tpot_s or _NO_LIMIT_S)

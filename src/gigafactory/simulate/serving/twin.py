@@ -24,9 +24,9 @@ from gigafactory.describe.serve import FleetStudy, Role
 from gigafactory.plan.fleet import Fleet, hourly_per_s, num_needed
 from gigafactory.plan.fleet_replicas import ReplicaPlan, deployed, transfer_s
 from gigafactory.simulate.rng import stream
+from gigafactory.simulate.serving.asking import Asking
 from gigafactory.simulate.serving.clock import picoseconds
 from gigafactory.simulate.serving.fleet import WholeFleet, perils_of
-from gigafactory.simulate.serving.asking import Asking
 from gigafactory.simulate.serving.outcome import Outcome
 from gigafactory.simulate.serving.people import (
     EVERY_S,
@@ -109,21 +109,21 @@ class ServingTwin:
     def _follow(self, end: int) -> None:
         alarms, steps, asking = self._alarms, self.agenda.heap, self._asking
         never = end + 1
+        take, stepped_on = heapq.heappop, self._stepped
         while True:
             asked = asking.next_at
             stepped = steps[0][0] if steps else never
             rung = alarms[0][0] if alarms else never
-            if rung <= stepped and rung <= asked:
-                if rung > end:
-                    return
-                at, _, call = heapq.heappop(alarms)
-                call(at)
-            elif stepped <= asked:
+            if stepped < rung and stepped <= asked:
                 if stepped > end:
                     return
-                at, _, who, schedule = heapq.heappop(steps)
+                _, _, who, schedule = take(steps)
                 if schedule == who.schedule:
-                    self._stepped(who, at)
+                    stepped_on(who, stepped)
+            elif rung <= asked:
+                if rung > end:
+                    return
+                take(alarms)[2](rung)
             else:
                 self._ask(asking.take(), asked)
 

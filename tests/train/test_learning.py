@@ -17,7 +17,7 @@ from gigafactory.describe.job import Train
 from gigafactory.describe.layout import Sharding
 from gigafactory.describe.rank import Step, Task, Told
 from gigafactory.net.export import load_exported, save_exported
-from gigafactory.train import loop, tokens
+from gigafactory.train import loop, nats, tokens
 from gigafactory.train.evaluate import Score, evaluate
 
 QWEN3 = {
@@ -142,6 +142,8 @@ def test_compiled_layers_learn_the_same(
         layer._compiled_call_impl = torch.compile(layer._call_impl, backend="aot_eager")
 
     monkeypatch.setattr(nn.Module, "compile", trace)
+    loss = torch.compile(nats._slice_to_compile, backend="aot_eager")
+    monkeypatch.setattr(nats, "_compiled_slice", lambda: loss)
     eager, fast = (
         learn(
             make_task, tmp_path / f"{compiles}", num_steps=3, mixture=files, compile=compiles

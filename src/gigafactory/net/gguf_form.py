@@ -91,7 +91,7 @@ def differs(model: Model) -> list[str]:
          "have; blocks grok-1 and qwen3-moe have a form"),
         (is_grok and model.dense_residual,
          "dense_residual beside experts whose weights it makes add up to 1"),
-        (0 < model.num_dense_layers and model.num_experts > 0,
+        (model.num_dense_layers > 0 and model.num_experts > 0,
          f"{model.num_dense_layers} dense layers before those with experts; it wants experts in "
          "all or in none"),
         (is_grok and width != model.hidden,

@@ -1,8 +1,8 @@
 """Our tokenizer as llama.cpp holds one: byte-level BPE with GPT-2's split of words.
 
 llama.cpp knows no normalizer for it, so what ours does to a text first (lower case, a space
-before the first word) is done by the chat template. Text that goes to llama.cpp without the template
-has to be lower-cased by whoever writes it; letters that NFKC would replace stay as they are.
+before the first word) is done by the chat template. Text that goes to llama.cpp without the
+template has to be lower-cased by whoever writes it; what NFKC would replace stays as it is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def words(tokenizer: Tokenizer, *, model: Model) -> dict[str, Value]:
     """
     raw = json.loads(tokenizer.to_str())
     if wrong := _unlike_ours(raw):
-        raise InputError(f"this tokenizer has no GGUF form: {wrong}; `giga run` trains one that has")
+        raise InputError(
+            f"this tokenizer has no GGUF form: {wrong}; `giga run` trains one that has"
+        )
     size = tokenizer.get_vocab_size()
     marks = {mark_id(tokenizer, mark) for mark in Mark}
     kinds = [Kind.CONTROL if i in marks else Kind.NORMAL for i in range(size)]

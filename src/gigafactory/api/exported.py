@@ -39,9 +39,9 @@ def export(folder: Path, *, out: Path | None = None) -> Gguf:
         raise InputError(
             f"exporting a trained model needs {error.name}: pip install 'gigafactory[train,gguf]'"
         ) from None
+    exported = load_exported(folder / "model")
     path = out or folder / GGUF_FILE
     if not path.parent.is_dir():
         raise InputError(f"--out {path}: there is no folder {path.parent}")
-    exported = load_exported(folder / "model")
     save_gguf(path, exported=exported, name=folder.resolve().name)
     return Gguf(str(path), arch_of(exported.model.model), path.stat().st_size)

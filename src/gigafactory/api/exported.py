@@ -8,7 +8,7 @@ from typing import Any
 
 from gigafactory.describe.errors import InputError
 
-#: What ``export`` writes into the run's folder.
+#: Beside the weights it was made of, and removed with them by a later run.
 GGUF_FILE = "model.gguf"
 
 
@@ -27,7 +27,7 @@ class Gguf:
 
 
 def export(folder: Path, *, out: Path | None = None) -> Gguf:
-    """Write the trained model of the run in ``folder`` as GGUF (default: its ``model.gguf``).
+    """Write the trained model of the run in ``folder`` as GGUF (default: in its ``model``).
 
     InputError where there is none, an extra is missing, or llama.cpp would answer differently.
     """
@@ -40,7 +40,7 @@ def export(folder: Path, *, out: Path | None = None) -> Gguf:
             f"exporting a trained model needs {error.name}: pip install 'gigafactory[train,gguf]'"
         ) from None
     exported = load_exported(folder / "model")
-    path = out or folder / GGUF_FILE
+    path = out or folder / "model" / GGUF_FILE
     if not path.parent.is_dir():
         raise InputError(f"--out {path}: there is no folder {path.parent}")
     save_gguf(path, exported=exported, name=folder.resolve().name)

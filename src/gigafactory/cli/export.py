@@ -14,7 +14,7 @@ from gigafactory.cli.common import json_option, print_json, working
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to write (default: model.gguf in FOLDER).",
+    help="The file to write (default: FOLDER/model/model.gguf).",
 )
 @json_option
 def command(folder: Path, *, out: Path | None, as_json: bool) -> None:

@@ -7,7 +7,7 @@ Only what llama.cpp computes as the network here does is given a form. Its graph
   one factor a token, which the norm behind the experts takes out again, unless a dense MLP stands
   beside them;
 - the cap on the router's logits and the temperature of far positions are read and not used, and
-  YaRN lengthens queries and keys: Grok-2 has all three, Grok-1 none;
+  its YaRN lengthens queries and keys: Grok-2 has all three, Grok-1 none;
 - every layer has experts; a dense network is written as one expert, which gets all the weight;
 - queries together are as wide as the hidden state.
 

@@ -6,9 +6,9 @@ About 1 B parameters, dense and with experts: ours (giga's training program, who
 nanochat-like recipe (plain_gpt.py, dense), torchtitan's Qwen3 (where it is installed). Each round
 takes a few steps of every contender in turn. MFU: model FLOPs by the reference formula (causal
 attention once, nothing recomputed) over the dense bf16 peak, given or that of an H200, also where
-products are in fp8; beside it the share of what the largest bf16 product measured here reaches. ``--tiny``: small shapes, to see that
-it runs, on a processor if need be. Each contender is built, measured and freed before the next
-where memory would not hold all: ``--apart``.
+products are in fp8; beside it the share of what the largest bf16 product measured here reaches.
+``--tiny``: small shapes, to see that it runs, on a processor if need be. Each contender is built,
+measured and freed before the next where memory would not hold all: ``--apart``.
 """
 
 from __future__ import annotations

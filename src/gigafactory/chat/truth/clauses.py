@@ -56,6 +56,8 @@ class Statement:
     marks: frozenset[Mark] = frozenset()
     first: int = 0
     last: int = 0
+    is_aside: bool = False
+    """Whether an insert says it of the subject, and not the sentence itself."""
 
     @property
     def words(self) -> frozenset[str]:
@@ -189,7 +191,7 @@ def _said_aside(part: Sequence[Item], *, starts_sentence: bool) -> list[Statemen
     if find_verb(clause) != begin:
         return []
     statement = _clause(clause, shared=None, starts_sentence=starts_sentence)
-    return [statement] if statement else []
+    return [replace(statement, is_aside=True)] if statement else []
 
 
 def _coordinated(body: Sequence[Item]) -> Iterator[list[Item]]:

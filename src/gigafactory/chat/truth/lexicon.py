@@ -39,11 +39,12 @@ VERBS = _words("verbs") | frozenset(IRREGULAR)
 
 BE = frozenset(("be", "is", "are", "was", "were", "been", "being", "am"))
 _HELPING = "has have had having do does did will would shall should may might must can could"
+MODALS = frozenset(("will", "would", "shall", "should", "may", "might", "must", "can", "could"))
 AUXILIARIES = BE | frozenset(_HELPING.split(" "))
 
 #: words, and the one that stands for them
 SYNONYMS = {word: first for first, *others in _entries("synonyms") for word in others}
-PHRASAL = {("pass", "away"): "die", ("set", "up"): "found", ("shut", "down"): "close"}
+PHRASAL = {("pass", "away"): "die", ("set", "up"): "found", ("shut", "down"): "close", ("turn", "down"): "reject"}
 
 OPPOSITES = frozenset(frozenset(pair) for pair in _entries("opposites"))
 _NEGATING_PREFIXES = ("un", "in", "im", "non", "non-", "dis")
@@ -112,6 +113,19 @@ def is_harmless_adjective(word: str) -> bool:
         return False
     return word in PLAIN_ADJECTIVES or (len(word) > 5 and word.endswith(_ADJECTIVE_ENDINGS))
 
+
+HARMLESS_ADVERBS = _words("harmless adverbs")
+ADVERBS_OF_NOW = _words("adverbs of now")
+PLAIN_QUALITIES = _words("plain qualities")
+PLACE_NOUNS = _words("place nouns")
+CALAMITIES = _words("calamities")
+PUBLIC_DOERS = _words("public doers")
+OUTCOMES = _words("outcomes")
+ABOUT_TALK = _words("talk about talk")
+FINISHED = _words("finished")
+UNREAL_PLACES = _words("unreal places")
+THINGS = _words("things")
+KIN = _words("kin and crew")
 
 IRONY_WORDS = _words("irony words")
 IRONY_OPENINGS = tuple(tuple(entry) for entry in _entries("irony openings"))

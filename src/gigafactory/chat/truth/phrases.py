@@ -154,7 +154,8 @@ def _parts(found: Sequence[Item], lowers: Sequence[str]) -> tuple[Phrase, ...]:
     if not 0 < at < len(found) - 1 or _COLOURS & set(lowers):
         return ()
     one, other = read_phrase(found[:at]), read_phrase(found[at + 1 :])
-    is_shared = one.quantity is not None and other.quantity is None  # 300 men and women
+    # 300 men and women
+    is_shared = one.quantity is not None and other.quantity is None and not other.has_article
     is_whole = all(part.words and part.share is Share.BARE for part in (one, other))
     return (one, other) if is_whole and not is_shared else ()
 

@@ -1,0 +1,238 @@
+"""When, where and why something happened, as far as it may be left out: a closed list of forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gigafactory.chat.truth.lexicon import (
+    CALAMITIES,
+    FINISHED,
+    PLACE_NOUNS,
+    PUBLIC_DOERS,
+    TIME_NOUNS,
+    UNREAL_PLACES,
+)
+from gigafactory.chat.truth.quantities import Dimension
+from gigafactory.chat.truth.scene import Scene, Stand, has_finite, is_plain_talk
+from gigafactory.chat.truth.words import Item
+
+_WHEN = frozenset("in on at during over within between before after".split(" "))
+_EDGES = frozenset("late early shortly soon just".split(" "))
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth nineteenth twentieth"
+_OF_TIME = (
+    (TIME_NOUNS - {"season"})
+    | frozenset("the a an last next this previous same of start end beginning middle hours".split())
+    | frozenset("eve dawn noon midnight sunrise sunset twelfth thirteenth".split(" "))
+    | frozenset((*_ORDINALS.split(" "), *_EDGES))
+)
+_POINTS = (TIME_NOUNS - {"season"}) | frozenset("dawn noon midnight sunrise sunset hours".split(" "))
+_SPANS = frozenset("day days week weeks month months year years hour hours minute minutes".split(" "))
+_WHERE = frozenset("in near at outside on off along".split(" "))
+_WHY = (
+    ("because", "of"),
+    ("due", "to"),
+    ("for", "lack", "of"),
+    ("in", "connection", "with"),
+    ("under", "pressure", "from"),
+    ("despite",),
+    ("following",),
+    ("after",),
+    ("before",),
+    ("during",),
+    ("amid",),
+)
+_WHEN_CLAUSE = frozenset("because when after before while although though since".split(" "))
+_LONGEST = 10
+_NARROW = frozenset("narrow wide large small slim clear".split(" "))
+
+
+def _time(scene: Scene, at: int) -> int:
+    if scene.stand not in (Stand.EVENT, Stand.COMING) and not scene.is_behind_speech(at):
+        return at
+    if scene.word(at) == "and" and scene.word(at + 1) == "again":
+        end = _time(scene, at + 2)
+        return end if end > at + 2 else at
+    if scene.word(at) in _WHEN and at + 1 in scene.taken and scene.items[at + 1].day:
+        return at + 1  # in May, on 4 May
+    begin = at + (scene.word(at) in _EDGES and scene.word(at + 1) in _WHEN)
+    is_led = scene.word(begin) in _WHEN or _is_by_then(scene, begin)
+    end = begin + is_led
+    while scene.is_free(end) and _is_of_time(scene, end, first=scene.word(begin)):
+        end += 1
+    part = scene.part(begin + is_led, end)
+    has_point = any(item.day or item.lower in _POINTS for item in part) or _is_span(part)
+    is_pointing = is_led or bool(part and (part[0].day or part[0].lower in ("last", "this", "next")))
+    return end if has_point and is_pointing else at
+
+
+def _is_by_then(scene: Scene, at: int) -> bool:
+    """ "By Sunday evening, ...", "plans to ... by 2027"."""
+    return scene.word(at) == "by" and (at == 0 or scene.stand is Stand.COMING)
+
+
+def _is_of_time(scene: Scene, at: int, *, first: str) -> bool:
+    item = scene.items[at]
+    if item.day is not None:
+        if (item.day.month, item.day.day) == (4, 1):
+            return False  # what is told of that day may be a joke
+        return not item.lower.endswith("days")  # on Mondays: again and again
+    if item.quantity is not None:
+        return item.quantity.dimension is Dimension.TIME or first == "between"
+    is_sum = item.lower == "and" and _is_span(scene.part(at - 1, at))
+    return item.lower in _OF_TIME or (is_sum and _is_span(scene.part(at + 1, at + 2)))
+
+
+def _is_span(part: Sequence[Item]) -> bool:
+    return any(item.quantity for item in part)
+
+
+def _span(scene: Scene, at: int) -> int:
+    """ "Two years later", "ten months after the first trial" and the like are told by the noun."""
+    if not scene.is_event or scene.items[at].quantity is None:
+        return at
+    after = at + 1 + (scene.word(at + 1) in _SPANS)
+    return after + 1 if scene.word(after) in ("late", "later", "ago", "earlier") else at
+
+
+def _beneficiary(scene: Scene, at: int) -> int:
+    """ "For its pupils": those of the doer that something was done for."""
+    is_own = scene.word(at) == "for" and scene.word(at + 1) in ("its", "their", "his", "her")
+    is_one = is_own and scene.is_free(at + 2) and scene.word(at + 3) in (".", "", ",")
+    return at + 3 if is_one and scene.is_event and is_plain_talk(scene.part(at + 2, at + 3)) else at
+
+
+def _times(scene: Scene, at: int) -> int:
+    is_led = scene.word(at) == "for" and scene.word(at + 1) == "the"
+    is_ordinal = scene.word(at + 2) in _ORDINALS.split(" ") and scene.word(at + 3) == "time"
+    is_once = scene.stand in (Stand.EVENT, Stand.COMING)
+    return at + 4 if is_led and is_ordinal and is_once else at
+
+
+def _place(scene: Scene, at: int) -> int:
+    """ "Near Poznan", "in the north": where a deed was done."""
+    if not scene.is_event or scene.word(at) not in _WHERE:
+        return at
+    begin = at + 1
+    end = begin
+    while scene.is_free(end) and _is_name(scene, end):
+        end += 1
+    if end > begin:
+        return end if scene.word(at) in ("in", "near", "at", "outside") else at
+    is_place = scene.word(begin) == "the" and scene.word(begin + 1) in PLACE_NOUNS
+    is_calamity = scene.word(begin) in ("a", "an", "the") and scene.word(begin + 1) in CALAMITIES
+    if not (is_place or is_calamity) or not scene.is_free(begin + 1):
+        return at
+    return _end_of_names(scene, begin + 2)
+
+
+def _is_name(scene: Scene, at: int) -> bool:
+    item = scene.items[at]
+    return item.is_capital and item.day is None and item.lower not in UNREAL_PLACES
+
+
+def _end_of_names(scene: Scene, at: int) -> int:
+    """ "The coast [of Malta]"."""
+    end = at + 1
+    while scene.is_free(end) and scene.items[end].is_capital:
+        end += 1
+    return end if scene.word(at) == "of" and end > at + 1 else at
+
+
+def _circumstance(scene: Scene, at: int) -> int:
+    """ "After days of protest", "because of the strike": a few plain words without a verb."""
+    lead = next((lead for lead in _WHY if _is_at(scene, at, lead)), None)
+    is_open = scene.is_event or (lead == ("despite",) and at == 0)
+    if lead is None or not is_open:
+        return at
+    end = _end_of_nouns(scene, at + len(lead))
+    part = scene.part(at + len(lead), end)
+    is_short = 0 < len(part) <= _LONGEST
+    return end if is_short and is_plain_talk(part) and not has_finite(part[1:]) else at
+
+
+def _is_at(scene: Scene, at: int, lead: Sequence[str]) -> bool:
+    return all(scene.is_free(at + i) and scene.word(at + i) == w for i, w in enumerate(lead))
+
+
+def _end_of_nouns(scene: Scene, at: int) -> int:
+    """Up to a comma, or to the article of what the claim takes."""
+    end = scene.end(at, stops=",")
+    is_article = scene.word(end - 1) in ("the", "a", "an") and not scene.is_free(end)
+    return end - is_article
+
+
+def _clause(scene: Scene, at: int) -> int:
+    """ "When the stand collapsed", "after divers found cracks": another thing that happened."""
+    if not scene.is_event or scene.word(at) not in _WHEN_CLAUSE:
+        return at
+    end = scene.end(at + 1, stops=",")
+    part = scene.part(at + 1, end)
+    is_last = scene.word(end) in ("", ".") or at == 0
+    is_clause = has_finite(part) and len(part) <= 2 * _LONGEST
+    return end if is_last and is_clause and is_plain_talk(part, also=_FAILED) else at
+
+
+_FAILED = frozenset(("failed", "cancelled"))
+"""Verbs there, not adjectives of what was not."""
+
+
+def _margin(scene: Scene, at: int) -> int:
+    """ "By a narrow margin", "by a vote of 9 to 4"."""
+    if not scene.is_event or not _is_at(scene, at, ("by", "a")):
+        return at
+    begin = at + 2 + (scene.word(at + 2) in _NARROW)
+    if scene.word(begin) not in ("margin", "majority", "vote"):
+        return at
+    end = _end_of_nouns(scene, begin + 1)
+    part = scene.part(begin + 1, end)
+    is_of = not part or (part[0].lower == "of" and len(part) <= _LONGEST // 2)
+    return end if is_of and is_plain_talk(part) else at
+
+
+def _amount(scene: Scene, at: int) -> int:
+    """ "For 3 million euros", "by 40 cm", "12 metres of ice"."""
+    word, before = scene.word(at), scene.items[at - 1] if at else None
+    quantity = scene.items[at + 1].quantity if scene.is_free(at + 1) else None
+    if word in ("for", "by") and quantity is not None and scene.is_event:
+        is_price = word == "by" or quantity.dimension not in (Dimension.TIME, Dimension.COUNT)
+        return at + 2 if is_price else at
+    is_measured = before is not None and before.quantity is not None and before.quantity.dimension
+    is_mass = is_measured not in (False, Dimension.COUNT, Dimension.FRACTION, Dimension.SHARE)
+    is_of = word == "of" and is_mass and scene.is_free(at + 1)
+    return at + 2 if is_of and is_plain_talk(scene.part(at + 1, at + 2)) else at
+
+
+def _agent(scene: Scene, at: int) -> int:
+    """ "By the police": who did it, where the claim does not say who."""
+    if scene.word(at) != "by":
+        return at
+    begin = at + 1 + (scene.word(at + 1) in ("the", "a", "an"))
+    if not scene.is_free(begin):
+        return at + 1  # the claim has him as its subject
+    is_public = scene.is_event and scene.word(begin) in PUBLIC_DOERS
+    return begin + 1 if is_public else at
+
+
+def _lead(scene: Scene, at: int) -> int:
+    """ "Finished in 1964, the dam ...", "Using radar, ..."."""
+    if at > 0 or scene.word(at) not in FINISHED | {"using", "citing"}:
+        return at
+    end = scene.end(at, stops=",")
+    part = scene.part(at, end)
+    is_whole = scene.word(end) == "," and len(part) > 1
+    return end if is_whole and is_plain_talk(part) else at
+
+
+CIRCUMSTANCES: tuple[Callable[[Scene, int], int], ...] = (
+    _time,
+    _span,
+    _times,
+    _beneficiary,
+    _place,
+    _circumstance,
+    _clause,
+    _margin,
+    _amount,
+    _agent,
+    _lead,
+)

@@ -13,10 +13,11 @@ from gigafactory.chat.truth.lexicon import (
     UNREAL_PLACES,
 )
 from gigafactory.chat.truth.quantities import Dimension
-from gigafactory.chat.truth.scene import Scene, Stand, has_finite, is_plain_talk
+from gigafactory.chat.truth.scene import Scene, Stand, has_finite, is_narrow, is_plain_talk
 from gigafactory.chat.truth.words import Item
 
 _WHEN = frozenset("in on at during over within between before after".split(" "))
+_OPEN_ENDS = frozenset(["of", "the", "a", "an"])
 _EDGES = frozenset("late early shortly soon just".split(" "))
 _ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth nineteenth twentieth"
 _OF_TIME = (
@@ -43,6 +44,9 @@ _WHY = (
 )
 _WHEN_CLAUSE = frozenset("because when after before while although though since".split(" "))
 _LONGEST = 10
+_LONGEST_NAME = 2
+_OF_NOUNS = frozenset(["of", "from", "to", "with"])
+_OF_CLAUSES = frozenset(["of", "from", "to", "up"])
 _NARROW = frozenset("narrow wide large small slim clear".split(" "))
 
 
@@ -59,6 +63,8 @@ def _time(scene: Scene, at: int) -> int:
     end = begin + is_led
     while scene.is_free(end) and _is_of_time(scene, end, first=scene.word(begin)):
         end += 1
+    if scene.word(end - 1) in _OPEN_ENDS:
+        return at  # after two days of talks
     part = scene.part(begin + is_led, end)
     has_point = any(item.day or item.lower in _POINTS for item in part) or _is_span(part)
     is_pointing = is_led or bool(part and (part[0].day or part[0].lower in ("last", "this", "next")))
@@ -117,12 +123,17 @@ def _place(scene: Scene, at: int) -> int:
     while scene.is_free(end) and _is_name(scene, end):
         end += 1
     if end > begin:
-        return end if scene.word(at) in ("in", "near", "at", "outside") else at
+        is_short = end - begin <= _LONGEST_NAME and not _is_unreal(scene, end)
+        return end if is_short and scene.word(at) in ("in", "near", "at", "outside") else at
     is_place = scene.word(begin) == "the" and scene.word(begin + 1) in PLACE_NOUNS
     is_calamity = scene.word(begin) in ("a", "an", "the") and scene.word(begin + 1) in CALAMITIES
     if not (is_place or is_calamity) or not scene.is_free(begin + 1):
         return at
     return _end_of_names(scene, begin + 2)
+
+
+def _is_unreal(scene: Scene, at: int) -> bool:
+    return scene.word(at) in UNREAL_PLACES
 
 
 def _is_name(scene: Scene, at: int) -> bool:
@@ -146,7 +157,7 @@ def _circumstance(scene: Scene, at: int) -> int:
         return at
     end = _end_of_nouns(scene, at + len(lead))
     part = scene.part(at + len(lead), end)
-    is_short = 0 < len(part) <= _LONGEST
+    is_short = 0 < len(part) <= _LONGEST and is_narrow(part, links=_OF_NOUNS)
     return end if is_short and is_plain_talk(part) and not has_finite(part[1:]) else at
 
 
@@ -168,7 +179,8 @@ def _clause(scene: Scene, at: int) -> int:
     end = scene.end(at + 1, stops=",")
     part = scene.part(at + 1, end)
     is_last = scene.word(end) in ("", ".") or at == 0
-    is_clause = has_finite(part) and len(part) <= 2 * _LONGEST
+    is_one = not any(item.lower == "and" for item in part)
+    is_clause = is_one and has_finite(part[1:]) and is_narrow(part, links=_OF_CLAUSES)
     return end if is_last and is_clause and is_plain_talk(part, also=_FAILED) else at
 
 

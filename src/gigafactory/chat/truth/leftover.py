@@ -23,7 +23,7 @@ from gigafactory.chat.truth.lexicon import (
     TITLES,
 )
 from gigafactory.chat.truth.quantities import Bound, Dimension
-from gigafactory.chat.truth.scene import Scene, Stand, has_finite, is_known_verb, is_plain_talk
+from gigafactory.chat.truth.scene import Scene, Stand, has_finite, is_known_verb, is_narrow, is_plain_talk
 from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item, Kind
 
@@ -40,6 +40,10 @@ _LONGEST_INSERT = 14
 _PAST_OFFICE = frozenset(["former"])
 _NO_ONE = frozenset(["nobody", "nothing"])
 _WITHOUT = frozenset(["without"])
+_OF_LISTS = frozenset(["of"])
+_OF_TAILS = frozenset(["of", "from", "since", "up", "down"])
+_OF_COMPARISONS = _OF_TAILS | {"than"}
+_OF_DEEDS = frozenset(["of", "from", "to", "into", "with", "without", "up"])
 
 
 def left_over(scene: Scene) -> str:
@@ -60,7 +64,8 @@ def _sign(scene: Scene, at: int) -> int:
     item = scene.items[at]
     if item.kind is not Kind.SIGN:
         return at
-    is_end = item.text == "." or (item.text == "!" and at == len(scene.items) - 1)
+    is_last = all(item.text in _QUOTES for item in scene.items[at + 1 :])
+    is_end = item.text in (".", "!") and is_last
     quotes = bool(_QUOTES & scene.claimed) or scene.speaks
     is_quote = quotes and (item.text in _QUOTES or scene.word(at + 1) in _QUOTES)
     return at + (is_end or is_quote)
@@ -74,7 +79,8 @@ def _comma(scene: Scene, at: int) -> int:
     is_behind_lead = is_led and (at < _LONGEST_INSERT or scene.speaks)
     is_before = scene.word(at + 1) in _ARTICLES or not scene.is_free(at + 1)
     is_circumstance = any(rule(scene, at + 1) > at + 1 for rule in CIRCUMSTANCES)
-    return at + ((is_behind_lead and is_before) or is_circumstance)
+    is_claimed = "," in scene.claimed and is_before
+    return at + ((is_behind_lead and is_before) or is_circumstance or is_claimed)
 
 
 def _article(scene: Scene, at: int) -> int:
@@ -171,8 +177,9 @@ def _tail(scene: Scene, at: int) -> int:
     """What stands behind the last comma: a comparison, an outcome, what a name is."""
     end = scene.end(at + 1)
     part = scene.part(at + 1, end)
-    is_last = scene.word(end) in ("", ".")
-    if scene.word(at) != "," or not part or not is_last:
+    if scene.word(at) != "," or not part or scene.word(end) not in ("", "."):
+        return at
+    if not is_narrow(part, links=_OF_COMPARISONS if part[0].quantity else _OF_TAILS):
         return at
     if not is_plain_talk(part, also=_PAST_OFFICE | _NO_ONE):
         return at
@@ -199,8 +206,8 @@ def _deed(scene: Scene, at: int) -> int:
         begin += 1
     end = scene.end(begin)
     part = scene.part(begin, end)
-    is_whole = scene.word(end) in ("", ".") and bool(part)
-    is_plain = is_plain_talk(part, also=_WITHOUT)
+    is_whole = scene.word(end) in ("", ".") and bool(part) and is_narrow(part, links=_OF_DEEDS)
+    is_plain = is_plain_talk(part, also=_WITHOUT) and not any(i.lower == "and" for i in part)
     return end if is_whole and _is_deed(part[0].lower) and is_plain else at
 
 
@@ -227,6 +234,8 @@ def _listed(scene: Scene, at: int) -> int:
     end = min(scene.end(at + 1, stops=","), at + 4)
     part = scene.part(at + 1, end)
     if not part or not is_plain_talk(part) or has_finite(part):
+        return at
+    if not part[0].is_capital and not is_narrow(part, links=_OF_LISTS):
         return at
     before = scene.items[at - 1]
     if part[0].is_capital:

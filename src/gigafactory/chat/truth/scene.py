@@ -21,11 +21,15 @@ from gigafactory.chat.truth.lexicon import (
     LIMITS,
     NEGATIONS,
     POSSIBLE,
+    PREPOSITIONS,
     PRIVATIVE,
     PROBABLE,
     REPORTS,
     RETRACTIONS,
     SCOPED,
+    TIME_NOUNS,
+    TIME_PREPOSITIONS,
+    UNREAL_PLACES,
 )
 from gigafactory.chat.truth.marks import Mark
 from gigafactory.chat.truth.words import Item, Kind
@@ -38,7 +42,7 @@ _ALL_OR_ONE = frozenset(
 )
 
 SPEAKERS = frozenset("i me my mine myself we us our ours you your yours yourself".split(" "))
-_NOTHING = frozenset("no none nobody nothing nowhere neither without unless except but only".split())
+_NOTHING = frozenset("no none nobody nothing nowhere neither without unless except but only instead rather thanks exception exceptions".split())
 _UNPLAIN = (
     ABOUT_TALK
     | ALLEGED
@@ -159,6 +163,31 @@ def is_plain_talk(part: Sequence[Item], *, also: frozenset[str] = frozenset()) -
         if form is not None and form.base in _SPOKEN:
             return False
     return True
+
+
+def is_narrow(part: Sequence[Item], *, links: frozenset[str]) -> bool:
+    """Whether nothing hangs on it that could reach over all of the sentence: only ``links``, days
+    and places by name."""
+    for at, item in enumerate(part):
+        is_link = item.lower in PREPOSITIONS and item.lower not in links
+        is_again = item.lower in _AGAIN or (item.day is not None and item.lower.endswith("days"))
+        if item.text == "," or is_again or (is_link and not _is_when_or_where(part, at)):
+            return False
+    return True
+
+
+_AGAIN = frozenset(["every", "each", "twice", "once"])
+
+
+def _is_when_or_where(part: Sequence[Item], at: int) -> bool:
+    """ "In 1994", "in a decade", "in Girona", "in two pillars"."""
+    link, *near = part[at : at + 3]
+    if not near or link.lower not in TIME_PREPOSITIONS:
+        return False
+    is_span = near[0].lower in ("a", "the", "this") and near[-1].lower in TIME_NOUNS - {"time"}
+    is_place = link.lower == "in" and near[0].is_capital and near[0].lower not in UNREAL_PLACES
+    is_number = link.lower == "in" and near[0].quantity is not None
+    return near[0].day is not None or is_span or is_place or is_number
 
 
 def is_known_verb(word: str) -> bool:

@@ -39,7 +39,7 @@ from gigafactory.chat.truth.lexicon import (
 from gigafactory.chat.truth.marks import Mark, attributed, marks_of_text
 from gigafactory.chat.truth.phrases import Match, Phrase, Share, match, read_phrase
 from gigafactory.chat.truth.quantities import Dimension
-from gigafactory.chat.truth.scene import Scene, is_plain_talk, stand_of
+from gigafactory.chat.truth.scene import Scene, is_narrow, is_plain_talk, stand_of
 from gigafactory.chat.truth.surroundings import disturbed
 from gigafactory.chat.truth.terms import unaccounted
 from gigafactory.chat.truth.verbs import find_verb
@@ -105,7 +105,10 @@ def _of_aside(parts: tuple[Item, ...], statement: Statement) -> tuple[Item, ...]
     inside = [i for i in parts if statement.first <= i.first and i.last <= statement.last]
     outside = [i for i in parts if i not in inside]
     own = [i for i in inside if i.text != "," and i.lower not in ("who", "which")]
-    return tuple(own) if is_plain_talk(outside) else parts
+    is_first = statement.first == parts[0].first
+    rest = outside[1:-1] if outside and outside[-1].text == "." else outside
+    is_plain = is_first and is_plain_talk(rest) and is_narrow(rest, links=frozenset(("of",)))
+    return tuple(own) if is_plain and not any(item.text == "." for item in rest) else parts
 
 
 def _own_items(parts: tuple[Item, ...], statement: Statement) -> tuple[Item, ...]:
@@ -208,7 +211,8 @@ def _one(wanted: Said, given: Said, there: Sequence[Sequence[Item]]) -> Finding:
 
 def _doubt(wanted: Said, given: Said, there: Sequence[Sequence[Item]]) -> str:
     """Why a statement that agrees in all roles is still no support; empty if it is."""
-    taken, missing = align(wanted.items, given.items, known=given.known)
+    are_denied = wanted.statement.is_negated and given.statement.is_negated
+    taken, missing = align(wanted.items, given.items, known=given.known, are_denied=are_denied)
     if missing:
         return f"the source does not say {missing!r} there"
     stand = stand_of(wanted.statement, given.statement, claim_items=wanted.items)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gigafactory.chat.truth.lexicon import BESIDE
 from gigafactory.chat.truth.scene import is_plain_talk
 from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item, Kind
@@ -48,4 +49,5 @@ def _is_plain(sentence: Sequence[Item], pointing: frozenset[str]) -> bool:
     is_closed = bool(sentence) and sentence[-1].text == "."
     points = any(item.lower in pointing for item in words)
     begins_over = bool(words) and words[0].lower in ("but", "and", "because", "if", "though")
+    points |= any(item.lower in BESIDE for item in words)
     return is_whole and is_closed and not points and not begins_over and is_plain_talk(sentence)

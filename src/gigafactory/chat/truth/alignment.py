@@ -65,9 +65,7 @@ def align(
     return [*taken, *(i for place in taken for i in _particle(source, place))], ""
 
 
-def _nearest(
-    same: Sequence[int], places: dict[int, int], at: int, *, is_small: bool
-) -> int | None:
+def _nearest(same: Sequence[int], places: dict[int, int], at: int, *, is_small: bool) -> int | None:
     """The first behind the word before; a small word stands close before the one behind it."""
     last = max((place for i, place in places.items() if i < at), default=-1)
     following = min((i for i in places if i > at), default=None)

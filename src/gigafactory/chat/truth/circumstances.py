@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from gigafactory.chat.truth.forms import singular
 from gigafactory.chat.truth.lexicon import (
     CALAMITIES,
     FINISHED,
+    MARGINS,
+    OF_TIME,
+    ORDINALS,
     PLACE_NOUNS,
+    POINTS_IN_TIME,
     PUBLIC_DOERS,
     TIME_NOUNS,
     UNREAL_PLACES,
 )
+from gigafactory.chat.truth.plain import has_finite, is_fools_day, is_narrow, is_plain_talk
 from gigafactory.chat.truth.quantities import Dimension
-from gigafactory.chat.truth.scene import Scene, Stand, has_finite, is_narrow, is_plain_talk
+from gigafactory.chat.truth.scene import Scene, Stand
 from gigafactory.chat.truth.words import Item
 
-_WHEN = frozenset("in on at during over within between before after".split(" "))
+_WHEN = frozenset(["in", "on", "at", "during", "over", "within", "between", "before", "after"])
+_EDGES = frozenset(["late", "early", "shortly", "soon", "just"])
 _OPEN_ENDS = frozenset(["of", "the", "a", "an"])
-_EDGES = frozenset("late early shortly soon just".split(" "))
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth nineteenth twentieth"
-_OF_TIME = (
-    (TIME_NOUNS - {"season"})
-    | frozenset("the a an last next this previous same of start end beginning middle hours".split())
-    | frozenset("eve dawn noon midnight sunrise sunset twelfth thirteenth".split(" "))
-    | frozenset((*_ORDINALS.split(" "), *_EDGES))
-)
-_POINTS = (TIME_NOUNS - {"season"}) | frozenset("dawn noon midnight sunrise sunset hours".split(" "))
-_SPANS = frozenset("day days week weeks month months year years hour hours minute minutes".split(" "))
-_WHERE = frozenset("in near at outside on off along".split(" "))
+_POINTS = (TIME_NOUNS - {"season"}) | POINTS_IN_TIME
+_OF_TIME = _POINTS | OF_TIME
+_SPANS = frozenset(["day", "week", "month", "year", "hour", "minute"])
+_WHERE = frozenset(["in", "near", "at", "outside", "on", "off", "along"])
 _WHY = (
     ("because", "of"),
     ("due", "to"),
@@ -42,12 +42,13 @@ _WHY = (
     ("during",),
     ("amid",),
 )
-_WHEN_CLAUSE = frozenset("because when after before while although though since".split(" "))
+_WHEN_CLAUSE = frozenset(
+    ["because", "when", "after", "before", "while", "although", "though", "since"]
+)
 _LONGEST = 10
 _LONGEST_NAME = 2
 _OF_NOUNS = frozenset(["of", "from", "to", "with"])
 _OF_CLAUSES = frozenset(["of", "from", "to", "up"])
-_NARROW = frozenset("narrow wide large small slim clear".split(" "))
 
 
 def _time(scene: Scene, at: int) -> int:
@@ -67,7 +68,9 @@ def _time(scene: Scene, at: int) -> int:
         return at  # after two days of talks
     part = scene.part(begin + is_led, end)
     has_point = any(item.day or item.lower in _POINTS for item in part) or _is_span(part)
-    is_pointing = is_led or bool(part and (part[0].day or part[0].lower in ("last", "this", "next")))
+    is_pointing = is_led or bool(
+        part and (part[0].day or part[0].lower in ("last", "this", "next"))
+    )
     return end if has_point and is_pointing else at
 
 
@@ -79,9 +82,7 @@ def _is_by_then(scene: Scene, at: int) -> bool:
 def _is_of_time(scene: Scene, at: int, *, first: str) -> bool:
     item = scene.items[at]
     if item.day is not None:
-        if (item.day.month, item.day.day) == (4, 1):
-            return False  # what is told of that day may be a joke
-        return not item.lower.endswith("days")  # on Mondays: again and again
+        return not (is_fools_day(item) or item.lower.endswith("days"))  # on Mondays: again
     if item.quantity is not None:
         return item.quantity.dimension is Dimension.TIME or first == "between"
     is_sum = item.lower == "and" and _is_span(scene.part(at - 1, at))
@@ -96,7 +97,7 @@ def _span(scene: Scene, at: int) -> int:
     """ "Two years later", "ten months after the first trial" and the like are told by the noun."""
     if not scene.is_event or scene.items[at].quantity is None:
         return at
-    after = at + 1 + (scene.word(at + 1) in _SPANS)
+    after = at + 1 + (singular(scene.word(at + 1)) in _SPANS)
     return after + 1 if scene.word(after) in ("late", "later", "ago", "earlier") else at
 
 
@@ -109,7 +110,7 @@ def _beneficiary(scene: Scene, at: int) -> int:
 
 def _times(scene: Scene, at: int) -> int:
     is_led = scene.word(at) == "for" and scene.word(at + 1) == "the"
-    is_ordinal = scene.word(at + 2) in _ORDINALS.split(" ") and scene.word(at + 3) == "time"
+    is_ordinal = scene.word(at + 2) in ORDINALS and scene.word(at + 3) == "time"
     is_once = scene.stand in (Stand.EVENT, Stand.COMING)
     return at + 4 if is_led and is_ordinal and is_once else at
 
@@ -192,7 +193,7 @@ def _margin(scene: Scene, at: int) -> int:
     """ "By a narrow margin", "by a vote of 9 to 4"."""
     if not scene.is_event or not _is_at(scene, at, ("by", "a")):
         return at
-    begin = at + 2 + (scene.word(at + 2) in _NARROW)
+    begin = at + 2 + (scene.word(at + 2) in MARGINS)
     if scene.word(begin) not in ("margin", "majority", "vote"):
         return at
     end = _end_of_nouns(scene, begin + 1)

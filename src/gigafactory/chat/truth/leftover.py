@@ -13,8 +13,10 @@ from gigafactory.chat.truth.circumstances import CIRCUMSTANCES
 from gigafactory.chat.truth.forms import verb_form
 from gigafactory.chat.truth.lexicon import (
     ADVERBS_OF_NOW,
+    COUNTS,
     FINISHED,
     HARMLESS_ADVERBS,
+    HELPERS,
     NEGATING_CHAINS,
     NEGATIONS,
     OUTCOMES,
@@ -22,17 +24,16 @@ from gigafactory.chat.truth.lexicon import (
     PREPOSITIONS,
     TITLES,
 )
+from gigafactory.chat.truth.plain import has_finite, is_known_verb, is_narrow, is_plain_talk
 from gigafactory.chat.truth.quantities import Bound, Dimension
-from gigafactory.chat.truth.scene import Scene, Stand, has_finite, is_known_verb, is_narrow, is_plain_talk
+from gigafactory.chat.truth.scene import Scene, Stand
 from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item, Kind
 
 Rule = Callable[[Scene, int], int]
 """Where what may be left out from a place on ends; the place itself if nothing may."""
 
-_ARTICLES = frozenset("the a an its their his her".split(" "))
-_HELPERS = frozenset("is are was were be been being has have had did do does".split(" "))
-_COUNTS = frozenset("all every each both most many several".split(" "))
+_ARTICLES = frozenset(["the", "a", "an", "its", "their", "his", "her"])
 _QUOTES = frozenset('"“”„«»:')
 _LEAST_BOUNDS = (Bound.EXACT, Bound.ABOUT, Bound.MORE, Bound.AT_LEAST)
 _LONGEST_INSERT = 14
@@ -92,13 +93,13 @@ def _helper(scene: Scene, at: int) -> int:
     after = at + 1
     while _is_between(scene, after):
         after += 1
-    is_led = scene.word(at) in _HELPERS and not scene.is_free(after)
+    is_led = scene.word(at) in HELPERS and not scene.is_free(after)
     return at + (is_led and verb_form(scene.word(after)) is not None)
 
 
 def _is_between(scene: Scene, at: int) -> bool:
     word = scene.word(at)
-    return word in NEGATIONS or (word in HARMLESS_ADVERBS | _HELPERS and scene.is_free(at))
+    return word in NEGATIONS or (word in HARMLESS_ADVERBS | HELPERS and scene.is_free(at))
 
 
 def _denial(scene: Scene, at: int) -> int:
@@ -127,7 +128,7 @@ def _count(scene: Scene, at: int) -> int:
         and quantity.bound in _LEAST_BOUNDS
         and quantity.value >= 1
     )
-    is_count = scene.word(at) in _COUNTS or is_some
+    is_count = scene.word(at) in COUNTS or is_some
     return at + (is_count and not scene.is_free(at + 1) and scene.stand is not Stand.DENIED)
 
 
@@ -136,7 +137,7 @@ def _quality(scene: Scene, at: int) -> int:
     if scene.word(at) not in PLAIN_QUALITIES or scene.is_free(at + 1):
         return at
     before = scene.word(at - 1)
-    is_definite = before in _ARTICLES - {"a", "an"} or before == "'s" or before in _COUNTS
+    is_definite = before in _ARTICLES - {"a", "an"} or before == "'s" or before in COUNTS
     return at + (scene.is_event and at > 0 and not is_definite)
 
 
@@ -148,7 +149,7 @@ def _title(scene: Scene, at: int) -> int:
 
 def _insert(scene: Scene, at: int) -> int:
     """ ", 51,", ", a teacher from Malmo,", ", who chairs the board,", ", built by monks,"."""
-    if scene.word(at) != "," or scene.is_free(at - 1) or not scene.items[at - 1].kind is Kind.WORD:
+    if scene.word(at) != "," or scene.is_free(at - 1) or scene.items[at - 1].kind is not Kind.WORD:
         return at
     end = scene.end(at + 1, stops=",")
     if scene.word(end) != "," or end - at > _LONGEST_INSERT or not _goes_on(scene, end + 1):
@@ -170,7 +171,7 @@ def _is_noun(part: Sequence[Item]) -> bool:
 
 
 def _goes_on(scene: Scene, at: int) -> bool:
-    return not scene.is_free(at) or scene.word(at) in _HELPERS | HARMLESS_ADVERBS
+    return not scene.is_free(at) or scene.word(at) in HELPERS | HARMLESS_ADVERBS
 
 
 def _tail(scene: Scene, at: int) -> int:

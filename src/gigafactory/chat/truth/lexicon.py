@@ -44,7 +44,12 @@ AUXILIARIES = BE | frozenset(_HELPING.split(" "))
 
 #: words, and the one that stands for them
 SYNONYMS = {word: first for first, *others in _entries("synonyms") for word in others}
-PHRASAL = {("pass", "away"): "die", ("set", "up"): "found", ("shut", "down"): "close", ("turn", "down"): "reject"}
+PHRASAL = {
+    ("pass", "away"): "die",
+    ("set", "up"): "found",
+    ("shut", "down"): "close",
+    ("turn", "down"): "reject",
+}
 
 OPPOSITES = frozenset(frozenset(pair) for pair in _entries("opposites"))
 _NEGATING_PREFIXES = ("un", "in", "im", "non", "non-", "dis")
@@ -93,8 +98,6 @@ TITLES = _words("titles")
 SCOPED = _words("scoped")
 LIMITS = _words("limits")
 CLAUSE_OPENERS = _words("clause openers")
-HARMLESS_LINKS = _words("harmless links")
-COMPLEMENTS = _words("complements")
 TIME_NOUNS = _words("time nouns")
 
 UNIQUE_DOER = _words("unique doer")
@@ -126,6 +129,21 @@ BESIDE = _words("beside")
 FINISHED = _words("finished")
 UNREAL_PLACES = _words("unreal places")
 THINGS = _words("things")
+SPEAKERS = _words("speakers")
+LEAVING_OUT = _words("leaving out")
+ALL_OR_ONE = _words("all or one")
+NO_SUPERLATIVES = _words("no superlatives")
+STATIVE = _words("stative")
+AGAIN_AND_AGAIN = _words("again and again")
+POINTING_BACK = _words("pointing back")
+POINTING_ON = _words("pointing on")
+GOING_ON = _words("going on")
+HELPERS = _words("helpers")
+COUNTS = _words("counts")
+MARGINS = _words("margins")
+ORDINALS = _words("ordinals")
+OF_TIME = _words("of time")
+POINTS_IN_TIME = _words("points in time")
 KIN = _words("kin and crew")
 
 IRONY_WORDS = _words("irony words")

@@ -1,10 +1,9 @@
 """Whether a source supports a claim, contradicts it, or does neither.
 
 Decided word by word and role by role: who did what to whom, how many, when, how surely, and who
-says
-so. Similarity decides nothing. The order of worth is precision: "supported" is said only where
-every
-part of the claim is found in one statement of the source.
+says so. Similarity decides nothing. The order of worth is precision: "supported" is said only where
+every word of the claim is found in one sentence of the source, and every other word of that
+sentence is of a kind that is known to leave the claim standing.
 """
 
 from __future__ import annotations
@@ -15,34 +14,26 @@ from enum import StrEnum
 from itertools import chain
 
 from gigafactory.chat.truth.alignment import align
-from gigafactory.chat.truth.clauses import Statement, statements
-from gigafactory.chat.truth.forms import Tense, meaning, verb_form
+from gigafactory.chat.truth.clauses import Statement
+from gigafactory.chat.truth.forms import Tense
 from gigafactory.chat.truth.leftover import left_over
 from gigafactory.chat.truth.lexicon import (
-    COMPLEMENTS,
-    HARMLESS_LINKS,
     JOINING,
-    KIN,
     LIMITS,
     PERSONAL,
     PRIVATIVE,
     REPEATABLE,
-    SCOPED,
     SYMMETRIC,
-    THINGS,
-    TITLES,
-    TIME_NOUNS,
     TIME_PREPOSITIONS,
     UNIQUE_DOER,
     are_opposite,
 )
-from gigafactory.chat.truth.marks import Mark, attributed, marks_of_text
-from gigafactory.chat.truth.phrases import Match, Phrase, Share, match, read_phrase
-from gigafactory.chat.truth.quantities import Dimension
-from gigafactory.chat.truth.scene import Scene, is_narrow, is_plain_talk, stand_of
+from gigafactory.chat.truth.marks import Mark
+from gigafactory.chat.truth.phrases import Match, Phrase, Share, match
+from gigafactory.chat.truth.said import Said, read
+from gigafactory.chat.truth.scene import Scene, stand_of
 from gigafactory.chat.truth.surroundings import disturbed
 from gigafactory.chat.truth.terms import unaccounted
-from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item, items, sentences
 
 
@@ -62,95 +53,6 @@ class Finding:
     why: str
     first: int = 0
     last: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A statement and who makes it (None: the source itself)."""
-
-    statement: Statement
-    speaker: Phrase | None
-    first: int
-    last: int
-    items: tuple[Item, ...] = ()
-    """All of its sentence; of a claim, what belongs to this statement."""
-    sentence: int = 0
-    known: frozenset[str] = frozenset()
-    """The words that a pronoun stands for."""
-
-
-def read(text: str, *, is_claim: bool = False) -> list[Said]:
-    """All statements of a text that the grammar reaches, pronouns resolved where that is
-    certain."""
-    marks = marks_of_text(text)
-    found: list[Said] = []
-    for index, (offset, sentence) in enumerate(sentences(text)):
-        parts = tuple(items(sentence, offset=offset))
-        speech = attributed(parts)
-        speaker = read_phrase(speech.speaker, starts_sentence=True) if speech.speaker else None
-        read_ones = statements(speech.said, marks=marks | speech.marks, is_claim=is_claim)
-        for statement in read_ones:
-            own = parts
-            if is_claim and len(read_ones) > 1:
-                own = _own_items(parts, statement)
-            elif statement.is_aside:
-                own = _of_aside(parts, statement)
-            said = Said(statement, speaker, offset, offset + len(sentence), own, index)
-            found.append(_resolved(said, found[-1] if found else None))
-    return found
-
-
-def _of_aside(parts: tuple[Item, ...], statement: Statement) -> tuple[Item, ...]:
-    """The subject and what the insert says of it; all, if what is around it is no plain talk."""
-    inside = [i for i in parts if statement.first <= i.first and i.last <= statement.last]
-    outside = [i for i in parts if i not in inside]
-    own = [i for i in inside if i.text != "," and i.lower not in ("who", "which")]
-    is_first = statement.first == parts[0].first
-    rest = outside[1:-1] if outside and outside[-1].text == "." else outside
-    is_plain = is_first and is_plain_talk(rest) and is_narrow(rest, links=frozenset(("of",)))
-    return tuple(own) if is_plain and not any(item.text == "." for item in rest) else parts
-
-
-def _own_items(parts: tuple[Item, ...], statement: Statement) -> tuple[Item, ...]:
-    """The subject that a sentence begins with, and what belongs to one of its statements."""
-    begin = find_verb(parts) or 0
-    return tuple(
-        item
-        for at, item in enumerate(parts)
-        if at < begin or (statement.first <= item.first and item.last <= statement.last)
-    )
-
-
-def _resolved(said: Said, before: Said | None) -> Said:
-    """ "She" is the one person of the sentence before, if there is exactly one."""
-    statement = said.statement
-    doer = statement.doer
-    if before is None or doer is None or doer.head not in PERSONAL or not doer.is_pronoun:
-        return said
-    person = before.statement.doer
-    if person is None or not person.is_name or before.speaker or _has_others(before, person):
-        return said
-    return replace(
-        said, statement=replace(statement, doer=person), known=frozenset(person.words)
-    )
-
-
-def _has_others(said: Said, person: Phrase) -> bool:
-    """Whether anybody else could be meant: another name, or a noun of a person."""
-    statement = said.statement
-    others = [statement.done_to, *(p for w, p in statement.adjuncts if w not in _PLACE_LINKS)]
-    is_other = any(other is not None and not _is_thing(other) for other in others)
-    return is_other or any(meaning(item.lower) in KIN | TITLES for item in said.items)
-
-
-def _is_thing(phrase: Phrase) -> bool:
-    """Whether nobody is meant: a day, an amount, a prize, a bare noun (physics)."""
-    if phrase.day is not None or not phrase.words or phrase.head in THINGS:
-        return True
-    return not (phrase.is_name or phrase.has_article or phrase.quantity or phrase.share is not Share.BARE)
-
-
-_PLACE_LINKS = frozenset(("in", "at", "near", "on"))
 
 
 def judge(claim: str, source: str) -> Finding:

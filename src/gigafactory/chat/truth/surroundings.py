@@ -9,20 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gigafactory.chat.truth.lexicon import BESIDE
-from gigafactory.chat.truth.scene import is_plain_talk
+from gigafactory.chat.truth.lexicon import BESIDE, GOING_ON, POINTING_BACK, POINTING_ON
+from gigafactory.chat.truth.plain import is_plain_talk
 from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item, Kind
 
 _REACH = 3
 """Sentences before and behind that are looked at; retractions are looked for everywhere."""
 _LEAST_WORDS = 3
-#: behind a sentence they may point at what it says
-_POINTING_BACK = frozenset(
-    "it this that these those so such same opposite instead yet however or then until".split(" ")
-)
-#: before a sentence they may say what it is
-_POINTING_ON = frozenset("this these following here how what so such let once".split(" "))
 
 
 def disturbed(found: Sequence[Sequence[Item]], at: int) -> str:
@@ -31,7 +25,7 @@ def disturbed(found: Sequence[Sequence[Item]], at: int) -> str:
     if _is_in_quotes([item.text for sentence in found[:at] for item in sentence]):
         return '"'
     for near in range(max(0, at - _REACH), min(len(found), at + _REACH + 1)):
-        pointing = _POINTING_ON if near < at else _POINTING_BACK
+        pointing = POINTING_ON if near < at else POINTING_BACK
         if near != at and not _is_plain(found[near], pointing):
             return " ".join(item.text for item in found[near][:3])
     return ""
@@ -47,7 +41,6 @@ def _is_plain(sentence: Sequence[Item], pointing: frozenset[str]) -> bool:
     words = [item for item in sentence if item.kind is not Kind.SIGN]
     is_whole = len(words) >= _LEAST_WORDS and bool(find_verb(words))
     is_closed = bool(sentence) and sentence[-1].text == "."
-    points = any(item.lower in pointing for item in words)
-    begins_over = bool(words) and words[0].lower in ("but", "and", "because", "if", "though")
-    points |= any(item.lower in BESIDE for item in words)
+    points = any(item.lower in pointing | BESIDE for item in words)
+    begins_over = bool(words) and words[0].lower in GOING_ON
     return is_whole and is_closed and not points and not begins_over and is_plain_talk(sentence)

@@ -27,7 +27,11 @@ _COMPARED = (
     | {"person", "people", "and"}
 )
 _DENIALS = NEGATIONS | {"no", "nobody", "none", "anyone", "any"}
-_ALL = frozenset(("all", "every", "each"))
+_ALIKE = (
+    frozenset(("all", "every", "each")),
+    frozenset(("is", "are")),
+    frozenset(("was", "were")),
+)
 _ARTICLES = frozenset(("a", "an"))
 _REACH = 4
 """How far before its noun a small word may stand."""
@@ -101,7 +105,7 @@ def _is_same(claim: Sequence[Item], at: int, source: Sequence[Item], i: int) -> 
         return item.day.follows_from(other.day)
     if item.lower == other.lower:
         return item.lower not in _A_FEW or _is_a_few(claim, at) == _is_a_few(source, i)
-    if {item.lower, other.lower} <= _ALL:
+    if any({item.lower, other.lower} <= alike for alike in _ALIKE):
         return True
     if item.lower in _SMALL or item.kind is not Kind.WORD:
         return False

@@ -20,6 +20,7 @@ from gigafactory.chat.truth.lexicon import (
 from gigafactory.chat.truth.plain import has_finite, is_fools_day, is_narrow, is_plain_talk
 from gigafactory.chat.truth.quantities import Dimension
 from gigafactory.chat.truth.scene import Scene, Stand
+from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item
 
 _WHEN = frozenset(["in", "on", "at", "during", "over", "within", "between", "before", "after"])
@@ -35,6 +36,7 @@ _WHY = (
     ("for", "lack", "of"),
     ("in", "connection", "with"),
     ("under", "pressure", "from"),
+    ("over", "a"),
     ("despite",),
     ("following",),
     ("after",),
@@ -52,7 +54,7 @@ _OF_CLAUSES = frozenset(["of", "from", "to", "up"])
 
 
 def _time(scene: Scene, at: int) -> int:
-    if scene.stand not in (Stand.EVENT, Stand.COMING) and not scene.is_behind_speech(at):
+    if scene.stand in (Stand.STATE, Stand.DENIED) and not scene.is_behind_speech(at):
         return at
     if scene.word(at) == "and" and scene.word(at + 1) == "again":
         end = _time(scene, at + 2)
@@ -68,10 +70,12 @@ def _time(scene: Scene, at: int) -> int:
         return at  # after two days of talks
     part = scene.part(begin + is_led, end)
     has_point = any(item.day or item.lower in _POINTS for item in part) or _is_span(part)
-    is_pointing = is_led or bool(
-        part and (part[0].day or part[0].lower in ("last", "this", "next"))
-    )
-    return end if has_point and is_pointing else at
+    return end if has_point and (is_led or _points(part)) else at
+
+
+def _points(part: Sequence[Item]) -> bool:
+    """ "Last week", "Monday": no preposition is needed."""
+    return bool(part) and (bool(part[0].day) or part[0].lower in ("last", "this", "next"))
 
 
 def _is_by_then(scene: Scene, at: int) -> bool:
@@ -181,7 +185,12 @@ def _clause(scene: Scene, at: int) -> int:
     part = scene.part(at + 1, end)
     is_last = scene.word(end) in ("", ".") or at == 0
     is_one = not any(item.lower == "and" for item in part)
-    is_clause = is_one and has_finite(part[1:]) and is_narrow(part, links=_OF_CLAUSES)
+    is_clause = (
+        is_one
+        and find_verb(part) is not None
+        and len(part) > 1
+        and is_narrow(part, links=_OF_CLAUSES)
+    )
     return end if is_last and is_clause and is_plain_talk(part, also=_FAILED) else at
 
 

@@ -182,7 +182,8 @@ def _tail(scene: Scene, at: int) -> int:
         return at
     if not is_narrow(part, links=_OF_COMPARISONS if part[0].quantity else _OF_TAILS):
         return at
-    if not is_plain_talk(part, also=_PAST_OFFICE | _NO_ONE):
+    is_one = not any(item.lower == "and" for item in part)
+    if not is_one or not is_plain_talk(part, also=_PAST_OFFICE | _NO_ONE):
         return at
     is_denied = scene.stand is Stand.DENIED
     return end if part[0].lower == "citing" or (not is_denied and _is_tail(scene, part)) else at

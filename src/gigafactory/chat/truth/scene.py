@@ -21,6 +21,8 @@ class Stand(Enum):
     """It happened once: it has happened, whenever and wherever."""
     COMING = auto()
     """It will happen: when may be left out."""
+    WAS = auto()
+    """It was so once: when may be left out."""
     STATE = auto()
     """It is so, or always so: perhaps only there and then."""
     DENIED = auto()
@@ -32,13 +34,16 @@ def stand_of(claim: Statement, source: Statement, *, claim_items: Sequence[Item]
     if claim.is_negated or source.is_negated:
         return Stand.DENIED
     words = {item.lower for item in claim_items}
-    is_born = source.tense is Tense.PAST and "born" in words
+    is_past = source.tense is Tense.PAST
+    is_kept = source.verb in STATIVE | SCOPED and not (is_past and "born" in words)
     is_bounded = bool(words & ALL_OR_ONE) or any(_is_superlative(word) for word in words)
-    if is_bounded or (source.verb in STATIVE and not is_born) or source.verb in SCOPED:
+    if is_bounded:
         return Stand.STATE
+    if is_kept:
+        return Stand.WAS if is_past else Stand.STATE
     if {Mark.FUTURE, Mark.PLANNED} & claim.marks & source.marks:
         return Stand.COMING
-    return Stand.EVENT if source.tense is Tense.PAST else Stand.STATE
+    return Stand.EVENT if is_past else Stand.STATE
 
 
 def _is_superlative(word: str) -> bool:

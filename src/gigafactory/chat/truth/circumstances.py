@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 
 from gigafactory.chat.truth.forms import singular
 from gigafactory.chat.truth.lexicon import (
+    ABOUT_TALK,
     CALAMITIES,
+    FICTION,
     FINISHED,
     MARGINS,
     OF_TIME,
@@ -47,6 +49,7 @@ _WHY = (
 _WHEN_CLAUSE = frozenset(
     ["because", "when", "after", "before", "while", "although", "though", "since"]
 )
+_NO_PLACES = UNREAL_PLACES | ABOUT_TALK | FICTION
 _LONGEST = 10
 _LONGEST_NAME = 2
 _OF_NOUNS = frozenset(["of", "from", "to", "with"])
@@ -138,12 +141,12 @@ def _place(scene: Scene, at: int) -> int:
 
 
 def _is_unreal(scene: Scene, at: int) -> bool:
-    return scene.word(at) in UNREAL_PLACES
+    return scene.word(at) in _NO_PLACES
 
 
 def _is_name(scene: Scene, at: int) -> bool:
     item = scene.items[at]
-    return item.is_capital and item.day is None and item.lower not in UNREAL_PLACES
+    return item.is_capital and item.day is None and item.lower not in _NO_PLACES
 
 
 def _end_of_names(scene: Scene, at: int) -> int:

@@ -1,4 +1,4 @@
-"""What a text says, and who says it: its statements, with pronouns resolved where that is certain."""
+"""What a text says, and who says it: its statements, pronouns resolved where that is certain."""
 
 from __future__ import annotations
 
@@ -95,9 +95,8 @@ def _is_thing(phrase: Phrase) -> bool:
     """Whether nobody is meant: a day, an amount, a prize, a bare noun (physics)."""
     if phrase.day is not None or not phrase.words or phrase.head in THINGS:
         return True
-    return not (
-        phrase.is_name or phrase.has_article or phrase.quantity or phrase.share is not Share.BARE
-    )
+    is_counted = bool(phrase.quantity) or phrase.share is not Share.BARE
+    return not (phrase.is_name or phrase.has_article or is_counted)
 
 
 _PLACE_LINKS = frozenset(("in", "at", "near", "on"))

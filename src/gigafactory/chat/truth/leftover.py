@@ -13,15 +13,18 @@ from gigafactory.chat.truth.circumstances import CIRCUMSTANCES
 from gigafactory.chat.truth.forms import verb_form
 from gigafactory.chat.truth.lexicon import (
     ADVERBS_OF_NOW,
+    COLOURS,
     COUNTS,
     FINISHED,
     HARMLESS_ADVERBS,
     HELPERS,
     NEGATING_CHAINS,
     NEGATIONS,
+    ONE_OF_PAIRS,
     OUTCOMES,
     PLAIN_QUALITIES,
     PREPOSITIONS,
+    TIME_NOUNS,
     TITLES,
 )
 from gigafactory.chat.truth.plain import has_finite, is_known_verb, is_narrow, is_plain_talk
@@ -208,7 +211,10 @@ def _deed(scene: Scene, at: int) -> int:
         begin += 1
     end = scene.end(begin)
     part = scene.part(begin, end)
-    is_whole = scene.word(end) in ("", ".") and bool(part) and is_narrow(part, links=_OF_DEEDS)
+    if not part or scene.word(end) not in ("", "."):
+        return at
+    is_habit = scene.stand is Stand.STATE and part[-1].lower in TIME_NOUNS  # freezes every winter
+    is_whole = is_narrow(part[:-2] if is_habit else part, links=_OF_DEEDS)
     is_plain = is_plain_talk(part, also=_WITHOUT) and not any(i.lower == "and" for i in part)
     return end if is_whole and _is_deed(part[0].lower) and is_plain else at
 
@@ -245,9 +251,17 @@ def _listed(scene: Scene, at: int) -> int:
         is_one = len(part) == 1 or not (part[1].is_capital or part[1].lower in ("'s", "of"))
         return at + 2 if is_place and is_one else at
     is_led = bool(part[0].quantity) or part[0].lower in ("a", "an", "the")
+    is_pair = len(part) == 1 and scene.word(end) in (".", ",", "") and _is_pair(before, part[0])
     are_nouns = all(item.kind is Kind.WORD and item.lower not in PREPOSITIONS for item in part)
     are_many = before.lower.endswith("s") and part[-1].lower.endswith("s") and are_nouns
-    return end if is_led or are_many else at
+    return end if is_led or are_many or is_pair else at
+
+
+def _is_pair(one: Item, other: Item) -> bool:
+    """ "Tea and coffee", and not "black and white" or "rock and roll"."""
+    words = {one.lower, other.lower}
+    is_plain = all(i.kind is Kind.WORD and i.text.islower() for i in (one, other))
+    return is_plain and not words & (COLOURS | ONE_OF_PAIRS)
 
 
 _RULES: tuple[Rule, ...] = (

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from gigafactory.chat.truth.dates import Day
 from gigafactory.chat.truth.forms import meaning, positive
 from gigafactory.chat.truth.lexicon import (
+    COLOURS,
     DETERMINERS,
     FILLERS,
     INDEFINITE,
@@ -144,14 +145,11 @@ def read_phrase(found: Sequence[Item], *, starts_sentence: bool = False) -> Phra
     )
 
 
-_COLOURS = frozenset(["black", "white", "red", "green", "blue", "yellow", "brown", "grey", "gray"])
-
-
 def _parts(found: Sequence[Item], lowers: Sequence[str]) -> tuple[Phrase, ...]:
     if lowers.count("and") != 1 or {"or", "nor", "&", ",", "between", "both"} & set(lowers):
         return ()
     at = lowers.index("and")
-    if not 0 < at < len(found) - 1 or _COLOURS & set(lowers):
+    if not 0 < at < len(found) - 1 or COLOURS & set(lowers):
         return ()
     one, other = read_phrase(found[:at]), read_phrase(found[at + 1 :])
     # 300 men and women

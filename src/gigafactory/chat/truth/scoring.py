@@ -22,6 +22,10 @@ class Lot(StrEnum):
     FRESH = "fresh"
     BLIND = "blind"
     UNSEEN = "unseen"
+    HOSTILE = "hostile"
+    STRANGE = "strange"
+    TWISTED = "twisted"
+    POSTED = "posted"
 
 
 @dataclass(frozen=True, slots=True)

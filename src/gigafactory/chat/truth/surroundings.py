@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gigafactory.chat.truth.lexicon import BESIDE, GOING_ON, POINTING_BACK, POINTING_ON
+from gigafactory.chat.truth.lexicon import BESIDE, GOING_ON, POINTING_BACK, POINTING_ON, POSSIBLE
 from gigafactory.chat.truth.plain import is_plain_talk
 from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item, Kind
 
 _REACH = 3
 """Sentences before and behind that are looked at; retractions are looked for everywhere."""
-_LEAST_WORDS = 3
+_LEAST_WORDS = 2
 
 
 def disturbed(found: Sequence[Sequence[Item]], at: int) -> str:
@@ -43,4 +43,10 @@ def _is_plain(sentence: Sequence[Item], pointing: frozenset[str]) -> bool:
     is_closed = bool(sentence) and sentence[-1].text == "."
     points = any(item.lower in pointing | BESIDE for item in words)
     begins_over = bool(words) and words[0].lower in GOING_ON
-    return is_whole and is_closed and not points and not begins_over and is_plain_talk(sentence)
+    return (
+        is_whole
+        and is_closed
+        and not points
+        and not begins_over
+        and is_plain_talk(sentence, also=POSSIBLE)
+    )

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gigafactory.chat.truth.forms import meaning
 from gigafactory.chat.truth.lexicon import BESIDE, GOING_ON, POINTING_BACK, POINTING_ON, POSSIBLE
 from gigafactory.chat.truth.plain import is_plain_talk
+from gigafactory.chat.truth.terms import EMPTY_WORDS
 from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item, Kind
 
@@ -26,9 +28,22 @@ def disturbed(found: Sequence[Sequence[Item]], at: int) -> str:
         return '"'
     for near in range(max(0, at - _REACH), min(len(found), at + _REACH + 1)):
         pointing = POINTING_ON if near < at else POINTING_BACK
-        if near != at and not _is_plain(found[near], pointing):
+        is_plain = _is_plain(found[near], pointing) and _is_anchored(found[near], found[at])
+        if near != at and not is_plain:
             return " ".join(item.text for item in found[near][:3])
     return ""
+
+
+def _is_anchored(sentence: Sequence[Item], other: Sequence[Item]) -> bool:
+    """Whether it speaks of the same things, or has a number, a day or a name: frames of stories
+    rarely do."""
+    is_fact = any(item.quantity or item.day for item in sentence)
+    is_named = any(item.is_capital for item in sentence[1:])
+    return is_fact or is_named or bool(_nouns(sentence) & _nouns(other))
+
+
+def _nouns(sentence: Sequence[Item]) -> set[str]:
+    return {meaning(item.lower) for item in sentence if item.kind is Kind.WORD} - EMPTY_WORDS
 
 
 def _is_in_quotes(before: Sequence[str]) -> bool:

@@ -24,7 +24,7 @@ from gigafactory.chat.truth.words import Item, Kind
 _COMPARED = (
     (AUXILIARIES - MODALS - {"being"})
     | {"the", "a", "an", "'s", "by", "that", "some", "on", "at", "in", "during", "about", "of"}
-    | {"person", "people", "and"}
+    | {"and"}
 )
 _DENIALS = NEGATIONS | {"no", "nobody", "none", "anyone", "any"}
 _ALIKE = (

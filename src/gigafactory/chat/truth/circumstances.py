@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gigafactory.chat.truth.forms import singular
+from gigafactory.chat.truth.forms import singular, verb_form
 from gigafactory.chat.truth.lexicon import (
     ABOUT_TALK,
     CALAMITIES,
@@ -219,12 +219,31 @@ def _amount(scene: Scene, at: int) -> int:
     word, before = scene.word(at), scene.items[at - 1] if at else None
     quantity = scene.items[at + 1].quantity if scene.is_free(at + 1) else None
     if word in ("for", "by") and quantity is not None and scene.is_event:
-        is_price = word == "by" or quantity.dimension not in (Dimension.TIME, Dimension.COUNT)
-        return at + 2 if is_price else at
+        is_count = quantity.dimension is Dimension.COUNT
+        if word == "by":  # by 40 cm, by two goals
+            return at + 2 + (is_count and _is_plain_noun(scene, at + 2))
+        return at + 2 if not is_count and quantity.dimension is not Dimension.TIME else at
     is_measured = before is not None and before.quantity is not None and before.quantity.dimension
     is_mass = is_measured not in (False, Dimension.COUNT, Dimension.FRACTION, Dimension.SHARE)
     is_of = word == "of" and is_mass and scene.is_free(at + 1)
     return at + 2 if is_of and is_plain_talk(scene.part(at + 1, at + 2)) else at
+
+
+def _is_plain_noun(scene: Scene, at: int) -> bool:
+    part = scene.part(at, at + 1)
+    return scene.is_free(at) and part[0].lower.endswith("s") and is_plain_talk(part)
+
+
+def _origin(scene: Scene, at: int) -> int:
+    """ "Hired a conductor from Oslo": where one comes from that something was done with."""
+    is_led = scene.word(at) == "from" and scene.is_event and not scene.is_free(at - 1)
+    if not is_led or verb_form(scene.word(at - 1)) is not None:
+        return at
+    end = at + 1
+    while scene.is_free(end) and _is_name(scene, end):
+        end += 1
+    is_whole = scene.word(end) in (".", "", ",")
+    return end if is_whole and 0 < end - at - 1 <= _LONGEST_NAME else at
 
 
 def _agent(scene: Scene, at: int) -> int:
@@ -258,6 +277,7 @@ CIRCUMSTANCES: tuple[Callable[[Scene, int], int], ...] = (
     _clause,
     _margin,
     _amount,
+    _origin,
     _agent,
     _lead,
 )

@@ -23,6 +23,7 @@ from gigafactory.chat.truth.lexicon import (
     PERSONAL,
     PRIVATIVE,
     REPEATABLE,
+    STATIVE,
     SYMMETRIC,
     TIME_PREPOSITIONS,
     UNIQUE_DOER,
@@ -96,11 +97,29 @@ _UNCHECKABLE = frozenset((Mark.QUESTION, Mark.IRONIC, Mark.FIGURATIVE))
 
 def _best(wanted: Said, given: Sequence[Said], there: Sequence[Sequence[Item]]) -> Finding:
     findings = [_one(wanted, said, there) for said in given]
+    if any(found.verdict is Verdict.SUPPORTED for found in findings) and _differs(wanted, given):
+        return Finding(Verdict.ABSENT, "the source says it in more than one way")
     for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.ABSENT):
         for finding in findings:
             if finding.verdict is verdict:
                 return finding
     return Finding(Verdict.ABSENT, "the source makes no statement that can be checked")
+
+
+def _differs(wanted: Said, given: Sequence[Said]) -> bool:
+    """Whether the source says of the same doer and deed something else as well, in another
+    sentence: of several options, which one is so?"""
+    verdicts = [(_spoken(wanted, said)[0], said.statement) for said in given]
+    return any(
+        verdict is Verdict.CONTRADICTED
+        or (verdict is Verdict.ABSENT and _is_same_deed(wanted.statement, other))
+        for verdict, other in verdicts
+    )
+
+
+def _is_same_deed(claim: Statement, source: Statement) -> bool:
+    is_deed = claim.verb == source.verb and claim.verb not in STATIVE
+    return is_deed and _doer(claim, source) is Match.SAME
 
 
 def _one(wanted: Said, given: Said, there: Sequence[Sequence[Item]]) -> Finding:

@@ -142,7 +142,7 @@ def _doubt(wanted: Said, given: Said, there: Sequence[Sequence[Item]]) -> str:
     rest = left_over(Scene(given.items, frozenset((*taken, *stood_for[:1])), stand, claimed))
     if rest:
         return f"the source also says {rest!r}, which may change it"
-    near = disturbed(there, given.sentence)
+    near = disturbed(there, given.sentence, known=given.known)
     return f"what stands beside it may change it ({near} ...)" if near else ""
 
 

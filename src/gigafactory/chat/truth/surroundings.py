@@ -21,25 +21,23 @@ _REACH = 3
 _LEAST_WORDS = 2
 
 
-def disturbed(found: Sequence[Sequence[Item]], at: int) -> str:
+def disturbed(found: Sequence[Sequence[Item]], at: int, *, known: frozenset[str]) -> str:
     """The first words of a sentence near the one at ``at`` that may take it back or set it in a
-    story; empty if there is none."""
+    story; empty if there is none. ``known`` are the words that a pronoun of it stands for."""
     if _is_in_quotes([item.text for sentence in found[:at] for item in sentence]):
         return '"'
     for near in range(max(0, at - _REACH), min(len(found), at + _REACH + 1)):
         pointing = POINTING_ON if near < at else POINTING_BACK
-        is_plain = _is_plain(found[near], pointing) and _is_anchored(found[near], found[at])
+        is_plain = _is_plain(found[near], pointing) and _is_anchored(found[near], found[at], known)
         if near != at and not is_plain:
             return " ".join(item.text for item in found[near][:3])
     return ""
 
 
-def _is_anchored(sentence: Sequence[Item], other: Sequence[Item]) -> bool:
-    """Whether it speaks of the same things, or has a number, a day or a name: frames of stories
-    rarely do."""
-    is_fact = any(item.quantity or item.day for item in sentence)
-    is_named = any(item.is_capital for item in sentence[1:])
-    return is_fact or is_named or bool(_nouns(sentence) & _nouns(other))
+def _is_anchored(sentence: Sequence[Item], other: Sequence[Item], known: frozenset[str]) -> bool:
+    """Whether it speaks of the same things: what frames a story or takes it back rarely does."""
+    is_owned = any(item.lower in ("its", "their") for item in sentence)
+    return is_owned or bool(_nouns(sentence) & (_nouns(other) | known))
 
 
 def _nouns(sentence: Sequence[Item]) -> set[str]:

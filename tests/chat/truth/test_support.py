@@ -18,10 +18,13 @@ RECALL = {
     Lot.FRESH: 0.26,
     Lot.BLIND: 0.64,
     Lot.UNSEEN: 0.79,
-    Lot.HOSTILE: 0.80,
-    Lot.STRANGE: 0.82,
-    Lot.TWISTED: 0.89,
-    Lot.POSTED: 0.75,
+    Lot.HOSTILE: 0.73,
+    Lot.STRANGE: 0.75,
+    Lot.TWISTED: 0.86,
+    Lot.POSTED: 0.72,
+    Lot.FRAMED: 0.85,
+    Lot.MIXED: 0.82,
+    Lot.LAST: 0.90,
 }
 
 
@@ -111,10 +114,13 @@ def test_a_joke_supports_nothing(lot: Lot, joke: str) -> None:
 
 
 def test_a_finding_names_the_sentence_and_why() -> None:
-    source = "It rained. The lake is 30 metres deep. Boats may enter."
+    source = "The lake is old. The lake is 30 metres deep. Boats may enter the lake."
     found = judge("The lake is 30 metres deep.", source)
     assert found.verdict is Verdict.SUPPORTED
     assert source[found.first : found.last] == "The lake is 30 metres deep."
+    withheld = judge("The lake is 30 metres deep.", "It rained. The lake is 30 metres deep.")
+    assert withheld.verdict is Verdict.ABSENT
+    assert "It rained" in withheld.why
     against = judge("The lake is 40 metres deep.", source)
     assert against.verdict is Verdict.CONTRADICTED
     assert against.why

@@ -26,6 +26,9 @@ class Lot(StrEnum):
     STRANGE = "strange"
     TWISTED = "twisted"
     POSTED = "posted"
+    FRAMED = "framed"
+    MIXED = "mixed"
+    LAST = "last"
 
 
 @dataclass(frozen=True, slots=True)

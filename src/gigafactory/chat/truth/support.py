@@ -99,11 +99,15 @@ def _best(wanted: Said, given: Sequence[Said], there: Sequence[Sequence[Item]]) 
     findings = [_one(wanted, said, there) for said in given]
     if any(found.verdict is Verdict.SUPPORTED for found in findings) and _differs(wanted, given):
         return Finding(Verdict.ABSENT, "the source says it in more than one way")
+    nearest = [f for f in findings if f.why.startswith(_WITHHELD)]
     for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.ABSENT):
-        for finding in findings:
+        for finding in (*nearest, *findings):
             if finding.verdict is verdict:
                 return finding
     return Finding(Verdict.ABSENT, "the source makes no statement that can be checked")
+
+
+_WITHHELD = ("the source also says", "what stands beside it")
 
 
 def _differs(wanted: Said, given: Sequence[Said]) -> bool:
@@ -141,9 +145,9 @@ def _doubt(wanted: Said, given: Said, there: Sequence[Sequence[Item]]) -> str:
     stood_for = [at for at, i in enumerate(given.items) if given.known and i.lower in PERSONAL]
     rest = left_over(Scene(given.items, frozenset((*taken, *stood_for[:1])), stand, claimed))
     if rest:
-        return f"the source also says {rest!r}, which may change it"
+        return f"{_WITHHELD[0]} {rest!r}, which may change it"
     near = disturbed(there, given.sentence, known=given.known)
-    return f"what stands beside it may change it ({near} ...)" if near else ""
+    return f"{_WITHHELD[1]} may change it ({near} ...)" if near else ""
 
 
 def _spoken(wanted: Said, given: Said) -> tuple[Verdict, str]:

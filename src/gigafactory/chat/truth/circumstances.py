@@ -50,6 +50,7 @@ _WHEN_CLAUSE = frozenset(
     ["because", "when", "after", "before", "while", "although", "though", "since"]
 )
 _NO_PLACES = UNREAL_PLACES | ABOUT_TALK | FICTION
+_MATTER = (Dimension.LENGTH, Dimension.MASS, Dimension.VOLUME, Dimension.AREA)
 _LONGEST = 10
 _LONGEST_NAME = 2
 _OF_NOUNS = frozenset(["of", "from", "to", "with"])
@@ -102,9 +103,14 @@ def _is_span(part: Sequence[Item]) -> bool:
 
 def _span(scene: Scene, at: int) -> int:
     """ "Two years later", "ten months after the first trial" and the like are told by the noun."""
-    if not scene.is_event or scene.items[at].quantity is None:
+    quantity = scene.items[at].quantity
+    if not scene.is_event or quantity is None:
         return at
     after = at + 1 + (singular(scene.word(at + 1)) in _SPANS)
+    is_counted = quantity.dimension is Dimension.TIME or after > at + 1
+    if is_counted and scene.word(after) in ("after", "before") and scene.is_free(after):
+        end = max(rule(scene, after) for rule in (_circumstance, _clause))
+        return end if end > after else at
     return after + 1 if scene.word(after) in ("late", "later", "ago", "earlier") else at
 
 
@@ -223,9 +229,8 @@ def _amount(scene: Scene, at: int) -> int:
         if word == "by":  # by 40 cm, by two goals
             return at + 2 + (is_count and _is_plain_noun(scene, at + 2))
         return at + 2 if not is_count and quantity.dimension is not Dimension.TIME else at
-    is_measured = before is not None and before.quantity is not None and before.quantity.dimension
-    is_mass = is_measured not in (False, Dimension.COUNT, Dimension.FRACTION, Dimension.SHARE)
-    is_of = word == "of" and is_mass and scene.is_free(at + 1)
+    measured = before.quantity.dimension if before is not None and before.quantity else None
+    is_of = word == "of" and measured in _MATTER and scene.is_event and scene.is_free(at + 1)
     return at + 2 if is_of and is_plain_talk(scene.part(at + 1, at + 2)) else at
 
 

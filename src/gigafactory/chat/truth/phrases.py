@@ -216,7 +216,7 @@ def match(claim: Phrase, source: Phrase) -> Match:
     if (claim.is_pronoun and claim.head not in ("we", "i")) or claim.joined != source.joined:
         return Match.OPEN
     thing = _thing(claim, source)
-    extra = set(source.words) - set(claim.words)
+    extra = set(source.words) - set(claim.words) if claim.words else set[str]()
     if thing is Match.SAME and (_is_doubtful(extra, source) or not _same_place(claim, source)):
         return Match.OPEN
     if thing is not Match.SAME:
@@ -247,7 +247,12 @@ def _worst(matches: Sequence[Match]) -> Match:
     return Match.SAME
 
 
+_MATTER = (Dimension.LENGTH, Dimension.MASS, Dimension.VOLUME, Dimension.AREA)
+
+
 def _thing(claim: Phrase, source: Phrase) -> Match:
+    if not claim.words and claim.quantity and claim.quantity.dimension in _MATTER:
+        return Match.SAME if source.quantity else Match.OPEN  # 12 metres [of ice]
     if not claim.words or not source.words:
         return Match.SAME if claim.words == source.words else Match.OPEN
     if _head_differs(claim, source):

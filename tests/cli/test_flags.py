@@ -40,6 +40,7 @@ FLAGS = {
     "validate": ["table", "--json"],
     "calibrate": ["--out", "--ranks", "--device", "--quick", "--json"],
     "replay": ["ledger", "--json"],
+    "export": ["folder", "--out", "--json"],
     "chat": [
         "folder",
         "--port",

@@ -12,7 +12,7 @@ from gigafactory.cli.common import json_option, print_json
 
 _LOTS = (
     *("development", "held_out", "traps", "sealed", "fresh", "blind", "unseen"),
-    *("hostile", "strange", "twisted", "posted", "framed", "mixed", "last"),
+    *("hostile", "strange", "twisted", "posted", "framed", "mixed", "last", "press"),
 )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gigafactory.chat.truth.alignment import align
+from gigafactory.chat.truth.answers import Decision
+from gigafactory.chat.truth.desk import Desk
 from gigafactory.chat.truth.support import Verdict, judge
 from gigafactory.chat.truth.words import items
 
@@ -96,3 +100,21 @@ def test_each_word_of_the_claim_takes_one_of_the_source() -> None:
     assert [source[at].text for at in sorted(taken)] == ["The", "car", "hit", "the", "bus"]
     assert align(items("The car hit the bus and the tram."), source)[1] == "tram"
     assert align(items("A few cars hit."), items("Few cars hit."))[1] == "few"
+
+
+def test_press_may_speak_of_other_things_beside() -> None:
+    claim = "The lake is 30 metres deep."
+    source = f"{claim} No fish died in the winter."
+    assert judge(claim, source).verdict is Verdict.ABSENT
+    assert judge(claim, source, is_answered_for=True).verdict is Verdict.SUPPORTED
+    taken_back = f"{claim} It is not known when that was so."
+    assert judge(claim, taken_back, is_answered_for=True).verdict is Verdict.ABSENT
+
+
+def test_what_anybody_tells_is_read_with_more_caution(desk: Desk, post: Any) -> None:
+    text = "A bard sang in the hall. The dam broke on Sunday."
+    desk.library.add([post("p", text, "The Daily", "press")])
+    assert desk.ask("Did the dam break on Sunday?").answer.decision is Decision.SUPPORTED
+    desk.library.remove(["p"])
+    desk.library.add([post("k", text, "Ann", "known")])
+    assert desk.ask("Did the dam break on Sunday?").answer.decision is Decision.NOTHING

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gigafactory.chat.truth.quantities import Relation, compare, find_quantity
@@ -25,6 +27,7 @@ RECALL = {
     Lot.FRAMED: 0.85,
     Lot.MIXED: 0.87,
     Lot.LAST: 0.93,
+    Lot.PRESS: 0.64,
 }
 
 
@@ -46,6 +49,14 @@ def test_supported_is_said_with_precision(lot: Lot) -> None:
     assert found.precision >= 0.98, found.wrong
     assert found.recall is not None
     assert found.recall >= RECALL[lot], found.wrong
+
+
+def test_who_answers_for_a_text_is_believed_as_surely() -> None:
+    """What is judged with less caution about the sentences around it, for press and officials."""
+    cases = [replace(case, is_answered_for=True) for lot in RECALL for case in CASES[lot]]
+    found = score(cases)
+    assert found.precision is not None
+    assert found.precision >= 0.99, found.wrong
 
 
 @pytest.mark.parametrize(
@@ -183,6 +194,9 @@ def test_the_score_counts_what_is_wrong() -> None:
     assert found.wrong == ("x",)
 
 
+#: lots of single sentences; the others would take long and show the same
+IN_FRAMES = (Lot.DEVELOPMENT, Lot.HELD_OUT, Lot.SEALED, Lot.UNSEEN, Lot.TWISTED, Lot.LAST)
+
 FRAMES = [
     "It is false that {lower}",
     "Nobody believes that {lower}",
@@ -223,7 +237,7 @@ FRAMES = [
 
 @pytest.mark.parametrize("frame", FRAMES)
 def test_what_stands_around_a_statement_can_undo_it(frame: str) -> None:
-    for case in (case for lot in RECALL for case in CASES[lot]):
+    for case in (case for lot in IN_FRAMES for case in CASES[lot]):
         is_plain = not {'"', "said", "may", "might", "allegedly", "probably"} & set(
             case.source.replace('"', ' " ').split()
         )

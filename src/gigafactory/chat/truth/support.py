@@ -56,33 +56,46 @@ class Finding:
     last: int = 0
 
 
-def judge(claim: str, source: str) -> Finding:
-    """What ``source`` does for ``claim``; a claim of several statements needs all of them."""
-    return judge_readings((claim,), source)
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A source, read."""
+
+    said: tuple[Said, ...]
+    sentences: tuple[list[Item], ...]
+    is_answered_for: bool
 
 
-def judge_readings(claims: Sequence[str], source: str) -> Finding:
+def judge(claim: str, source: str, *, is_answered_for: bool = False) -> Finding:
+    """What ``source`` does for ``claim``; a claim of several statements needs all of them.
+
+    ``is_answered_for``: the source is by somebody who answers for it, so that the sentences beside
+    the one that supports need not show that they tell no story.
+    """
+    return judge_readings((claim,), source, is_answered_for=is_answered_for)
+
+
+def judge_readings(claims: Sequence[str], source: str, *, is_answered_for: bool = False) -> Finding:
     """The best that ``source`` does for one of several wordings of the same claim."""
-    given, there = read(source), _by_sentence(source)
-    findings = [_judge(claim, given, there) for claim in claims]
+    text = Text(tuple(read(source)), tuple(_by_sentence(source)), is_answered_for)
+    findings = [_judge(claim, text) for claim in claims]
     return min(findings, key=lambda finding: _ORDER.index(finding.verdict))
 
 
 _ORDER = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.ABSENT)
 
 
-def _judge(claim: str, given: Sequence[Said], there: Sequence[Sequence[Item]]) -> Finding:
+def _judge(claim: str, text: Text) -> Finding:
     wanted = read(claim, is_claim=True)
     if not wanted:
         return Finding(Verdict.ABSENT, "the claim is not a statement that can be checked")
     if any(said.statement.marks & _UNCHECKABLE for said in wanted):
         return Finding(Verdict.ABSENT, "the claim is not meant as a statement")
-    findings = [_best(said, given, there) for said in wanted]
+    findings = [_best(said, text) for said in wanted]
     for verdict in (Verdict.CONTRADICTED, Verdict.ABSENT):
         for finding in findings:
             if finding.verdict is verdict:
                 return finding
-    missing = unaccounted([*chain(*_by_sentence(claim))], [*chain(*there)])
+    missing = unaccounted([*chain(*_by_sentence(claim))], [*chain(*text.sentences)])
     if missing:  # words that the grammar passed over count all the same
         return Finding(Verdict.ABSENT, f"the source does not say {missing[0]!r}")
     return findings[0]
@@ -95,9 +108,11 @@ def _by_sentence(text: str) -> list[list[Item]]:
 _UNCHECKABLE = frozenset((Mark.QUESTION, Mark.IRONIC, Mark.FIGURATIVE))
 
 
-def _best(wanted: Said, given: Sequence[Said], there: Sequence[Sequence[Item]]) -> Finding:
-    findings = [_one(wanted, said, there) for said in given]
-    if any(found.verdict is Verdict.SUPPORTED for found in findings) and _differs(wanted, given):
+def _best(wanted: Said, text: Text) -> Finding:
+    findings = [_one(wanted, said, text) for said in text.said]
+    if any(found.verdict is Verdict.SUPPORTED for found in findings) and _differs(
+        wanted, text.said
+    ):
         return Finding(Verdict.ABSENT, "the source says it in more than one way")
     nearest = [f for f in findings if f.why.startswith(_WITHHELD)]
     for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.ABSENT):
@@ -126,15 +141,15 @@ def _is_same_deed(claim: Statement, source: Statement) -> bool:
     return is_deed and _doer(claim, source) is Match.SAME
 
 
-def _one(wanted: Said, given: Said, there: Sequence[Sequence[Item]]) -> Finding:
+def _one(wanted: Said, given: Said, text: Text) -> Finding:
     outcome, why = _spoken(wanted, given)
-    doubt = _doubt(wanted, given, there) if outcome is Verdict.SUPPORTED else ""
+    doubt = _doubt(wanted, given, text) if outcome is Verdict.SUPPORTED else ""
     if doubt:
         outcome, why = Verdict.ABSENT, doubt
     return Finding(outcome, why, given.first, given.last)
 
 
-def _doubt(wanted: Said, given: Said, there: Sequence[Sequence[Item]]) -> str:
+def _doubt(wanted: Said, given: Said, text: Text) -> str:
     """Why a statement that agrees in all roles is still no support; empty if it is."""
     are_denied = wanted.statement.is_negated and given.statement.is_negated
     taken, missing = align(wanted.items, given.items, known=given.known, are_denied=are_denied)
@@ -146,7 +161,9 @@ def _doubt(wanted: Said, given: Said, there: Sequence[Sequence[Item]]) -> str:
     rest = left_over(Scene(given.items, frozenset((*taken, *stood_for[:1])), stand, claimed))
     if rest:
         return f"{_WITHHELD[0]} {rest!r}, which may change it"
-    near = disturbed(there, given.sentence, known=given.known)
+    near = disturbed(
+        text.sentences, given.sentence, known=given.known, is_answered_for=text.is_answered_for
+    )
     return f"{_WITHHELD[1]} may change it ({near} ...)" if near else ""
 
 

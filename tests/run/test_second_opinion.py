@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from gigafactory.control.actions import Token
-from gigafactory.describe.group import Compared, Held
+from gigafactory.control.actions import ReplaySteps, Token
+from gigafactory.describe.group import Compare, Compared, Held
 from gigafactory.run.second_opinion import Opinion, SecondOpinion, compare
 
 
@@ -21,9 +21,14 @@ def holding(*members: int, epoch: int = 2, step: int = 20) -> SecondOpinion:
     return opinion
 
 
+def asked(opinion: SecondOpinion, *, attempt: int = 5, localise: bool = False) -> Compare | None:
+    opinion.asked = ReplaySteps(token=Token(1, attempt), step=20, localise=localise)
+    return opinion.order()
+
+
 def answers(opinion: SecondOpinion, *, wrong: set[int], localise: bool) -> Opinion | None:
     """Every member computes as a member does; those that are wrong get something of their own."""
-    order = opinion.ask(Token(1, 5), localise=localise)
+    order = asked(opinion, localise=localise)
     assert order is not None
     members = sorted(opinion.members)
 
@@ -63,7 +68,8 @@ def test_of_three_or_more_the_second_round_names_who_errs(wrong: int) -> None:
 def test_two_cannot_tell_who_errs_and_one_has_nobody_to_ask() -> None:
     pair = holding(0, 1)
     assert answers(pair, wrong={1}, localise=False) == Opinion(differs=True)
-    assert pair.ask(Token(1, 6), localise=True) is None
+    pair.asked = ReplaySteps(token=Token(1, 6), step=20, localise=True)
+    assert not pair.can_answer
     assert answers(holding(3), wrong={3}, localise=False) == Opinion(differs=False)
 
 
@@ -92,8 +98,7 @@ def test_a_new_epoch_forgets_what_was_said() -> None:
 
 def test_an_answer_to_another_question_is_not_counted() -> None:
     opinion = holding(0)
-    order = opinion.ask(Token(1, 5), localise=False)
-    assert order is not None
+    assert asked(opinion) is not None
     stale = Compared(token=4, step=20, own={}, others={})
     assert opinion.answer(0, stale) is None
     assert opinion.answer(0, stale.model_copy(update={"token": 5, "step": 19})) is None
@@ -103,3 +108,22 @@ def test_an_answer_to_another_question_is_not_counted() -> None:
 def test_one_against_one_names_nobody() -> None:
     assert compare({0: {1: "a", 2: "b"}}) == Opinion(differs=True)
     assert compare({0: {1: "a", 2: "b", 3: "c"}}) == Opinion(differs=True)
+
+
+def test_a_question_is_put_once_and_again_to_others() -> None:
+    opinion = holding(0, 1, 2)
+    assert asked(opinion) is not None
+    assert opinion.order() is None
+    again = Held(epoch=3, step=20, norm=9.0)
+    opinion.hear(0, again, (0, 2))
+    opinion.hear(2, again, (0, 2))
+    assert opinion.order() == Compare(token=5, step=20, shift=1)
+    assert opinion.asked is not None
+    for member in (0, 2):
+        opinion.answer(member, Compared(token=5, step=20, own={}, others={}))
+    assert opinion.asked is None
+
+
+def test_a_question_about_another_step_is_not_put() -> None:
+    opinion = holding(0, 1, step=21)
+    assert asked(opinion) is None

@@ -152,6 +152,8 @@ class GroupCampaign(Drive):
                 self._halted(item.seat, attempt)
             case told.Stepped():
                 self._drill(report)
+                if (asked := self.opinion.asked) is not None and report.step > asked.step:
+                    self._answer_as_seen(asked)
             case told.Held() if rank == 0:
                 self._hold(replica, report)
             case told.Compared() if rank == 0:
@@ -206,16 +208,22 @@ class GroupCampaign(Drive):
             self._bucket(Bucket.SDC_REPLAY)
             self._show(None, f"step {step}: the gradient is far larger than usual; held")
             self._tell(ev.AnomalySeen(at_s=at_s, generation=self.sight.generation, step=step))
+            self._ask()
 
-    def _compare(self, action: act.ReplaySteps) -> None:
-        is_held = self.opinion.is_of(self.sight.epoch) and self.opinion.step == action.step
-        order = self.opinion.ask(action.token, localise=action.localise) if is_held else None
-        if order is None:
-            # nothing to compare, or nobody to tell who errs: what was seen before stands
-            at_s, differs = self.now_s(), action.localise
-            self._tell(ev.Replayed(at_s=at_s, token=action.token, differs=differs))
-        else:
+    def _ask(self) -> None:
+        """What the brain wants to know, of those who hold the step; again where they changed."""
+        opinion, asked = self.opinion, self.opinion.asked
+        if asked is None or not opinion.is_of(self.sight.epoch):
+            return
+        if not opinion.can_answer:
+            self._answer_as_seen(asked)
+        elif (order := opinion.order()) is not None:
             self._tell_all(order)
+
+    def _answer_as_seen(self, asked: act.ReplaySteps) -> None:
+        """Nobody can tell who errs, or nobody holds the step any more."""
+        self.opinion.asked = None
+        self._tell(ev.Replayed(at_s=self.now_s(), token=asked.token, differs=asked.localise))
 
     def _weigh(self, replica: int, said: told.Compared) -> None:
         token, found = self.opinion.token, self.opinion.answer(replica, said)
@@ -296,7 +304,8 @@ class GroupCampaign(Drive):
             case act.SaveNow(tier=act.Tier.STORE):
                 self._tell_all(told.Save())
             case act.ReplaySteps():
-                self._compare(action)
+                self.opinion.asked = action
+                self._ask()
             case act.EvictHosts(hosts=hosts):
                 self._end(self._seats_on(hosts))
                 self._act_in_common(action)

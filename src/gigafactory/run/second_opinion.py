@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gigafactory.control.actions import Token
+from gigafactory.control.actions import ReplaySteps, Token
 from gigafactory.describe.group import Compare, Compared, Held
 
 #: By how many members the work is shifted, the first and the second time.
@@ -38,6 +38,9 @@ class SecondOpinion:
     epoch: int = 0
     step: int = -1
     """The last committed one."""
+    asked: ReplaySteps | None = None
+    """What the controller wants to know; it stays asked until it is answered, also where the
+    members of the epoch change meanwhile."""
     token: Token | None = None
     """Of the comparison under way."""
     members: frozenset[int] = frozenset()
@@ -63,13 +66,21 @@ class SecondOpinion:
         """Whether all members of ``epoch`` hold a step."""
         return self.epoch == epoch and bool(self._held) and self._held == self.members
 
-    def ask(self, token: Token, *, localise: bool) -> Compare | None:
-        """The order to every member; None where there are too few to tell who errs."""
-        if localise and len(self.members) < _LEAST_TO_LOCALISE:
+    @property
+    def can_answer(self) -> bool:
+        """Whether there are enough members for what is asked."""
+        localises = self.asked is not None and self.asked.localise
+        return not localises or len(self.members) >= _LEAST_TO_LOCALISE
+
+    def order(self) -> Compare | None:
+        """For every member, once; None where nothing new is asked of the step that they hold."""
+        asked = self.asked
+        if asked is None or asked.step != self.step or self.token == asked.token:
             return None
-        self.token = token
+        self.token = asked.token
         self._answered.clear()
-        return Compare(token=token.attempt, step=self.step, shift=_ONE_AFTER if localise else _NEXT)
+        shift = _ONE_AFTER if asked.localise else _NEXT
+        return Compare(token=asked.token.attempt, step=self.step, shift=shift)
 
     def answer(self, replica: int, said: Compared) -> Opinion | None:
         """A member's checksums; the opinion once all have spoken."""
@@ -82,7 +93,7 @@ class SecondOpinion:
         self._answered.add(replica)
         if self._answered != self.members:
             return None
-        self.token = None
+        self.asked = self.token = None
         found = compare(self._prints)
         self.is_wrong = self.is_wrong or found.differs
         return found

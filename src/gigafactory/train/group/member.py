@@ -353,7 +353,9 @@ class Member:
             about = self._together.follow(
                 lambda: self.line.next_about_held(timeout_s=_LOOK_EVERY_S)
             )
-            if any(self._together.each(self.line.is_interrupted)):
+            # an epoch that was to begin after this step begins before it
+            is_over = self.line.is_interrupted or self.line.newest_epoch > order.epoch
+            if any(self._together.each(is_over)):
                 raise Interrupted
             if about is None or about.step != self.step:
                 continue

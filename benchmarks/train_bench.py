@@ -45,7 +45,9 @@ def join_alone() -> None:
     dist.init_process_group(backend, init_method=f"file://{place}", rank=0, world_size=1)
 
 
-def trainer_of(model: Model, size: Size, **train: object) -> loop.Trainer:
+def trainer_of(
+    model: Model, size: Size, *, precision: str = "bf16", **train: object
+) -> loop.Trainer:
     """The training program as a run starts it, on drawn tokens; checkpoints are never due."""
     dice = np.random.default_rng(0)
     tokenizer = train_tokenizer(["some words"], vocab=300)
@@ -62,7 +64,7 @@ def trainer_of(model: Model, size: Size, **train: object) -> loop.Trainer:
                 "global_batch": batch,
             },
             "train": {"vocab": 300, "checkpoint_steps": NUM_STEPS} | train,
-            "layout": {"dp": 1, "micro_batch": size.micro_batch, "precision": "bf16"},
+            "layout": {"dp": 1, "micro_batch": size.micro_batch, "precision": precision},
             "generation": 0,
             "num_steps": NUM_STEPS,
             "directory": tempfile.mkdtemp(),

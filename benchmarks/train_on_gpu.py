@@ -5,10 +5,10 @@
 About 1 B parameters, dense and with experts: ours (giga's training program, whole steps), a plain
 nanochat-like recipe (plain_gpt.py, dense), torchtitan's Qwen3 (where it is installed). Each round
 takes a few steps of every contender in turn. MFU: model FLOPs by the reference formula (causal
-attention once, nothing recomputed) over the dense bf16 peak, given or that of an H200; beside it
-the share of what the largest product measured here reaches. ``--tiny``: small shapes, to see that
-it runs, on a processor if need be. Each contender is built, measured and freed before the next
-where memory would not hold all: ``--apart``.
+attention once, nothing recomputed) over the dense bf16 peak, given or that of an H200, also where
+products are in fp8; beside it the share of what the largest bf16 product measured here reaches.
+``--tiny``: small shapes, to see that it runs, on a processor if need be. Each contender is built,
+measured and freed before the next where memory would not hold all: ``--apart``.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ class Contender:
     seconds: list[float] = field(default_factory=list)
 
 
-def ours(name: str, model: Model, size: Size, **train: object) -> Contender:
-    trainer = trainer_of(model, size, compile=True, **train)
+def ours(
+    name: str, model: Model, size: Size, *, precision: str = "bf16", **train: object
+) -> Contender:
+    trainer = trainer_of(model, size, compile=True, precision=precision, **train)
     count = iter(range(1, 1_000_000))
     return Contender(name, lambda: loop.one_step(trainer, next(count)), step_flops(model, size))
 
@@ -93,6 +95,7 @@ def contenders(device: str, *, is_tiny: bool) -> dict[str, Callable[[str], Conte
     return {
         "giga, dense, adamw": lambda name: ours(name, dense, size),
         "giga, dense, muon": lambda name: ours(name, dense, size, optimizer="muon"),
+        "giga, dense, adamw, fp8": lambda name: ours(name, dense, size, precision="fp8"),
         "plain recipe, dense, muon": lambda name: plain(name, dense, size, device),
         "torchtitan, dense, adamw": lambda name: titan(name, dense, size, device),
         "giga, experts, adamw": lambda name: ours(name, experts, size),

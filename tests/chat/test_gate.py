@@ -122,3 +122,14 @@ def test_periods_begin_at_midnight_and_on_the_first() -> None:
     assert start_of(Period.DAY, at_s) % 86_400 == 0
     assert start_of(Period.MONTH, at_s) == 1_793_491_200.0
     assert start_of(Period.EVER, at_s) == 0.0
+
+
+def test_nothing_is_remembered_of_keys_that_are_gone() -> None:
+    """A service that runs for long outlives many keys."""
+    gate = Gate([key(tokens_per_min=100)])
+    entered = gate.enter(BEARER, Scope.CHAT)
+    ticket = gate.admit(entered, prompt_tokens=1, max_tokens=5, at_s=0.0)
+    assert gate._accounts
+    gate.replace([])
+    gate.settle(ticket, num_tokens=6, at_s=1.0)
+    assert not gate._accounts

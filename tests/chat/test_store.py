@@ -88,7 +88,7 @@ def test_a_key_comes_back_as_it_was(where: str) -> None:
     with open_store(where) as store:
         before = store.revision()
         store.add_key(KEY)
-        assert store.all_keys() == [KEY]
+        assert store.all_keys() == store.good_keys() == [KEY]
         assert store.revision() != before
 
 
@@ -101,6 +101,7 @@ def test_a_key_is_revoked_once(where: str) -> None:
         assert not store.revoke_key("key-2", at_s=10.0)
         assert other.revision() != before
         assert other.all_keys()[0].revoked_s == 9.0
+        assert other.good_keys() == []
 
 
 def test_a_line_of_the_ledger_counts_once(where: str) -> None:

@@ -40,6 +40,7 @@ FLAGS = {
     "validate": ["table", "--json"],
     "calibrate": ["--out", "--ranks", "--device", "--quick", "--json"],
     "replay": ["ledger", "--json"],
+    "export": ["folder", "--out", "--json"],
     "chat": [
         "folder",
         "--port",
@@ -89,8 +90,8 @@ def test_the_core_needs_no_torch():
     code = (
         "import sys; sys.modules['torch'] = None;"
         "from gigafactory.cli.main import status;"
-        "sys.exit(status(['plan', 'studies/colossus.yaml', '--json'])"
-        " or status(['simulate', 'studies/colossus.yaml', '--set', 'campaign.duration=3 d']))"
+        "sys.exit(status(['plan', 'studies/llama-405b-16k.yaml', '--json'])"
+        " or status(['simulate', 'studies/llama-405b-16k.yaml', '--set', 'campaign.duration=3 d']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

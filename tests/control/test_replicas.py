@@ -170,6 +170,37 @@ def test_wrong_values_that_a_gate_held_back_cost_one_replica_and_no_stop(replica
     assert replicas.brain.phase is Phase.STOPPING  # steps were done since: they are not clean
 
 
+def test_a_second_opinion_on_a_step_that_is_held_costs_one_replica_and_no_stop(replicas):
+    """The real run holds a step with an odd gradient: it is computed again, then by others."""
+    replicas.tell(ev.StepsDone, step=200, peer_step=200)
+    replicas.tell(ev.AnomalySeen, step=201)
+    (first,) = replicas.asked(act.ReplaySteps)
+    assert (first.step, first.localise) == (200, False)
+    assert replicas.brain.doubts_step
+    held = {"differs": True, "clean_step": 200, "is_contained": True}
+    replicas.tell(ev.Replayed, token=first.token, **held)
+    (second,) = replicas.asked(act.ReplaySteps)
+    assert second.localise
+    replicas.tell(ev.Replayed, token=second.token, hosts=(3,), **held)
+    assert replicas.kinds() == ["EvictHosts", "DropReplicas", "JoinReplica"]
+    assert replicas.asked(act.DropReplicas)[0].replicas == (1,)
+    assert replicas.brain.phase is Phase.RUNNING
+    assert not replicas.brain.doubts_step
+    # nothing after step 200 is forbidden: the same step is computed anew, and may be odd again
+    replicas.tell(ev.AnomalySeen, step=201)
+    assert replicas.asked(act.ReplaySteps)
+
+
+def test_a_second_opinion_that_names_nobody_ends_the_gang(replicas):
+    replicas.tell(ev.StepsDone, step=200, peer_step=200)
+    replicas.tell(ev.AnomalySeen, step=201)
+    held = {"differs": True, "clean_step": 200, "is_contained": True}
+    for _ in range(2):
+        (asked,) = replicas.asked(act.ReplaySteps)
+        replicas.tell(ev.Replayed, token=asked.token, **held)
+    assert replicas.brain.phase is Phase.STOPPING
+
+
 def test_who_trains_and_in_which_life_can_be_read_by_a_driver_that_takes_over(replicas):
     assert set(replicas.brain.replicas.values()) == {(Membership.TRAINING, 0)}
     replicas.tell(ev.HostsDied, hosts=(0,), cause="xid 79")

@@ -22,7 +22,7 @@ FENCE = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
 #: a training of minutes does here with a sixth of its steps, and its worker is killed earlier;
 #: a run is shot at once and not three times (tests/real/test_survive.py does it in every way)
 SHORTER = {
-    "giga run studies/first-light.yaml": "--set job.tokens=122880 --set drill.kill_at_step=30",
+    "giga run studies/first-light.yaml": "--set job.tokens=81920 --set drill.kill_at_step=20",
     "giga run studies/replicas.yaml --chaos 1 --faults 3 --dir runs/chaos": "--faults 1",
 }
 #: run first, whatever page shows it: others read what it leaves behind

@@ -13,7 +13,7 @@ from gigafactory.catalog.tables import catalog_models
 from gigafactory.cost.parameters import count_parameters
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.model import Model
-from gigafactory.net.attention import attend, fused, temperatures
+from gigafactory.net.attention import _Remade, attend, fused, temperatures
 from gigafactory.net.network import Network, initialise
 from gigafactory.net.recipe import RopeScaling
 from gigafactory.net.rope import rope_table
@@ -230,6 +230,22 @@ def test_fused_attention_is_attention() -> None:
         strict=True,
     ):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler warns of itself
+@pytest.mark.parametrize("num_kv_heads", [6, 2])
+def test_compiled_attention_has_the_gradients_of_torchs(num_kv_heads: int) -> None:
+    dice = torch.Generator().manual_seed(0)
+    shapes = [(2, 6, 40, 16), *[(2, num_kv_heads, 40, 16)] * 2, (2, 6, 40, 16)]
+    q, k, v, out = (torch.randn(shape, generator=dice) for shape in shapes)
+    parts = [part.requires_grad_() for part in (q, k, v)]
+    plain: dict[str, Any] = {"bound": None, "temperature_len": 0, "documents": None}
+    traced = torch.compile(lambda *parts: fused(*parts, **plain), backend="aot_eager")
+    theirs = torch.autograd.grad(fused(q, k, v, **plain), parts, out)
+    for heads in (traced(q, k, v), _Remade.apply(q, k, v)):
+        ours = torch.autograd.grad(heads, parts, out)
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["grok-1", "qwen3-moe"])

@@ -65,8 +65,9 @@ def faults(book: list[Entry]) -> Counter[str]:
 @pytest.mark.timeout(900)
 def test_shot_at_in_every_way(folder: Path) -> None:
     soak = shoot(
-        folder, Kind.KILL_FIRST, Kind.NAN, Kind.DRIVER, Kind.STOP, Kind.FLIP, Kind.FULL, Kind.HANG,
-        Kind.STORE, Kind.KILL_TWO, Kind.KILL_AGAIN, Kind.TORN, Kind.ALL, num_steps=100_000,
+        folder, Kind.KILL_FIRST, Kind.NAN, Kind.DRIVER, Kind.STOP, Kind.FLIP, Kind.DEFECT,
+        Kind.FULL, Kind.HANG, Kind.STORE, Kind.KILL_TWO, Kind.KILL_AGAIN, Kind.TORN, Kind.ALL,
+        num_steps=100_000,
     )  # fmt: skip
     found = soak.findings
     assert found.broken == []
@@ -74,7 +75,7 @@ def test_shot_at_in_every_way(folder: Path) -> None:
     # what was done after the checkpoint of the stop is compared too, and given up
     assert soak.num_compared >= found.num_steps > 12
     seen = faults(read_ledger(folder / "shot" / "ledger.jsonl"))
-    assert seen[FaultClass.CORRUPTION] == 2
+    assert seen[FaultClass.CORRUPTION] == 3
     assert seen[FaultClass.HANG] == 2
     assert seen[FaultClass.PROCESS] >= 3
     assert not _workers(folder)

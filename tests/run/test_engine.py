@@ -51,13 +51,21 @@ def test_commands_and_task(micro: Study, tmp_path: Path) -> None:
         ({"dp": 3, "ep": 3}, r"model\.num_experts: 4 is not a multiple of layout\.ep = 3"),
         ({"dp": 4, "ep": 4, "sharding": "hsdp", "shard": 2}, r"ranks of a copy .*: 2 is not"),
         ({"dp": 2, "recompute": "full"}, r"layout\.recompute: full is not possible; use none"),
-        ({"dp": 2, "precision": "fp8"}, r"layout\.precision: fp8 .* use fp32 or bf16"),
+        ({"dp": 2, "precision": "fp16"}, r"layout\.precision: fp16 .* use fp32, bf16 or fp8"),
+        ({"tp": 2, "precision": "fp8"}, r"layout\.tp: 2 is not possible with precision fp8"),
         ({"dp": 2, "offload": True}, r"layout\.offload: true is not possible"),
     ],
 )
 def test_impossible_layouts(micro: Study, layout: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         ours.check(micro, Layout(**layout))
+
+
+def test_eight_bits_want_whole_units(micro: Study) -> None:
+    model = micro.model.model_copy(update={"hidden": 40})
+    with pytest.raises(InputError, match=r"hidden: 40 is not a multiple of what fp8 .* = 16"):
+        ours.check(micro.model_copy(update={"model": model}), Layout(precision="fp8"))
+    ours.check(micro, Layout(dp=2, sharding="fsdp", precision="fp8"))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from gigafactory.describe.cluster import Precision
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.job import Train
 from gigafactory.describe.layout import Sharding
 from gigafactory.describe.rank import Step, Task, Told
 from gigafactory.net.export import load_exported, save_exported
-from gigafactory.train import loop, tokens
+from gigafactory.train import loop, nats, tokens
 from gigafactory.train.evaluate import Score, evaluate
 
 QWEN3 = {
@@ -67,6 +68,8 @@ def learn(
     directory: Path,
     *,
     num_steps: int,
+    precision: Precision = Precision.FP32,
+    num_layers: int = 2,
     **train: object,
 ) -> tuple[list[float], Score]:
     """Losses of all steps and the score at the end; leaves the export in ``directory``."""
@@ -75,7 +78,9 @@ def learn(
     task = task.model_copy(
         update={"train": Train.model_validate(RECIPE | train), "directory": str(directory)}
     )
-    task = Task.model_validate(task.model_dump() | {"model": QWEN3})
+    layout = task.layout.model_copy(update={"precision": precision})
+    model = QWEN3 | {"num_layers": num_layers}
+    task = Task.model_validate(task.model_dump() | {"model": model, "layout": layout})
     tokens.prepare(task.train, directory=directory / "corpus")
     text = tokens.load(task.train, directory=directory / "corpus")
     told: list[Told] = []
@@ -142,11 +147,26 @@ def test_compiled_layers_learn_the_same(
         layer._compiled_call_impl = torch.compile(layer._call_impl, backend="aot_eager")
 
     monkeypatch.setattr(nn.Module, "compile", trace)
+    loss = torch.compile(nats._slice_to_compile, backend="aot_eager")
+    monkeypatch.setattr(nats, "_compiled_slice", lambda: loss)
     eager, fast = (
         learn(
-            make_task, tmp_path / f"{compiles}", num_steps=3, mixture=files, compile=compiles
+            make_task, tmp_path / f"{compiles}", num_steps=3, mixture=files, compile=compiles,
+            num_layers=1,
         )[0]
         for compiles in (False, True)
     )  # fmt: skip
-    assert len(compiled) == 2
+    assert len(compiled) == 1
     assert fast == pytest.approx(eager, abs=1e-4)
+
+
+def test_eight_bits_learn_about_the_same(
+    make_task: Callable[..., Task], tmp_path: Path, files: list[dict[str, object]]
+) -> None:
+    wide, narrow = (
+        learn(make_task, tmp_path / precision, num_steps=12, mixture=files, precision=precision)[0]
+        for precision in (Precision.FP32, Precision.FP8)
+    )
+    assert wide != narrow
+    assert narrow == pytest.approx(wide, abs=0.05)
+    assert narrow[-1] < narrow[0] - 1

@@ -23,12 +23,15 @@ def drawn(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("z_weight", [0.0, 0.1])
+@pytest.mark.parametrize("compiles", [False, True])
 def test_slices_equal_torch(
-    dtype: torch.dtype, z_weight: float, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, z_weight: float, compiles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    traced = torch.compile(nats_module._slice_to_compile, backend="aot_eager")
+    monkeypatch.setattr(nats_module, "_compiled_slice", lambda: traced)
     monkeypatch.setattr(nats_module, "_CPU_SLICE", 4 * 50)  # 21 rows: five slices and a rest
     logits, targets = drawn(dtype)
-    loss, nats = target_nats(logits, targets, z_weight=z_weight)
+    loss, nats = target_nats(logits, targets, z_weight=z_weight, compiles=compiles)
     wide = logits.detach().float().requires_grad_()
     expected = nn.functional.cross_entropy(
         wide.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"

@@ -15,6 +15,7 @@ from gigafactory.api.campaigns import (
 from gigafactory.api.chatbot import add_key, ask, chat, list_keys, load_chat, revoke_key
 from gigafactory.api.elsewhere import ordered, rendered, send
 from gigafactory.api.engines import serving_files
+from gigafactory.api.exported import export
 from gigafactory.api.factory import configure, describe, is_service, load, load_any
 from gigafactory.api.files import (
     ANSWERS_FILE,
@@ -83,6 +84,7 @@ __all__ = [
     "emit",
     "ensemble",
     "erase_author",
+    "export",
     "figures",
     "follow",
     "import_posts",

@@ -79,7 +79,10 @@ class Gate:
         for key in self._by_digest.values():
             if old.get(key.id, key.allowance) != key.allowance:
                 self._accounts.pop(key.id, None)
-        return frozenset(before - {key.id for key in self._by_digest.values()})
+        gone = frozenset(before - {key.id for key in self._by_digest.values()})
+        for ident in gone:  # a service outlives many keys
+            self._accounts.pop(ident, None)
+        return gone
 
     def remember(self, spent: Mapping[str, int], *, at_s: float) -> None:
         """What the ledger says the keys have spent in the period under way."""
@@ -121,6 +124,8 @@ class Gate:
 
     def settle(self, ticket: Ticket, *, num_tokens: int, at_s: float) -> None:
         """The request of ``ticket`` is over and took ``num_tokens`` in all."""
+        if self.keys is not None and ticket.key.digest not in self._by_digest:
+            return  # revoked meanwhile: nothing is counted for it any more
         account = self._account(ticket.key, at_s)
         account.reserved_tokens = max(0, account.reserved_tokens - ticket.reserved_tokens)
         account.spent_tokens += num_tokens

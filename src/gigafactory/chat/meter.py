@@ -156,7 +156,7 @@ class Meter:
             try:
                 revision = await self._in_thread(self._store.revision)
                 if revision != known:
-                    keys = await self._in_thread(self._store.all_keys)
+                    keys = await self._in_thread(self._store.good_keys)
                     on_revoked(gate.replace(keys))
                     known = revision
             except Exception as error:
@@ -166,13 +166,13 @@ class Meter:
     def _read(self) -> tuple[Iterable[Key], dict[str, int], float]:
         assert self._store is not None
         now_s = time.time()
-        keys = self._store.all_keys()
+        keys = self._store.good_keys()
         spent = {
             key.id: self._store.spent_tokens(
                 key.id, since_s=start_of(key.allowance.budget_period, now_s)
             )
             for key in keys
-            if key.allowance.budget_tokens is not None and key.revoked_s is None
+            if key.allowance.budget_tokens is not None
         }
         return keys, spent, now_s
 

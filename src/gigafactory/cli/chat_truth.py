@@ -10,6 +10,11 @@ import click
 from gigafactory.cli.chat_posts import database_argument
 from gigafactory.cli.common import json_option, print_json
 
+_LOTS = (
+    *("development", "held_out", "traps", "sealed", "fresh", "blind", "unseen"),
+    *("hostile", "strange", "twisted", "posted", "framed", "mixed", "last", "press"),
+)
+
 
 @click.group("truth")
 def command() -> None:
@@ -99,7 +104,7 @@ def start(database: Path) -> None:
 @click.argument(
     "lots",
     nargs=-1,
-    type=click.Choice(["development", "held_out", "traps", "sealed", "fresh", "blind", "unseen"]),
+    type=click.Choice(_LOTS),
 )
 @json_option
 def score(lots: tuple[str, ...], as_json: bool) -> None:

@@ -20,6 +20,7 @@ VERBS = {
     "validate": "Score the equations on a table of measured runs.",
     "calibrate": "Measure this machine, so that plans for it are right.",
     "replay": "Feed a recorded ledger back to the controller.",
+    "export": "Write a trained model as GGUF, for llama.cpp.",
     "chat": "Serve the trained model and a pretrained one to talk to.",
 }
 

@@ -40,6 +40,11 @@ class Controller:
         return self._state.progress.newest()
 
     @property
+    def doubts_step(self) -> bool:
+        """Whether a step is, or is about to be, computed again to see whether it was right."""
+        return self._state.replay is not None or self._state.suspicion is not None
+
+    @property
     def held(self) -> HoldReason | None:
         """Why nothing happens, while HOLDING."""
         return self._state.held

@@ -245,6 +245,8 @@ class Replayed(Event):
     hosts: tuple[int, ...] = ()
     clean_step: int | None = None
     """The newest step whose state a replay confirmed."""
+    is_contained: bool = False
+    """Nothing of the step in question was committed anywhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,10 +37,14 @@ def replayed(state: State, event: ev.Replayed) -> None:
     if not event.differs and not replay.localise:
         return
     clean_step = replay.step if event.clean_step is None else event.clean_step
-    taint(state, clean_step)
+    is_contained = event.is_contained and clean_step >= state.gang.step
+    if not is_contained:
+        taint(state, clean_step)
     known = [host for host in event.hosts if state.fleet.knows(host)]
     for host in known:
         state.fleet.condemn(host, "silent data corruption", Condition.CORRUPT)
+    if known and is_contained:
+        return  # the others hold nothing of it, and the host leaves as any other that is lost
     if known:
         _break(state, Break.CORRUPTION, f"host {known[0]}")
     elif replay.localise:

@@ -53,6 +53,12 @@ class Memory(Spec):
     regions: dict[str, tuple[int, int]]
 
 
+def defect_name(pid: int) -> str:
+    """File in the run directory whose presence makes that process compute wrongly, where
+    `SHOW_MEMORY_VARIABLE` is set: a defective processor, for those who shoot at runs."""
+    return f"defect-{pid}"
+
+
 def memory_name(replica: int) -> str:
     """File of a `Memory`, in the run directory."""
     return f"memory-{replica}.json"
@@ -178,9 +184,33 @@ class Halted(Told):
     step: int
 
 
+class Held(Told):
+    """The step after ``step`` is good but for its gradient, which is far larger than usual: it
+    waits for `Compare` or `Proceed`. Said again while nobody answers."""
+
+    kind: Literal["held"] = "held"
+    epoch: NonNegativeInt
+    step: NonNegativeInt
+    """The last committed one."""
+    norm: NonNegativeFloat
+    """Of the gradient, before it is clipped; of what lies on this rank."""
+
+
+class Compared(Told):
+    """In answer to `Compare`: checksums by shard."""
+
+    kind: Literal["compared"] = "compared"
+    token: NonNegativeInt
+    step: NonNegativeInt
+    own: dict[int, str]
+    """As they were first computed."""
+    others: dict[int, str]
+    """Another member's, as they come out here."""
+
+
 AnyGroupTold = Annotated[
-    Here | Alive | Regrouped | Stepped | Discarded | Halted | CheckpointBegun | CheckpointCommitted
-    | CheckpointFailed | Failed | Finished,
+    Here | Alive | Regrouped | Stepped | Discarded | Halted | Held | Compared | CheckpointBegun
+    | CheckpointCommitted | CheckpointFailed | Failed | Finished,
     Field(discriminator="kind"),
 ]  # fmt: skip
 _TOLD: TypeAdapter[AnyGroupTold] = TypeAdapter(AnyGroupTold)
@@ -224,13 +254,32 @@ class Halt(Order):
     token: NonNegativeInt
 
 
+class Compare(Order):
+    """Compute the shards of another member of the step that is held."""
+
+    kind: Literal["compare"] = "compare"
+    token: NonNegativeInt
+    step: NonNegativeInt
+    """The last committed one."""
+    shift: PositiveInt
+    """Whose: the member's so many places before, in the order of replicas."""
+
+
+class Proceed(Order):
+    """Commit the step that is held."""
+
+    kind: Literal["proceed"] = "proceed"
+    step: NonNegativeInt
+    """The last committed one."""
+
+
 class Leave(Order):
     """End the process; nothing more is wanted of it."""
 
     kind: Literal["leave"] = "leave"
 
 
-AnyOrder = Annotated[Regroup | Save | Halt | Leave, Field(discriminator="kind")]
+AnyOrder = Annotated[Regroup | Save | Halt | Compare | Proceed | Leave, Field(discriminator="kind")]
 _ORDER: TypeAdapter[AnyOrder] = TypeAdapter(AnyOrder)
 
 

@@ -65,12 +65,16 @@ def mark_id(tokenizer: Tokenizer, mark: Mark) -> int:
 TEMPERATURE, TOP_P = 0.7, 0.9
 
 
-def chat_template() -> str:
+def chat_template(*, normalises: bool = False) -> str:
     """The same writing as a Jinja template, as tokenizer_config.json carries one.
 
     Messages of other roles than the two are left out; marks written by a person become spaces.
+    ``normalises``: for readers whose tokenizer does not, in lower case and with a space before.
     """
     text = "message['content']" + "".join(f" | replace('{mark}', ' ')" for mark in Mark)
+    if normalises:
+        spaced = f"('' if ({text})[:1] == ' ' else ' ')"
+        text = f"({spaced} + ({text})) | lower"
     roles = {"user": Mark.USER, "assistant": Mark.ASSISTANT}
     turns = "".join(
         f"{{% {'if' if role == 'user' else 'elif'} message['role'] == '{role}' %}}"

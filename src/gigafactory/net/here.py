@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gigafactory.net.eight_bit import EightBitLinear, multiply
+
 
 def here(weight: Tensor) -> Tensor:
     """The part of ``weight`` on this rank; what every rank holds whole, each uses for its own
@@ -71,5 +73,7 @@ def together(x: Tensor, *linears: torch.nn.Linear) -> tuple[Tensor, ...]:
     is_spread = any(hasattr(weight, "to_local") for weight in weights)
     if is_spread or not torch.is_grad_enabled():
         return tuple(linear(x) for linear in linears)
-    joined = torch.nn.functional.linear(x, torch.cat(weights))
+    is_narrow = isinstance(linears[0], EightBitLinear)
+    product = multiply if is_narrow else torch.nn.functional.linear
+    joined = product(x, torch.cat(weights))
     return tuple(torch.split(joined, [len(weight) for weight in weights], dim=-1))

@@ -26,7 +26,7 @@ from gigafactory.train.objective import documents_of, num_targets, objective
 from gigafactory.train.optimise import Optimiser
 from gigafactory.train.owners import Ownership
 from gigafactory.train.packing import INPUTS, TARGETS
-from gigafactory.train.parallel import accumulating, autocast, device_here, full
+from gigafactory.train.parallel import accumulating, autocast, check_format, device_here, full
 from gigafactory.train.reduce import Reducer
 from gigafactory.train.schedule import learning_rate
 from gigafactory.train.spread import spread
@@ -75,6 +75,7 @@ def set_up(task: Task, text: Text, *, tell: Tell) -> tuple[Trainer, int]:
 def build(task: Task, text: Text, *, tell: Tell) -> Trainer:
     """Model and optimizer as at step 0, spread over the ranks of a joined gang."""
     gang = form(task.layout, device=device_here())
+    check_format(task.layout.precision, gang.device)
     net = Network(task.model)
     initialise(net, seed=task.train.seed)
     if task.train.base is not None and task.restore_step is None:

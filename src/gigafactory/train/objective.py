@@ -45,6 +45,12 @@ def objective(
     ``target_share``: 1 / targets of the global batch; ``sequence_share``: the microbatch's share of
     its sequences. The gradients of all microbatches on all ranks are added up.
     """
-    loss, nats = target_nats(logits, targets, scale=target_share, z_weight=train.output_z_weight)
+    loss, nats = target_nats(
+        logits,
+        targets,
+        scale=target_share,
+        z_weight=train.output_z_weight,
+        compiles=train.compile,
+    )
     spread = train.balance_weight * routing.imbalance + train.router_z_weight * routing.z
     return loss + spread.mean() * sequence_share, nats

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from gigafactory.describe.cluster import Precision
+from gigafactory.describe.errors import InputError
 from gigafactory.describe.rank import Task
 from gigafactory.train.reduce import Reducer
 
@@ -47,6 +48,7 @@ def device_here() -> torch.device:
 
 
 _CPU = torch.device("cpu")
+_EIGHT_BIT_CAPABILITY = (8, 9)
 
 
 def accumulating(
@@ -65,6 +67,18 @@ def autocast(precision: Precision, device: torch.device = _CPU) -> torch.autocas
     is_fast = device.type == "cuda" or has_bf16()
     wanted = precision is not Precision.FP32 and is_fast
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+
+
+def check_format(precision: Precision, device: torch.device) -> None:
+    """InputError where this device does not multiply in ``precision``; a processor emulates."""
+    if precision is not Precision.FP8 or device.type != "cuda":
+        return
+    capability = torch.cuda.get_device_capability(device)
+    if capability < _EIGHT_BIT_CAPABILITY:
+        raise InputError(
+            f"layout.precision: {torch.cuda.get_device_name(device)} has no fp8 (compute capability"
+            f" {capability[0]}.{capability[1]}, not 8.9 or above); use bf16"
+        )
 
 
 def has_bf16() -> bool:

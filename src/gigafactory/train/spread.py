@@ -25,8 +25,11 @@ from torch.distributed.tensor.parallel import (
 
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.layout import Sharding
+from gigafactory.net.attention import Attention
+from gigafactory.net.eight_bit import EightBitLinear
 from gigafactory.net.exchange import Exchange
 from gigafactory.net.experts import Experts, ExpertWeights
+from gigafactory.net.mlp import Mlp
 from gigafactory.net.network import Layer, Network
 from gigafactory.train.gang import EP, REPLICATE, SHARD, TP, Gang
 from gigafactory.train.reduce import Reducer
@@ -43,6 +46,8 @@ def spread(net: Network, gang: Gang, *, compiles: bool = False) -> Reducer | Non
     needs to (a single rank).
     """
     layout = gang.layout
+    if layout.precision is Precision.FP8:
+        narrow(net)
     if layout.tp > 1:
         split_tensors(net, gang.dense[TP])
     if gang.folds_experts:
@@ -54,6 +59,22 @@ def spread(net: Network, gang: Gang, *, compiles: bool = False) -> Reducer | Non
         _shard(net, gang)
         return None
     return Reducer(net, gang) if layout.num_gpus > 1 else None
+
+
+# -- number format
+
+
+def narrow(net: Network) -> None:
+    """Let the projections of attention and of dense feed-forwards multiply in eight bits.
+
+    Weights, their names and the optimizer stay as they are. Router and head, which decide between
+    close numbers, and experts, whose grouped kernel is in bf16 here, are left.
+    """
+    for module in net.modules():
+        if isinstance(module, Attention | Mlp):
+            for child in module.children():
+                if isinstance(child, nn.Linear):
+                    child.__class__ = EightBitLinear
 
 
 # -- tensor parallel

@@ -10,6 +10,7 @@ import torch
 
 from gigafactory.describe.errors import InputError
 from gigafactory.describe.group import Why
+from gigafactory.train.group.band import FACTOR, NUM_KNOWN, Band
 from gigafactory.train.group.checksum import checksum, is_finite
 from gigafactory.train.group.gate import Decision, Ruling, Verdict, judge, judge_again, read_verdict
 from gigafactory.train.group.shards import num_shards, share_out, slices
@@ -58,6 +59,25 @@ def test_slices_cover_the_sum_once():
 def test_a_step_passes_where_all_agree():
     assert ruling(verdict(), verdict(epoch=3)) == Decision(ruling=Ruling.COMMIT, epoch=2)
     assert read_verdict(verdict(not_finite=(1,)).to_bytes()) == verdict(not_finite=(1,))
+
+
+def test_an_odd_gradient_is_held_if_nothing_else_is_wrong():
+    assert ruling(verdict(), verdict(odd=True, epoch=4)) == Decision(ruling=Ruling.HOLD, epoch=2)
+    assert ruling(verdict(odd=True), verdict(intact=False)).why is Why.CORRUPT
+    assert read_verdict(verdict(odd=True).to_bytes()).odd
+
+
+def test_what_is_odd_is_known_after_some_steps_only():
+    band = Band()
+    for norm in [1.0, 2.0] * (NUM_KNOWN // 2):
+        assert not band.is_odd(1e9)
+        band.add(norm)
+    assert not band.is_odd(1.49 * FACTOR)
+    assert band.is_odd(1.51 * FACTOR)  # the median is 1.5
+    assert not band.is_odd(float("nan"))  # which the gate sees by itself
+    for _ in range(100):
+        band.add(50.0)
+    assert not band.is_odd(50.0 * FACTOR)  # what is usual changes
 
 
 @pytest.mark.parametrize("wrong", [{"intact": False}, {"changed": True}, {"state": "t"}])

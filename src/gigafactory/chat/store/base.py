@@ -60,6 +60,11 @@ class Store:
         rows = self._rows(f"SELECT {_KEY_COLUMNS} FROM keys ORDER BY created_s, id")
         return [_key(row) for row in rows]
 
+    def good_keys(self) -> list[Key]:
+        """Those that are not revoked, oldest first."""
+        where = "WHERE revoked_s IS NULL ORDER BY created_s, id"
+        return [_key(row) for row in self._rows(f"SELECT {_KEY_COLUMNS} FROM keys {where}")]
+
     def revoke_key(self, ident: str, *, at_s: float) -> bool:
         """The key is good no longer; False where there is no such good key."""
         sql = "UPDATE keys SET revoked_s = ? WHERE id = ? AND revoked_s IS NULL"

@@ -92,7 +92,8 @@ def check(claim: str, hits: Sequence[Hit]) -> Answer:
 def _judged(claims: Sequence[str], hits: Sequence[Hit]) -> list[Quote]:
     quotes = []
     for hit in hits:
-        finding = judge_readings(claims, hit.post.text)
+        checked = hit.post.authority.is_answered_for
+        finding = judge_readings(claims, hit.post.text, is_answered_for=checked)
         if finding.verdict is not Verdict.ABSENT:
             quotes.append(_quote(hit, finding))
     return sorted(quotes, key=lambda q: (q.post.authority.rank, -q.post.at_s, q.post.id))

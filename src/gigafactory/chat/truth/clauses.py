@@ -24,6 +24,7 @@ from gigafactory.chat.truth.lexicon import (
     FIGURATIVE,
     FILLERS,
     FUTURE,
+    HARMLESS_ADVERBS,
     LIMITS,
     NEGATING_CHAINS,
     NEGATIONS,
@@ -56,6 +57,8 @@ class Statement:
     marks: frozenset[Mark] = frozenset()
     first: int = 0
     last: int = 0
+    is_aside: bool = False
+    """Whether an insert says it of the subject, and not the sentence itself."""
 
     @property
     def words(self) -> frozenset[str]:
@@ -189,7 +192,7 @@ def _said_aside(part: Sequence[Item], *, starts_sentence: bool) -> list[Statemen
     if find_verb(clause) != begin:
         return []
     statement = _clause(clause, shared=None, starts_sentence=starts_sentence)
-    return [statement] if statement else []
+    return [replace(statement, is_aside=True)] if statement else []
 
 
 def _coordinated(body: Sequence[Item]) -> Iterator[list[Item]]:
@@ -431,7 +434,7 @@ def _rest(rest: Sequence[Item]) -> tuple[Phrase | None, list[tuple[str, Phrase]]
     """Object or complement, and the adjuncts behind it; what follows a comma adds, it does not
     say."""
     stop = next((at for at, i in enumerate(rest) if i.lower in RELATIVES or i.text in ",;:"), None)
-    runs = _runs(rest[:stop])
+    runs = _runs([item for item in rest[:stop] if item.lower not in HARMLESS_ADVERBS])
     found = read_phrase(runs[0][1]) if _says_something(runs[0][1]) else None
     adjuncts = [(preposition, read_phrase(part)) for preposition, part in runs[1:] if part]
     if stop and _is_name_alone(rest[stop:]) and rest[stop - 1].is_capital:

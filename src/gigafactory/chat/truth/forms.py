@@ -27,6 +27,7 @@ class Form:
     """The bare verb, which may as well be a noun."""
 
 
+_NO_PAST = ("hundred", "sacred", "kindred", "hatred", "naked", "wicked", "rugged")
 _VOWELS = "aeiou"
 _NO_PLURAL = ("ss", "us", "is")
 _IRREGULAR_PLURALS = {
@@ -120,7 +121,7 @@ def verb_form(word: str) -> Form | None:
     known = FORMS.get(word)
     if known is not None:
         return known
-    if len(word) > 4 and word.endswith("ed") and not word.endswith(("eed", "red")):
+    if len(word) > 4 and word.endswith("ed") and not word.endswith(("eed", *_NO_PAST)):
         return Form(word.removesuffix("ed"), Tense.PAST, is_participle=True)
     return None
 

@@ -39,11 +39,17 @@ VERBS = _words("verbs") | frozenset(IRREGULAR)
 
 BE = frozenset(("be", "is", "are", "was", "were", "been", "being", "am"))
 _HELPING = "has have had having do does did will would shall should may might must can could"
+MODALS = frozenset(("will", "would", "shall", "should", "may", "might", "must", "can", "could"))
 AUXILIARIES = BE | frozenset(_HELPING.split(" "))
 
 #: words, and the one that stands for them
 SYNONYMS = {word: first for first, *others in _entries("synonyms") for word in others}
-PHRASAL = {("pass", "away"): "die", ("set", "up"): "found", ("shut", "down"): "close"}
+PHRASAL = {
+    ("pass", "away"): "die",
+    ("set", "up"): "found",
+    ("shut", "down"): "close",
+    ("turn", "down"): "reject",
+}
 
 OPPOSITES = frozenset(frozenset(pair) for pair in _entries("opposites"))
 _NEGATING_PREFIXES = ("un", "in", "im", "non", "non-", "dis")
@@ -92,8 +98,6 @@ TITLES = _words("titles")
 SCOPED = _words("scoped")
 LIMITS = _words("limits")
 CLAUSE_OPENERS = _words("clause openers")
-HARMLESS_LINKS = _words("harmless links")
-COMPLEMENTS = _words("complements")
 TIME_NOUNS = _words("time nouns")
 
 UNIQUE_DOER = _words("unique doer")
@@ -112,6 +116,38 @@ def is_harmless_adjective(word: str) -> bool:
         return False
     return word in PLAIN_ADJECTIVES or (len(word) > 5 and word.endswith(_ADJECTIVE_ENDINGS))
 
+
+HARMLESS_ADVERBS = _words("harmless adverbs")
+ADVERBS_OF_NOW = _words("adverbs of now")
+PLAIN_QUALITIES = _words("plain qualities")
+PLACE_NOUNS = _words("place nouns")
+CALAMITIES = _words("calamities")
+PUBLIC_DOERS = _words("public doers")
+OUTCOMES = _words("outcomes")
+ABOUT_TALK = _words("talk about talk")
+BESIDE = _words("beside")
+FINISHED = _words("finished")
+UNREAL_PLACES = _words("unreal places")
+THINGS = _words("things")
+COLOURS = _words("colours")
+ONE_OF_PAIRS = _words("one of pairs")
+PLAIN_REPORTS = _words("plain reports")
+SPEAKERS = _words("speakers")
+LEAVING_OUT = _words("leaving out")
+ALL_OR_ONE = _words("all or one")
+NO_SUPERLATIVES = _words("no superlatives")
+STATIVE = _words("stative")
+AGAIN_AND_AGAIN = _words("again and again")
+POINTING_BACK = _words("pointing back")
+POINTING_ON = _words("pointing on")
+GOING_ON = _words("going on")
+HELPERS = _words("helpers")
+COUNTS = _words("counts")
+MARGINS = _words("margins")
+ORDINALS = _words("ordinals")
+OF_TIME = _words("of time")
+POINTS_IN_TIME = _words("points in time")
+KIN = _words("kin and crew")
 
 IRONY_WORDS = _words("irony words")
 IRONY_OPENINGS = tuple(tuple(entry) for entry in _entries("irony openings"))

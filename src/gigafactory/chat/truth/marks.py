@@ -13,6 +13,7 @@ from gigafactory.chat.truth.lexicon import (
     ALLEGED,
     AUXILIARIES,
     BELIEFS,
+    DETERMINERS,
     IRONIC_PHRASES,
     IRONY_OPENINGS,
     IRONY_SIGNS,
@@ -138,7 +139,8 @@ def _before(body: list[Item]) -> Attributed | None:
     """ "The coach said (that) the team was tired"."""
     for at, item in enumerate(body[1 : _LONGEST_SPEAKER + 1], start=1):
         base = _base(item)
-        if base not in REPORTS | BELIEFS or item.lower == "to":
+        is_noun = body[at - 1].lower in DETERMINERS  # despite its doubts
+        if base not in REPORTS | BELIEFS or item.lower == "to" or is_noun:
             continue
         said = body[at + 1 :]
         is_led = bool(said) and (said[0].lower == "that" or said[0].text == ":")

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from gigafactory.chat.truth.dates import Day
 from gigafactory.chat.truth.forms import meaning, positive
 from gigafactory.chat.truth.lexicon import (
+    COLOURS,
     DETERMINERS,
     FILLERS,
     INDEFINITE,
@@ -144,17 +145,15 @@ def read_phrase(found: Sequence[Item], *, starts_sentence: bool = False) -> Phra
     )
 
 
-_COLOURS = frozenset(["black", "white", "red", "green", "blue", "yellow", "brown", "grey", "gray"])
-
-
 def _parts(found: Sequence[Item], lowers: Sequence[str]) -> tuple[Phrase, ...]:
     if lowers.count("and") != 1 or {"or", "nor", "&", ",", "between", "both"} & set(lowers):
         return ()
     at = lowers.index("and")
-    if not 0 < at < len(found) - 1 or _COLOURS & set(lowers):
+    if not 0 < at < len(found) - 1 or COLOURS & set(lowers):
         return ()
     one, other = read_phrase(found[:at]), read_phrase(found[at + 1 :])
-    is_shared = one.quantity is not None and other.quantity is None  # 300 men and women
+    # 300 men and women
+    is_shared = one.quantity is not None and other.quantity is None and not other.has_article
     is_whole = all(part.words and part.share is Share.BARE for part in (one, other))
     return (one, other) if is_whole and not is_shared else ()
 
@@ -217,7 +216,7 @@ def match(claim: Phrase, source: Phrase) -> Match:
     if (claim.is_pronoun and claim.head not in ("we", "i")) or claim.joined != source.joined:
         return Match.OPEN
     thing = _thing(claim, source)
-    extra = set(source.words) - set(claim.words)
+    extra = set(source.words) - set(claim.words) if claim.words else set[str]()
     if thing is Match.SAME and (_is_doubtful(extra, source) or not _same_place(claim, source)):
         return Match.OPEN
     if thing is not Match.SAME:
@@ -248,7 +247,12 @@ def _worst(matches: Sequence[Match]) -> Match:
     return Match.SAME
 
 
+_MATTER = (Dimension.LENGTH, Dimension.MASS, Dimension.VOLUME, Dimension.AREA)
+
+
 def _thing(claim: Phrase, source: Phrase) -> Match:
+    if not claim.words and claim.quantity and claim.quantity.dimension in _MATTER:
+        return Match.SAME if source.quantity else Match.OPEN  # 12 metres [of ice]
     if not claim.words or not source.words:
         return Match.SAME if claim.words == source.words else Match.OPEN
     if _head_differs(claim, source):

@@ -33,6 +33,11 @@ class Authority(StrEnum):
         return list(Authority).index(self)
 
     @property
+    def is_answered_for(self) -> bool:
+        """Whether its texts are checked before they stand there, and tell no stories."""
+        return self in (Authority.OFFICIAL, Authority.PRESS)
+
+    @property
     def is_weak(self) -> bool:
         """Whether it supports nothing by itself."""
         return self is Authority.ANYONE

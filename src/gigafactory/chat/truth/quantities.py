@@ -82,6 +82,7 @@ class Dimension(Enum):
     TIME = auto()
     POWER = auto()
     VOLUME = auto()
+    AREA = auto()
     DOLLAR = auto()
     EURO = auto()
     POUND = auto()
@@ -99,6 +100,7 @@ for _dimension, _names in {
     Dimension.TIME: "seconds=1 minute=60 hour=3600 day=86400 week=604800",
     Dimension.POWER: "watt=1 w=1 kw=1e3 kilowatt=1e3 mw=1e6 megawatt=1e6 gw=1e9 gigawatt=1e9",
     Dimension.VOLUME: "litre=1 liter=1 ml=1e-3",
+    Dimension.AREA: "hectare=1e4 acre=4046.8564224",
     Dimension.DOLLAR: "dollar=1 usd=1",
     Dimension.EURO: "euro=1 eur=1",
     Dimension.YEN: "yen=1",

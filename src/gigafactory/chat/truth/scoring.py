@@ -22,6 +22,14 @@ class Lot(StrEnum):
     FRESH = "fresh"
     BLIND = "blind"
     UNSEEN = "unseen"
+    HOSTILE = "hostile"
+    STRANGE = "strange"
+    TWISTED = "twisted"
+    POSTED = "posted"
+    FRAMED = "framed"
+    MIXED = "mixed"
+    LAST = "last"
+    PRESS = "press"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,8 @@ class Case:
     expect: Verdict
     claim: str
     source: str
+    is_answered_for: bool = False
+    """Whether the source is by somebody who answers for it (see ``judge``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ def score(cases: Sequence[Case]) -> Score:
     pairs = Counter[tuple[Verdict, Verdict]]()
     wrong = []
     for case in cases:
-        found = judge(case.claim, case.source).verdict
+        found = judge(case.claim, case.source, is_answered_for=case.is_answered_for).verdict
         pairs[case.expect, found] += 1
         if found is not case.expect:
             wrong.append(case.id)

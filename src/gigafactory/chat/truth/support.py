@@ -1,10 +1,9 @@
 """Whether a source supports a claim, contradicts it, or does neither.
 
 Decided word by word and role by role: who did what to whom, how many, when, how surely, and who
-says
-so. Similarity decides nothing. The order of worth is precision: "supported" is said only where
-every
-part of the claim is found in one statement of the source.
+says so. Similarity decides nothing. The order of worth is precision: "supported" is said only where
+every word of the claim is found in one sentence of the source, and every other word of that
+sentence is of a kind that is known to leave the claim standing.
 """
 
 from __future__ import annotations
@@ -12,27 +11,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain
 
-from gigafactory.chat.truth.clauses import Statement, statements
-from gigafactory.chat.truth.forms import Tense, verb_form
+from gigafactory.chat.truth.alignment import align
+from gigafactory.chat.truth.clauses import Statement
+from gigafactory.chat.truth.forms import Tense
+from gigafactory.chat.truth.leftover import left_over
 from gigafactory.chat.truth.lexicon import (
-    COMPLEMENTS,
-    HARMLESS_LINKS,
     JOINING,
     LIMITS,
     PERSONAL,
     PRIVATIVE,
     REPEATABLE,
-    SCOPED,
+    STATIVE,
     SYMMETRIC,
-    TIME_NOUNS,
     TIME_PREPOSITIONS,
     UNIQUE_DOER,
     are_opposite,
 )
-from gigafactory.chat.truth.marks import Mark, attributed, marks_of_text
-from gigafactory.chat.truth.phrases import Match, Phrase, Share, match, read_phrase
-from gigafactory.chat.truth.quantities import Dimension
+from gigafactory.chat.truth.marks import Mark
+from gigafactory.chat.truth.phrases import Match, Phrase, Share, match
+from gigafactory.chat.truth.said import Said, read
+from gigafactory.chat.truth.scene import Scene, stand_of
+from gigafactory.chat.truth.surroundings import disturbed
 from gigafactory.chat.truth.terms import unaccounted
 from gigafactory.chat.truth.words import Item, items, sentences
 
@@ -56,92 +57,114 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A statement and who makes it (None: the source itself)."""
+class Text:
+    """A source, read."""
 
-    statement: Statement
-    speaker: Phrase | None
-    first: int
-    last: int
-
-
-def read(text: str, *, is_claim: bool = False) -> list[Said]:
-    """All statements of a text that the grammar reaches, pronouns resolved where that is
-    certain."""
-    marks = marks_of_text(text)
-    found: list[Said] = []
-    for offset, sentence in sentences(text):
-        parts = items(sentence, offset=offset)
-        speech = attributed(parts)
-        speaker = read_phrase(speech.speaker, starts_sentence=True) if speech.speaker else None
-        for statement in statements(speech.said, marks=marks | speech.marks, is_claim=is_claim):
-            resolved = _resolved(statement, found[-1] if found else None)
-            found.append(Said(resolved, speaker, offset, offset + len(sentence)))
-    return found
+    said: tuple[Said, ...]
+    sentences: tuple[list[Item], ...]
+    is_answered_for: bool
 
 
-def _resolved(statement: Statement, before: Said | None) -> Statement:
-    """ "She" is the one person of the sentence before, if there is exactly one."""
-    doer = statement.doer
-    if before is None or doer is None or doer.head not in PERSONAL or not doer.is_pronoun:
-        return statement
-    earlier = before.statement
-    people = [p for p in (earlier.doer, earlier.done_to) if p is not None and p.is_name]
-    is_certain = len(people) == 1 and people[0] is earlier.doer and before.speaker is None
-    return replace(statement, doer=people[0]) if is_certain else statement
+def judge(claim: str, source: str, *, is_answered_for: bool = False) -> Finding:
+    """What ``source`` does for ``claim``; a claim of several statements needs all of them.
+
+    ``is_answered_for``: the source is by somebody who answers for it, so that the sentences beside
+    the one that supports need not show that they tell no story.
+    """
+    return judge_readings((claim,), source, is_answered_for=is_answered_for)
 
 
-def judge(claim: str, source: str) -> Finding:
-    """What ``source`` does for ``claim``; a claim of several statements needs all of them."""
-    return judge_readings((claim,), source)
-
-
-def judge_readings(claims: Sequence[str], source: str) -> Finding:
+def judge_readings(claims: Sequence[str], source: str, *, is_answered_for: bool = False) -> Finding:
     """The best that ``source`` does for one of several wordings of the same claim."""
-    given, there = read(source), _all_items(source)
-    findings = [_judge(claim, given, there) for claim in claims]
+    text = Text(tuple(read(source)), tuple(_by_sentence(source)), is_answered_for)
+    findings = [_judge(claim, text) for claim in claims]
     return min(findings, key=lambda finding: _ORDER.index(finding.verdict))
 
 
 _ORDER = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.ABSENT)
 
 
-def _judge(claim: str, given: Sequence[Said], there: Sequence[Item]) -> Finding:
+def _judge(claim: str, text: Text) -> Finding:
     wanted = read(claim, is_claim=True)
     if not wanted:
         return Finding(Verdict.ABSENT, "the claim is not a statement that can be checked")
     if any(said.statement.marks & _UNCHECKABLE for said in wanted):
         return Finding(Verdict.ABSENT, "the claim is not meant as a statement")
-    findings = [_best(said, given) for said in wanted]
+    findings = [_best(said, text) for said in wanted]
     for verdict in (Verdict.CONTRADICTED, Verdict.ABSENT):
         for finding in findings:
             if finding.verdict is verdict:
                 return finding
-    missing = unaccounted(_all_items(claim), there)
+    missing = unaccounted([*chain(*_by_sentence(claim))], [*chain(*text.sentences)])
     if missing:  # words that the grammar passed over count all the same
         return Finding(Verdict.ABSENT, f"the source does not say {missing[0]!r}")
     return findings[0]
 
 
-def _all_items(text: str) -> list[Item]:
-    return [item for offset, sentence in sentences(text) for item in items(sentence, offset=offset)]
+def _by_sentence(text: str) -> list[list[Item]]:
+    return [items(sentence, offset=offset) for offset, sentence in sentences(text)]
 
 
 _UNCHECKABLE = frozenset((Mark.QUESTION, Mark.IRONIC, Mark.FIGURATIVE))
 
 
-def _best(wanted: Said, given: Sequence[Said]) -> Finding:
-    findings = [_one(wanted, said) for said in given]
+def _best(wanted: Said, text: Text) -> Finding:
+    findings = [_one(wanted, said, text) for said in text.said]
+    if any(found.verdict is Verdict.SUPPORTED for found in findings) and _differs(
+        wanted, text.said
+    ):
+        return Finding(Verdict.ABSENT, "the source says it in more than one way")
+    nearest = [f for f in findings if f.why.startswith(_WITHHELD)]
     for verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.ABSENT):
-        for finding in findings:
+        for finding in (*nearest, *findings):
             if finding.verdict is verdict:
                 return finding
     return Finding(Verdict.ABSENT, "the source makes no statement that can be checked")
 
 
-def _one(wanted: Said, given: Said) -> Finding:
+_WITHHELD = ("the source also says", "what stands beside it")
+
+
+def _differs(wanted: Said, given: Sequence[Said]) -> bool:
+    """Whether the source says of the same doer and deed something else as well, in another
+    sentence: of several options, which one is so?"""
+    verdicts = [(_spoken(wanted, said)[0], said.statement) for said in given]
+    return any(
+        verdict is Verdict.CONTRADICTED
+        or (verdict is Verdict.ABSENT and _is_same_deed(wanted.statement, other))
+        for verdict, other in verdicts
+    )
+
+
+def _is_same_deed(claim: Statement, source: Statement) -> bool:
+    is_deed = claim.verb == source.verb and claim.verb not in STATIVE
+    return is_deed and _doer(claim, source) is Match.SAME
+
+
+def _one(wanted: Said, given: Said, text: Text) -> Finding:
     outcome, why = _spoken(wanted, given)
+    doubt = _doubt(wanted, given, text) if outcome is Verdict.SUPPORTED else ""
+    if doubt:
+        outcome, why = Verdict.ABSENT, doubt
     return Finding(outcome, why, given.first, given.last)
+
+
+def _doubt(wanted: Said, given: Said, text: Text) -> str:
+    """Why a statement that agrees in all roles is still no support; empty if it is."""
+    are_denied = wanted.statement.is_negated and given.statement.is_negated
+    taken, missing = align(wanted.items, given.items, known=given.known, are_denied=are_denied)
+    if missing:
+        return f"the source does not say {missing!r} there"
+    stand = stand_of(wanted.statement, given.statement, claim_items=wanted.items)
+    claimed = frozenset(item.lower for item in wanted.items)
+    stood_for = [at for at, i in enumerate(given.items) if given.known and i.lower in PERSONAL]
+    rest = left_over(Scene(given.items, frozenset((*taken, *stood_for[:1])), stand, claimed))
+    if rest:
+        return f"{_WITHHELD[0]} {rest!r}, which may change it"
+    near = disturbed(
+        text.sentences, given.sentence, known=given.known, is_answered_for=text.is_answered_for
+    )
+    return f"{_WITHHELD[1]} may change it ({near} ...)" if near else ""
 
 
 def _spoken(wanted: Said, given: Said) -> tuple[Verdict, str]:
@@ -195,8 +218,7 @@ def _weigh(
     if not conflicts and is_flipped:
         return Verdict.CONTRADICTED, "the source says the opposite"
     if not conflicts:
-        widened = _widens(claim, source)
-        return (Verdict.ABSENT, widened) if widened else (Verdict.SUPPORTED, "the source says so")
+        return Verdict.SUPPORTED, "the source says so"
     if len(conflicts) == 1 and not is_flipped and not (claim.is_negated or source.is_negated):
         found, why = conflicts[0]
         return (Verdict.CONTRADICTED if found is Match.CONFLICT else _other(claim), why)
@@ -214,7 +236,8 @@ def _roles(claim: Statement, source: Statement) -> Iterator[tuple[Match, str]]:
     is_other_thing = _object(claim, source)
     if claim.done_to is None and source.done_to is not None and source.done_to.words:
         is_other_thing = Match.OPEN  # the ship sank, the ship sank a cruiser
-    if PRIVATIVE & (source.words - claim.words):
+    named = {word for p in (source.doer, source.done_to) if p is not None for word in p.words}
+    if PRIVATIVE & (named - claim.words):
         is_other_thing = Match.OPEN
     if is_other_thing is Match.OTHER and claim.verb not in ("be",):
         is_other_thing = Match.OPEN
@@ -313,86 +336,3 @@ def _tone(claim: Statement, source: Statement) -> str:
     if claim.tense is not source.tense and Tense.PAST in (claim.tense, source.tense):
         return "the source speaks of another time"
     return ""
-
-
-def _widens(claim: Statement, source: Statement) -> str:
-    """Whether the claim leaves out what limits the source; says what."""
-    kept = dict(claim.adjuncts)
-    if _is_other_deed(claim, source):
-        return f"the source says so {source.adjuncts[0][0]} something"
-    left_out = [(word, phrase) for word, phrase in source.adjuncts if word not in kept]
-    for word, phrase in left_out:
-        if word == "for" and _is_span(phrase):
-            return "the source says so only for a time"
-        if word in LIMITS or (word == "if" and Mark.POSSIBLE not in claim.marks):
-            return f"the source limits it ({word} ...)"
-    for word, phrase in left_out:
-        if _is_idiom(word, phrase):
-            return f"the source says so {word} {phrase.head}, whatever that means"
-    is_scoped = claim.verb in SCOPED or bool(SCOPED & claim.words)
-    is_general = claim.tense is Tense.PRESENT or claim.verb == "be"
-    keeps_time = claim.tense is Tense.PRESENT or is_scoped
-    narrowing = [
-        (word, phrase)
-        for word, phrase in left_out
-        if not _is_harmless(word, claim) and (keeps_time or not _is_time(phrase))
-    ]
-    if narrowing and (is_scoped or (is_general and Mark.FUTURE not in claim.marks)):
-        return f"the source says so only {narrowing[0][0]} something".replace("only  ", "only ")
-    if _is_sum(claim.done_to) and any(word in ("in", "on", "of", "above") for word, _ in narrowing):
-        return "the source says in what the amount is counted"
-    if claim.is_negated and (narrowing or _is_narrower(claim, source)):
-        return "" if _is_event(source) else "the source denies only a part"
-    return ""
-
-
-def _is_idiom(preposition: str, phrase: Phrase) -> bool:
-    """In vain, on loan, for granted: a bare word behind a preposition may be an idiom."""
-    if phrase.has_article or phrase.is_name or phrase.quantity or phrase.of or _is_time(phrase):
-        return False
-    form = verb_form(phrase.head)
-    is_participle = form is not None and form.is_participle and form.tense is not None
-    is_bare = preposition in ("in", "on", "under") or (preposition == "for" and is_participle)
-    return is_bare and len(phrase.words) == 1
-
-
-def _is_harmless(link: str, claim: Statement) -> bool:
-    """What happened while something else went on has happened; what is so only then is not so."""
-    is_while = link == "during"
-    return link in HARMLESS_LINKS and not (is_while and claim.tense is Tense.PRESENT)
-
-
-def _is_other_deed(claim: Statement, source: Statement) -> bool:
-    """Whether the claim leaves out what stands right behind a verb without an object."""
-    has_object = claim.doer is not None and claim.done_to is not None
-    if has_object or not source.adjuncts:
-        return False
-    word, phrase = source.adjuncts[0]
-    is_kept = word in dict(claim.adjuncts)
-    return word in COMPLEMENTS and not is_kept and not _is_time(phrase) and not _is_span(phrase)
-
-
-def _is_time(phrase: Phrase) -> bool:
-    return phrase.day is not None or phrase.head in TIME_NOUNS
-
-
-def _is_span(phrase: Phrase) -> bool:
-    quantity = phrase.quantity
-    is_counted = quantity is not None and quantity.dimension is Dimension.TIME
-    return is_counted or phrase.head in TIME_NOUNS - {"time", "season"}
-
-
-def _is_sum(phrase: Phrase | None) -> bool:
-    quantity = phrase.quantity if phrase else None
-    return quantity is not None and quantity.dimension not in (Dimension.COUNT, Dimension.FRACTION)
-
-
-def _is_narrower(claim: Statement, source: Statement) -> bool:
-    ours, theirs = claim.words, source.words
-    return bool(theirs - ours) and claim.done_to is not None and claim.done_to != source.done_to
-
-
-def _is_event(source: Statement) -> bool:
-    return source.tense is Tense.PAST and all(
-        phrase.has_article or phrase.day for _, phrase in source.adjuncts
-    )

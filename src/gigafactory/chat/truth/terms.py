@@ -20,7 +20,7 @@ from gigafactory.chat.truth.words import Item, Kind
 _ASKING = frozenset(("who", "whom", "whose", "what", "when", "where", "which", "why", "how"))
 _SMALL = {"of", "and", "or", "'s", "not", "many", "much", "all", "any", "ever", "there", "long"}
 _ADDRESS = {"true", "tell", "me", "about", "please", "is", "it", "that"}
-_EMPTY = DETERMINERS | PREPOSITIONS | AUXILIARIES | FILLERS | PRONOUNS | _SMALL | _ASKING
+EMPTY_WORDS = DETERMINERS | PREPOSITIONS | AUXILIARIES | FILLERS | PRONOUNS | _SMALL | _ASKING
 _UNCHECKED = NEGATIONS | {"no", "nobody", "every", "each", "some", "most", "none", "only", "fail"}
 """Compared by the grammar, as what they do to a statement."""
 
@@ -30,7 +30,7 @@ def terms_of(parts: Sequence[Item]) -> frozenset[str]:
     words = [item for item in parts if item.kind is Kind.WORD]
     found = set()
     for at, item in enumerate(words):
-        if item.lower in _EMPTY or item.lower in _ADDRESS:
+        if item.lower in EMPTY_WORDS or item.lower in _ADDRESS:
             continue
         after = words[at + 1].lower if at + 1 < len(words) else ""
         found.add(_term(item, after))

@@ -41,9 +41,9 @@ def _is_finite(part: Sequence[Item], at: int) -> bool:
     if before is not None and (before.lower in ("of", "to", "'s") or before.lower in RELATIVES):
         return False
     is_nounlike = form.is_plain or form.tense is Tense.PRESENT
-    if at == 0:
-        return not item.is_capital
-    return not (is_nounlike and _verb_follows(part, at))
+    if is_nounlike and _verb_follows(part, at):
+        return False
+    return at > 0 or not item.is_capital
 
 
 def _verb_follows(part: Sequence[Item], at: int) -> bool:

@@ -56,6 +56,9 @@ class Kind(StrEnum):
     """The main thread stands still, the heart beats."""
     FLIP = "flip"
     """A bit of a parameter."""
+    DEFECT = "defect"
+    """The processor computes wrong gradients from now on, finite ones; only in a script, for it is
+    seen only by members that know what is usual."""
     NAN = "nan"
     """In the gradients."""
     FULL = "full"
@@ -234,7 +237,7 @@ class Director:
     def _whole(self) -> list[int]:
         self._watch.look()
         self._struck -= {r for r in self._struck if self._is_back(r)}
-        return sorted(self._watch.training - self._struck)
+        return sorted((self._watch.training - self._struck) & pids(self.place).keys())
 
     def _victims(self, num: int, kind: Kind) -> tuple[int, ...] | None:
         """Groups to be hit; None where too few would be left."""
@@ -324,6 +327,13 @@ class Director:
             except OSError:
                 pass  # its process ends just now
             self._watch.look()
+
+    def _make_defective(self, kind: Kind, victims: tuple[int, ...]) -> None:
+        """Once the members know what gradients are usual."""
+        step = self._watch.step
+        self._until(lambda: self._watch.step > step + NUM_KNOWN, "the run does not go on")
+        self.note(kind, victims)
+        injuries.make_defective(self.place, self.pid(victims[0]))
 
     def _fill(self, kind: Kind, victims: tuple[int, ...]) -> None:
         self.note(kind)
@@ -424,7 +434,13 @@ _ON_GROUPS = frozenset(Kind) - {Kind.FULL, Kind.TORN, Kind.STORE, Kind.DRIVER, K
 #: So many members tell one that differs from the others.
 _MAJORITY = 3
 #: Groups that are well before a blow of a script falls; 1 for those that hit no group.
-_NUM_NEEDED = dict.fromkeys(_ON_GROUPS, 2) | dict.fromkeys(_ON_TWO, 3) | {Kind.FLIP: _MAJORITY}
+_NUM_NEEDED = (
+    dict.fromkeys(_ON_GROUPS, 2)
+    | dict.fromkeys(_ON_TWO, 3)
+    | dict.fromkeys((Kind.FLIP, Kind.DEFECT), _MAJORITY)
+)
+#: Steps after which the members of a run know what is usual; see train/group/band.py.
+NUM_KNOWN = 16
 _BLOWS: dict[Kind, Callable[[Director, Kind, tuple[int, ...]], None]] = {
     Kind.KILL: Director._kill,
     Kind.KILL_FIRST: Director._kill,
@@ -434,6 +450,7 @@ _BLOWS: dict[Kind, Callable[[Director, Kind, tuple[int, ...]], None]] = {
     Kind.STOP: Director._stand_still,
     Kind.HANG: Director._stand_still,
     Kind.FLIP: Director._corrupt,
+    Kind.DEFECT: Director._make_defective,
     Kind.NAN: Director._corrupt,
     Kind.FULL: Director._fill,
     Kind.TORN: Director._tear,

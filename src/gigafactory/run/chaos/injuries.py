@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from gigafactory.describe.group import Memory, memory_name
+from gigafactory.describe.group import Memory, defect_name, memory_name
 from gigafactory.describe.rank import COMMIT_MARK
 
 _SEIZE, _INTERRUPT = 0x4206, 0x4207
@@ -45,20 +45,23 @@ def end_with_parent() -> None:
 
 def kill(pid: int) -> None:
     """SIGKILL; no harm where it is gone."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    _send(pid, signal.SIGKILL)
 
 
 def pause(pid: int) -> None:
     """SIGSTOP: every thread stands still, and no connection closes."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)
+    _send(pid, signal.SIGSTOP)
 
 
 def go_on(pid: int) -> None:
     """SIGCONT."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
+    _send(pid, signal.SIGCONT)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    if pid > 0:  # 0 would be everybody here
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def hang(pid: int) -> None:
@@ -116,6 +119,11 @@ def poison_gradients(place: Path, replica: int, *, dice: Random) -> bool:
             stream.seek(address + 4 * dice.randrange(num_bytes // 4))
             stream.write(_FLOAT.pack(float("nan")))
     return True
+
+
+def make_defective(place: Path, pid: int) -> None:
+    """Let this process compute wrongly from now on."""
+    (place / defect_name(pid)).touch()
 
 
 def _memory(place: Path, replica: int) -> Memory | None:

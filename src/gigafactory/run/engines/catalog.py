@@ -53,7 +53,7 @@ TRAINING: Mapping[EngineKind, Capability] = MappingProxyType({
     EngineKind.OURS: Capability(
         axes=frozenset({"tp", "dp", "ep"}),
         blocks=frozenset({Block.GROK1, Block.GROK2, Block.QWEN3_MOE}),
-        precisions=frozenset({Precision.FP32, Precision.BF16}),
+        precisions=frozenset({Precision.FP32, Precision.BF16, Precision.FP8}),
         recovers=True,
     ),
     EngineKind.TORCHTITAN: Capability(

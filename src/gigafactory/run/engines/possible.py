@@ -10,7 +10,9 @@ from gigafactory.describe.model import Model
 _ELSEWHERE = (
     "`giga plan STUDY --emit torchtitan` and `--emit megatron` write it for programs that do"
 )
-_PRECISIONS = (Precision.FP32, Precision.BF16)
+_PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP8)
+EIGHT_BIT_UNIT = 16
+"""Widths of what is multiplied in eight bits are whole multiples of this; see net/eight_bit.py."""
 _SHARDED = (Sharding.ZERO2, Sharding.FSDP, Sharding.HSDP)
 
 
@@ -32,8 +34,10 @@ def wrong_axes(layout: Layout) -> list[str]:
     if layout.offload:
         wrong.append("layout.offload: true is not possible; use false")
     if layout.precision not in _PRECISIONS:
-        allowed = " or ".join(_PRECISIONS)
+        allowed = ", ".join(_PRECISIONS[:-1]) + f" or {_PRECISIONS[-1]}"
         wrong.append(f"layout.precision: {layout.precision} is not possible; use {allowed}")
+    if layout.precision is Precision.FP8 and layout.tp > 1:
+        wrong.append(f"layout.tp: {layout.tp} is not possible with precision fp8; use 1, or bf16")
     return wrong
 
 
@@ -45,6 +49,7 @@ def wrong_shapes(model: Model, job: Job, layout: Layout) -> list[str]:
             *_of_tensors(model, job, layout),
             *_of_experts(model, layout),
             *_of_shards(model, layout),
+            *_of_eight_bits(model, layout),
         )
         if size % ranks
     ]
@@ -89,3 +94,16 @@ def _of_shards(model: Model, layout: Layout) -> list[_Rule]:
             for path, size in (("model.hidden", model.hidden), ("model.moe_ffn", model.moe_ffn))
         ]
     return rules
+
+
+def _of_eight_bits(model: Model, layout: Layout) -> list[_Rule]:
+    """Widths of the projections, in and out."""
+    if layout.precision is not Precision.FP8:
+        return []
+    widths = [
+        ("model.hidden", model.hidden),
+        ("model.num_heads x head_dim", model.num_heads * model.head_dim),
+        ("model.num_kv_heads x head_dim", model.num_kv_heads * model.head_dim),
+        ("model.ffn", model.ffn),
+    ]
+    return [(path, size, "what fp8 multiplies in", EIGHT_BIT_UNIT) for path, size in widths]

@@ -99,6 +99,8 @@ class GroupLauncher:
     _server: socket.socket | None = None
     _secret: str = ""
     _out: dict[Seat, bytearray] = field(default_factory=dict)
+    _is_noted: bool = True
+    """Who lives stands in ``members_file``."""
 
     def open(self) -> None:
         """Listen, and say where; those who live already will call."""
@@ -149,6 +151,8 @@ class GroupLauncher:
 
         All reports of a process come before its end.
         """
+        if not self._is_noted:
+            self._note_members()
         found: list[Heard | Gone] = []
         ended: list[_Process] = []
         for key, _ in self._selector.select(min(timeout_s, _LOOK_EVERY_S)):
@@ -265,8 +269,12 @@ class GroupLauncher:
     def _note_members(self) -> None:
         members = [asdict(p.seat) | {"pid": p.pid, "since": p.since}
                    for p in self._processes.values()]  # fmt: skip
-        with contextlib.suppress(OSError):  # a full disk: the next change is noted
+        try:
             _write(self.members_file, json.dumps(members))
+        except OSError:  # a full disk: a driver that comes after this one must know all the same
+            self._is_noted = False
+        else:
+            self._is_noted = True
 
     # -- lines
 

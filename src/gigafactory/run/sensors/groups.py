@@ -170,7 +170,7 @@ class GroupSight:
         else:
             how, signature = ev.Exit.ERROR, f"status {status}"
         cause = f"replica {replica}: {signature or 'ended early'}"
-        seen = self._flush(at_s) + self._detect(replica, at_s)
+        seen = self.flush(at_s) + self._detect(replica, at_s)
         seen.append(_fault(cause, FaultClass.PROCESS, host, at_s))
         event = ev.RankExited(
             at_s=at_s, generation=self.generation, host=host, exit=how, signature=signature,
@@ -258,7 +258,7 @@ class GroupSight:
             for other, group in self.groups.items()
             if other != replica and Doing.WAITING in group.doing.values()
         )
-        seen = self._flush(at_s) + self._detect(replica, at_s)
+        seen = self.flush(at_s) + self._detect(replica, at_s)
         seen.append(_fault(f"replica {replica}: {why}", FaultClass.HANG, host, at_s))
         event = ev.HangSuspected(
             at_s=at_s, generation=self.generation, hosts=(host,), waiting=waiting
@@ -309,9 +309,9 @@ class GroupSight:
             self._is_detecting = False
             seen.insert(0, Note(at_s, book.BucketFrom(bucket=Bucket.PRODUCTIVE)))
         is_due = at_s - self._told_s >= TELL_STEPS_EVERY_S or self.step >= self.num_steps - 1
-        return seen + (self._flush(at_s) if is_due else [])
+        return seen + (self.flush(at_s) if is_due else [])
 
-    def _flush(self, at_s: float) -> list[Seen]:
+    def flush(self, at_s: float) -> list[Seen]:
         """Tell of the newest step, so that whatever is told next finds it known.
 
         The last one is held back until all that follows it is done: the brain would end the
@@ -354,7 +354,7 @@ class GroupSight:
             finite=finite,
             replicas_agree=not finite,
         )
-        return [*self._flush(at_s), note, event]
+        return [*self.flush(at_s), note, event]
 
     def _hear_discard(self, report: told.Discarded, at_s: float) -> list[Seen]:
         """All members come to the same ruling; the first who says so counts."""
@@ -374,13 +374,10 @@ class GroupSight:
                 return seen + self._bad(at_s, report.step + 1, finite=False)
 
     def _corrupt(self, replicas: Iterable[int], clean_step: int, at_s: float) -> list[Seen]:
-        seen = self._flush(at_s)
+        seen = self.flush(at_s)
         for replica in replicas:
             host = self.host_of[replica]
-            seen += self._detect(replica, at_s)
-            seen.append(
-                _fault(f"replica {replica}: wrong values", FaultClass.CORRUPTION, host, at_s)
-            )
+            seen += [*self._detect(replica, at_s), self.blame(replica, at_s)]
             seen.append(
                 ev.CorruptionFound(
                     at_s=at_s,
@@ -391,6 +388,11 @@ class GroupSight:
                 )
             )
         return seen
+
+    def blame(self, replica: int, at_s: float) -> Note:
+        """This one computed wrongly."""
+        cause = f"replica {replica}: wrong values"
+        return _fault(cause, FaultClass.CORRUPTION, self.host_of[replica], at_s)
 
     # -- checkpoints and the end
 
@@ -415,7 +417,7 @@ class GroupSight:
             case Finished():
                 self.finished = report
                 held, self._held = self._held, []
-                return [*self._flush(at_s), *held]
+                return [*self.flush(at_s), *held]
         return []
 
     def _hear_commit(self, report: CheckpointCommitted, at_s: float) -> list[Seen]:
@@ -429,7 +431,7 @@ class GroupSight:
         if report.step >= self.num_steps and self.finished is None:
             self._held.append(event)
             return [Note(at_s, kept)]
-        return [Note(at_s, kept), *self._flush(at_s), event]
+        return [Note(at_s, kept), *self.flush(at_s), event]
 
 
 def _fault(cause: str, fault: FaultClass, host: int, at_s: float) -> Note:

@@ -33,6 +33,8 @@ class Verdict:
     """A shard came out differently when it was computed again."""
     not_finite: tuple[int, ...] = ()
     """Shards of its own that are not finite, twice over."""
+    odd: bool = False
+    """The sum is far larger than sums usually are."""
     epoch: int = 0
     """The newest it was told of, to change over to after this step."""
 
@@ -57,6 +59,8 @@ class Ruling(Enum):
     """The sums differ: exchange them once more."""
     RECOMPUTE = "recompute"
     """Shards that are not finite are computed by another member too."""
+    HOLD = "hold"
+    """All is well but the size of the gradient: ask before it is committed."""
     DISCARD = "discard"
 
 
@@ -89,7 +93,8 @@ def judge(verdicts: Mapping[int, Verdict], *, is_repeated: bool = False) -> Deci
         wrong_sums = _corrupt(sums, otherwise=Why.SUMS_DIFFER)
         return wrong_sums if is_repeated else Decision(ruling=Ruling.AGAIN)
     epoch = min(said.epoch for said in verdicts.values())
-    return Decision(ruling=Ruling.COMMIT, epoch=epoch)
+    is_odd = any(said.odd for said in verdicts.values())
+    return Decision(ruling=Ruling.HOLD if is_odd else Ruling.COMMIT, epoch=epoch)
 
 
 def judge_again(owners: Mapping[int, int], others_finite: Mapping[int, bool]) -> Decision:

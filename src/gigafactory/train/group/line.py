@@ -23,11 +23,13 @@ from pydantic import ValidationError
 from gigafactory.describe.group import (
     Alive,
     AnyOrder,
+    Compare,
     Control,
     Doing,
     Halt,
     Here,
     Leave,
+    Proceed,
     Regroup,
     Save,
     Stepped,
@@ -117,7 +119,9 @@ class Line:
         self._orders = threading.Condition()
         self._regroup: Regroup | None = None
         self._halt: Halt | None = None
+        self._halted = -1
         self._must_save = False
+        self._about_held: Compare | Proceed | None = None
         self._thread = threading.Thread(target=self._keep, name="line", daemon=True)
 
     def start(self) -> None:
@@ -156,6 +160,14 @@ class Line:
             if self._regroup is not None and self._regroup.epoch <= epoch:
                 self._regroup = None
 
+    def halt(self, token: int) -> None:
+        """This order to halt is followed, whether it came here yet or not: the first process of a
+        group takes orders for all."""
+        with self._orders:
+            self._halted = max(self._halted, token)
+            if self._halt is not None and self._halt.token <= token:
+                self._halt = None
+
     def take_save(self) -> bool:
         """Whether a checkpoint was asked for since the last call."""
         wanted, self._must_save = self._must_save, False
@@ -177,6 +189,15 @@ class Line:
                 if self._halt is None and self._regroup is None:
                     self._orders.wait(_IDLE_BEAT_S)
             self._pulse.beats += 1
+        return order
+
+    def next_about_held(self, *, timeout_s: float) -> Compare | Proceed | None:
+        """The newest order about a step that is held; None: none came, or the epoch is to end."""
+        with self._orders:
+            if self._about_held is None and not self.is_interrupted:
+                self._orders.wait(timeout_s)
+            order, self._about_held = self._about_held, None
+        self._pulse.beats += 1
         return order
 
     # -- the thread
@@ -263,9 +284,14 @@ class Line:
                 os._exit(0)
             case Save():
                 self._must_save = True
+            case Compare() | Proceed():
+                with self._orders:
+                    self._about_held = order
+                    self._orders.notify_all()
             case Halt():
                 with self._orders:
-                    self._halt, self._regroup = order, None
+                    if order.token > self._halted:
+                        self._halt, self._regroup = order, None
                     self._orders.notify_all()
             case Regroup():
                 self._take_regroup(order)

@@ -15,15 +15,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from gigafactory.describe.group import (
+    Compare,
+    Compared,
     Discarded,
     Doing,
     GroupTask,
     Halt,
     Halted,
+    Held,
     Here,
+    Proceed,
     Regroup,
     Regrouped,
     Stepped,
@@ -35,6 +40,7 @@ from gigafactory.train.batches import Batch
 from gigafactory.train.checkpoint import NotSavedError
 from gigafactory.train.copies import clip
 from gigafactory.train.group import exchange
+from gigafactory.train.group.band import Band
 from gigafactory.train.group.checksum import checksum, is_finite
 from gigafactory.train.group.exchange import Standing
 from gigafactory.train.group.gate import Decision, Ruling, Verdict, judge, judge_again
@@ -46,6 +52,10 @@ from gigafactory.train.group.together import Together
 from gigafactory.train.schedule import learning_rate
 
 _SAVE_AGAIN_S = 1.0
+_SAY_AGAIN_S = 1.0
+_LOOK_EVERY_S = 0.1
+#: What a defective processor makes of a gradient, for those who shoot at runs.
+_DEFECT_FACTOR = 1024.0
 
 
 class WrongStateError(RuntimeError):
@@ -61,8 +71,9 @@ class Member:
 
     def __init__(
         self, task: GroupTask, trainer: loop.Trainer, *, me: int, line: Line, pulse: Pulse,
-        listener: Listener, secret: str,
+        listener: Listener, secret: str, defect: Path | None = None,
     ) -> None:  # fmt: skip
+        """``defect``: a file whose presence makes this process compute wrongly."""
         job, layout = task.task.job, task.task.layout
         self.task, self.trainer, self.me = task.task, trainer, me
         self.line, self.pulse, self.listener = line, pulse, listener
@@ -77,6 +88,8 @@ class Member:
         self.gradients = Gradients(trainer.net, num_shards=self._num_shards)
         self._held: dict[int, tuple[Tensor, float, str]] = {}
         """Of the step after ``step``: gradient, loss and checksum by shard."""
+        self._band, self._norm = Band(), 0.0
+        self._defect = defect
 
     def live(self) -> None:
         """Follow orders."""
@@ -84,6 +97,7 @@ class Member:
             self.pulse.beat(Doing.IDLE)
             order = self._together.follow(self.line.next)
             if isinstance(order, Halt):
+                self.line.halt(order.token)
                 self.line.tell(Halted(token=order.token, step=self.step))
             else:
                 self._belong(order)
@@ -198,7 +212,9 @@ class Member:
             began_s = time.perf_counter()
             owned = share_out(self._num_shards, members=order.addresses, held=held)
             decision, total, losses = self._attempt(owned, links)
-            if decision.ruling is not Ruling.COMMIT:
+            if decision.ruling is Ruling.HOLD:
+                self._hold(order, owned)
+            elif decision.ruling is not Ruling.COMMIT:
                 why = decision.why or Why.DISAGREE
                 if why is not Why.CORRUPT:
                     # nothing says that what was computed is right
@@ -244,10 +260,13 @@ class Member:
     ) -> Verdict:
         """What this group says, the same from each of its processes."""
         losses = {shard: self._held[shard][1] for shard in shards}
+        self._norm = float(torch.linalg.vector_norm(total))
+        odd = self._band.is_odd(self._norm)
         said = self._together.each(
-            (self.state_sum, checksum([total]), self._is_intact(), losses, self.line.newest_epoch)
-        )
-        states, sums, intact, by_rank, epochs = zip(*said, strict=True)
+            (self.state_sum, checksum([total]), self._is_intact(), losses, self.line.newest_epoch,
+             odd)
+        )  # fmt: skip
+        states, sums, intact, by_rank, epochs, odds = zip(*said, strict=True)
         tp = self.trainer.gang.layout.tp
         return Verdict(
             step=self.step + 1,
@@ -258,6 +277,7 @@ class Member:
             intact=all(intact),
             changed=changed,
             not_finite=not_finite,
+            odd=any(odds),
             epoch=max(min(epochs), self.pulse.epoch),
         )
 
@@ -289,6 +309,8 @@ class Member:
             of=self._num_shards * gang.num_data_ranks,
         )
         grad = self.gradients.take(shard)
+        if self._defect is not None and self._defect.exists():
+            grad.mul_(_DEFECT_FACTOR)
         return grad, loss, checksum([grad])
 
     def _batch(self) -> Batch:
@@ -318,6 +340,44 @@ class Member:
         said = self._together.all_or_none(lambda: exchange.findings(mine, links=links))
         return judge_again(owner, said)
 
+    # -- a step that is held
+
+    def _hold(self, order: Regroup, owned: dict[int, tuple[int, ...]]) -> None:
+        """Until the driver says that the step is to be committed; Interrupted where it is not."""
+        said_s = -math.inf
+        self.pulse.beat(Doing.IDLE)
+        while True:
+            if self._together.leads and time.monotonic() - said_s > _SAY_AGAIN_S:
+                self.line.tell(Held(epoch=order.epoch, step=self.step, norm=self._norm))
+                said_s = time.monotonic()
+            about = self._together.follow(
+                lambda: self.line.next_about_held(timeout_s=_LOOK_EVERY_S)
+            )
+            # an epoch that was to begin after this step begins before it
+            is_over = self.line.is_interrupted or self.line.newest_epoch > order.epoch
+            if any(self._together.each(is_over)):
+                raise Interrupted
+            if about is None or about.step != self.step:
+                continue
+            if isinstance(about, Proceed):
+                return
+            self._compare(about, owned)
+            self.pulse.beat(Doing.IDLE)
+
+    def _compare(self, order: Compare, owned: dict[int, tuple[int, ...]]) -> None:
+        """Compute the shards of another member, and say what came out."""
+        members = sorted(owned)
+        other = members[(members.index(self.me) - order.shift) % len(members)]
+        others = {s: self._shard(s)[2] for s in owned[other]} if other != self.me else {}
+        own = {shard: self._held[shard][2] for shard in owned[self.me]}
+        by_rank = self._together.each((own, others))
+        if self._together.leads:
+            own, others = (
+                {shard: "".join(one[shard] for one in part) for shard in part[0]}
+                for part in zip(*by_rank, strict=True)
+            )
+            self.line.tell(Compared(token=order.token, step=self.step, own=own, others=others))
+
     def _commit(
         self, order: Regroup, total: Tensor, losses: dict[int, float], began_s: float
     ) -> None:
@@ -327,6 +387,7 @@ class Member:
         grad_norm = clip(self.trainer.net.parameters(), max_norm=train.clip_norm)
         rate = learning_rate(train, step=step, num_steps=self.task.num_steps)
         self.trainer.optimiser.step(rate)
+        self._band.add(self._norm)
         self._stand_at(step)
         self.line.tell(
             Stepped(

@@ -24,6 +24,7 @@ from gigafactory.describe.group import (
     GroupTask,
     Here,
     Memory,
+    defect_name,
     memory_name,
 )
 from gigafactory.train.group.line import Line, Pulse
@@ -112,12 +113,14 @@ def work(task: GroupTask, *, line: Line, pulse: Pulse, speaker: _Speaker) -> Non
         world_size=int(os.environ["WORLD_SIZE"]),
     )
     trainer = loop.build(task.task, text, tell=line.tell)
+    is_shot_at = SHOW_MEMORY_VARIABLE in os.environ
+    defect = Path(task.task.directory) / defect_name(os.getpid()) if is_shot_at else None
     member = Member(
         task, trainer, me=speaker.replica, line=line, pulse=pulse,
-        listener=Listener(secret=speaker.secret), secret=speaker.secret,
+        listener=Listener(secret=speaker.secret), secret=speaker.secret, defect=defect,
     )  # fmt: skip
     speaker.member = member
-    if SHOW_MEMORY_VARIABLE in os.environ:
+    if is_shot_at:
         shown = Memory(pid=os.getpid(), regions=member.gradients.regions())
         file = Path(task.task.directory) / memory_name(speaker.replica)
         threading.Thread(target=_show, args=(shown, file), daemon=True).start()

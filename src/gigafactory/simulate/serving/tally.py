@@ -79,7 +79,10 @@ class Tally:
         self._num_resent += self._counts(index)
 
     def spoke(self, index: int, at: int) -> None:
-        """Its first token is with whoever asked."""
+        """Its first token is with whoever asked; computed again after it was displaced, it is no
+        news."""
+        if self._spoke[index] != _NEVER:
+            return
         self._spoke[index] = at
         judged = self._judged[True]
         judged[0] += at - self.requests.at[index] > self._ttft

@@ -65,6 +65,21 @@ def test_a_step_is_done_when_all_members_committed_it(sight: GroupSight) -> None
     assert everybody(sight, 11, 1.7) == []  # said again to a new driver
 
 
+def test_a_member_that_was_hit_in_the_moment_of_the_step_does_not_enter_the_book(
+    sight: GroupSight,
+) -> None:
+    """The gate of the next step sees it; what is kept is what the others hold."""
+    sight.hear(0, 0, stepped(11, checksum="hit"), 1.1)
+    sight.hear(2, 0, stepped(11), 1.1)
+    seen = sight.hear(1, 0, stepped(11), 1.6)
+    assert of(book.StateAt, seen) == [book.StateAt(step=11, checksum="c")]
+    sight.regroup(5, {0, 1})
+    sight.hear(0, 0, stepped(12, checksum="hit"), 1.7)
+    seen = sight.hear(1, 0, stepped(12), 1.8)
+    assert of(book.Steps, seen)
+    assert of(book.StateAt, seen) == []  # nobody can tell which
+
+
 def test_steps_are_told_now_and_then_but_before_bad_news(sight: GroupSight) -> None:
     told_steps = [s for n in range(11, 31) for s in of(ev.StepsDone, everybody(sight, n, n / 10))]
     assert 3 <= len(told_steps) <= 5
@@ -108,6 +123,27 @@ def test_who_is_silent_is_accused_once_and_who_waits_is_a_victim(sight: GroupSig
     assert (hang.hosts, hang.waiting) == ((11,), (10, 12))
     assert LADDER.heartbeat_s < at_s - 2.0 < LADDER.heartbeat_s + 0.3
     assert sight.look(at_s + 0.1) == []
+
+
+def test_who_is_silent_for_want_of_a_processor_is_given_time(sight: GroupSight) -> None:
+    """A machine full of work keeps even the thread that says so from a processor."""
+
+    def busy(replica: int) -> bool:
+        return replica == 1
+
+    for at_s in (1.5, 2.5, 3.5):
+        for replica in (0, 2):
+            sight.hear(replica, 0, alive(Doing.COMPUTING, beats=int(10 * at_s)), at_s)
+    assert of(ev.HangSuspected, sight.look(3.6, wants_processor=busy)) == []
+    for at_s in (4.4, 5.2, 6.0, 6.8):
+        for replica in (0, 2):
+            sight.hear(replica, 0, alive(Doing.COMPUTING, beats=int(10 * at_s)), at_s)
+        sight.look(at_s, wants_processor=busy)
+    sight.hear(0, 0, alive(Doing.COMPUTING, beats=90), 7.1)
+    sight.hear(2, 0, alive(Doing.COMPUTING, beats=90), 7.1)
+    # but not for ever: the rung of the controller is 8 s
+    (suspected,) = of(ev.HangSuspected, sight.look(7.2, wants_processor=busy))
+    assert suspected.hosts == (11,)
 
 
 def test_a_heart_that_beats_beside_a_main_thread_that_stands_still(sight: GroupSight) -> None:

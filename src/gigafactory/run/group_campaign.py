@@ -160,7 +160,7 @@ class GroupCampaign(Drive):
                 self._weigh(replica, report)
 
     def _look(self) -> None:
-        self._note(self.sight.look(self.now_s()))
+        self._note(self.sight.look(self.now_s(), wants_processor=self.launcher.wants_processor))
         self.epochs.look(self.now_s())
         self._go_on_if_cleared()
         stopping = self._stopping

@@ -199,6 +199,12 @@ class GroupLauncher:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._processes[seat].pid, number)
 
+    def wants_processor(self, replica: int) -> bool:
+        """Whether each process of a group has a thread that runs, or waits for nothing else than
+        a processor (Linux; False where the system does not tell)."""
+        pids = [p.pid for p in self._processes.values() if p.seat.replica == replica]
+        return bool(pids) and all(_has_ready_thread(pid) for pid in pids)
+
     def close(self, *, kill: bool) -> None:
         """Listen no more; ``kill``: leave no process behind."""
         if kill:
@@ -403,6 +409,15 @@ def _old_secret(file: Path) -> str | None:
         return Control.model_validate_json(file.read_text()).secret
     except (OSError, ValueError):
         return None
+
+
+def _has_ready_thread(pid: int) -> bool:
+    """Any thread in state R of proc(5); one that was stopped, or sleeps, is in another."""
+    try:
+        stats = [stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:
+        return False
+    return any(stat.rpartition(")")[2].split()[:1] == ["R"] for stat in stats)
 
 
 def _write(file: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import statistics
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gigafactory.control import events as ev
@@ -37,6 +37,7 @@ _START_PATIENCE = 10.0
 _SLOW_WORK = frozenset({Doing.PREPARING, Doing.SAVING, Doing.ENDING})
 #: Below the rung of the controller itself, which would end the whole gang.
 _BELOW_THE_RUNG = 0.8
+_SILENT = "silent"
 
 
 @dataclass(slots=True)
@@ -178,12 +179,19 @@ class GroupSight:
         )  # fmt: skip
         return [*seen, event]
 
-    def look(self, at_s: float) -> list[Seen]:
-        """What the passing of time itself shows."""
+    def look(
+        self, at_s: float, *, wants_processor: Callable[[int], bool] = lambda _replica: False
+    ) -> list[Seen]:
+        """What the passing of time itself shows.
+
+        ``wants_processor``: whether a thread of a replica runs, or would if it got a processor.
+        """
         self._excuse_own_absence(at_s)
         seen: list[Seen] = []
         for replica, group in self.groups.items():
             why = self._why_accused(replica, group, at_s)
+            if why == _SILENT and self._may_be_busy(group, at_s) and wants_processor(replica):
+                continue
             if why is not None and self.finished is None:
                 group.is_accused = True
                 seen += self._accuse(replica, why, at_s)
@@ -233,7 +241,7 @@ class GroupSight:
             return None
         heartbeat_s = self.ladder.heartbeat_s * (1.0 if group.is_prepared else _START_PATIENCE)
         if any(at_s - heard_s > heartbeat_s for heard_s in group.heard_s.values()):
-            return "silent"
+            return _SILENT
         for rank, doing in group.doing.items():
             if doing is Doing.AMONG and set(group.doing.values()) != {Doing.AMONG}:
                 continue  # the one that it waits for is looked at
@@ -245,6 +253,11 @@ class GroupSight:
             if at_s - group.changed_s[rank] - (now_s - before_s) > limit_s:
                 return f"stuck while {doing.value}"
         return None
+
+    def _may_be_busy(self, group: Sighted, at_s: float) -> bool:
+        """Whether it was silent for no longer than a machine full of work may keep it so."""
+        bound_s = _BELOW_THE_RUNG * self.ladder.collective_s
+        return group.is_prepared and at_s - min(group.heard_s.values()) <= bound_s
 
     def _waits(self, replica: int) -> bool:
         """Whether somebody of another group waits."""
@@ -302,8 +315,8 @@ class GroupSight:
             else:  # whoever said so is gone, with the words
                 entry = book.Steps(step=self.step, step_s=self.usual_step_s or 0.0)
             seen.append(Note(at_s, entry))
-            if reports:
-                seen.append(Note(at_s, book.StateAt(step=self.step, checksum=reports[0].checksum)))
+            if (checksum := _common([report.checksum for report in reports])) is not None:
+                seen.append(Note(at_s, book.StateAt(step=self.step, checksum=checksum)))
             self.stepped_s = at_s
         if seen and self._is_detecting:
             self._is_detecting = False
@@ -436,6 +449,14 @@ class GroupSight:
 
 def _fault(cause: str, fault: FaultClass, host: int, at_s: float) -> Note:
     return Note(at_s, book.FaultStruck(cause=cause, fault=fault.value, hosts=(host,)))
+
+
+def _common(checksums: list[str]) -> str | None:
+    """Of more than half of the members: one whose memory was hit in that moment differs, which
+    the gate of the next step sees. None where there is no such."""
+    for checksum, num in Counter(checksums).most_common(1):
+        return checksum if 2 * num > len(checksums) else None
+    return None
 
 
 def _signal_name(number: int) -> str:

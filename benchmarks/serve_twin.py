@@ -44,8 +44,6 @@ CONTEXT = 512
 BATCHES = (1, 4, 8, 16)
 PROMPTS = (16, 192)
 SHARES = (0.3, 0.5, 0.7)
-#: Of the capacity, the load with which the door is measured.
-LIGHT = 0.15
 #: As PagedTrained has them.
 LIMITS = ServingLimits(
     max_running=16, max_waiting=64, num_blocks=8 * CONTEXT // 16, max_step_tokens=256
@@ -172,9 +170,11 @@ def measured(address: str) -> Constants:
 
 
 def door(address: str, inside: Constants) -> float:
-    """What a light load waits for a first token beyond what the engine's steps explain."""
-    rate = LIGHT * capacity_per_s(address, inside)
-    shots = shots_of(address, rate_per_s=rate, num_requests=60)
+    """What one client after another waits for a first token beyond what the engine's steps explain.
+
+    Without pauses: after half a second of rest this kind of machine answers 10 to 20 ms later.
+    """
+    shots = shots_of(address, num_clients=1, num_requests=40)
     told = [ttft for ttft, _ in simulated(shots, inside)]
     return statistics.median(shot.ttft_s for shot in shots) - statistics.median(told)
 

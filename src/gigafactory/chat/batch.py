@@ -27,7 +27,7 @@ from gigafactory.chat.request import ChatRequest
 Said = tuple[int, Piece | ApiError]
 """What a step adds to one conversation, or why it is over."""
 _RETRY_AFTER_S = 5
-#: Counted at once: less than a millisecond, where a thread costs several when it is to be scheduled.
+#: Counted at once, in less than a millisecond; a thread may wait for several before it runs.
 _SHORT_CHARACTERS = 10_000
 Result = TypeVar("Result")
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from gigafactory.net.dialogue import Mark, mark_id, prompt_ids, text_ids
 from gigafactory.net.export import Exported, save_exported
 from gigafactory.net.gguf_file import save_gguf
 from gigafactory.net.network import Network, initialise
-from gigafactory.train.tokens import train_tokenizer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 llama = pytest.importorskip("xllamacpp", reason="llama.cpp's wheel xllamacpp is not installed")
 
@@ -53,20 +54,6 @@ VARIANTS: dict[str, tuple[dict[str, Any], str, float]] = {
          "tied_embeddings": True}, "qwen3moe", 1e-4,
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Matrices this small are slower with two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return train_tokenizer(["hello there, how are you?", "i am well, thank you"] * 5, vocab=300)
 
 
 def network(**changes: object) -> Network:

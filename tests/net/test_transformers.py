@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,8 @@ from gigafactory.net.dialogue import Mark, mark_id, prompt_ids
 from gigafactory.net.export import load_exported, save_exported
 from gigafactory.net.network import Network, initialise
 from gigafactory.net.sample import stream_tokens
-from gigafactory.train.tokens import train_tokenizer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -30,20 +30,6 @@ VARIANTS = {
     ),
     "dense": (DENSE, "Qwen3ForCausalLM"),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Matrices this small are slower with two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return train_tokenizer(["hello there, how are you?", "i am well, thank you"] * 5, vocab=300)
 
 
 def exported(directory: Path, tokenizer: Tokenizer, **changes: object) -> Path:

@@ -89,7 +89,7 @@ def revoke_key(where: str, ident: str) -> None:
     """The key is good no longer; InputError where there is none of that id."""
     with open_store(where) as store:
         if not store.revoke_key(ident, at_s=time.time()):
-            known = ", ".join(key.id for key in store.all_keys() if key.revoked_s is None)
+            known = ", ".join(key.id for key in store.good_keys())
             raise InputError(f"there is no good key {ident!r}; there are {known or 'none'}")
 
 

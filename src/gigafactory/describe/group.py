@@ -28,6 +28,8 @@ from gigafactory.describe.spec import Spec
 from gigafactory.units import Seconds
 
 CONTROL_FILE = "control.json"
+#: Steps after which the members of a run know which gradients are usual.
+STEPS_UNTIL_USUAL = 16
 #: Environment variables that say which process of which group this is.
 REPLICA_VARIABLE, INCARNATION_VARIABLE = "GIGA_REPLICA", "GIGA_INCARNATION"
 #: Set where whoever started the job wants to know where weights and gradients lie in memory; each

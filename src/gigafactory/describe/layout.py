@@ -10,6 +10,9 @@ from pydantic import NonNegativeInt, PositiveInt, model_validator
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.spec import Spec
 
+EIGHT_BIT_UNIT = 16
+"""What is multiplied in eight bits has rows and columns in whole multiples of this."""
+
 
 class Recompute(StrEnum):
     """Which activations are thrown away in forward and computed again in backward."""

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-ALIGNMENT = 16
-"""The kernels want rows and columns in whole multiples of this."""
+from gigafactory.describe.layout import EIGHT_BIT_UNIT
+
 _NARROW, _WIDE = torch.float8_e4m3fn, torch.float8_e5m2
 
 
@@ -41,7 +41,7 @@ def multiply(x: Tensor, weight: Tensor) -> Tensor:
     Rows that are no whole multiple of 16 are filled up, for the sake of dW.
     """
     rows = x.flatten(0, -2)
-    missing = -len(rows) % ALIGNMENT
+    missing = -len(rows) % EIGHT_BIT_UNIT
     if missing:
         rows = nn.functional.pad(rows, (0, 0, 0, missing))
     out: Tensor = _Product.apply(  # type: ignore[no-untyped-call]

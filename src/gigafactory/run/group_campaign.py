@@ -206,7 +206,7 @@ class GroupCampaign(Drive):
             at_s, step = self.now_s(), said.step + 1
             self._note(self.sight.flush(at_s))
             self._bucket(Bucket.SDC_REPLAY)
-            self._show(None, f"step {step}: the gradient is far larger than usual; held")
+            self._show(None, f"step {step} is held: its gradient ({said.norm:.3g}) is unusual")
             self._tell(ev.AnomalySeen(at_s=at_s, generation=self.sight.generation, step=step))
             self._ask()
 

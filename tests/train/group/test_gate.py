@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gigafactory.describe.errors import InputError
-from gigafactory.describe.group import Why
-from gigafactory.train.group.band import FACTOR, NUM_KNOWN, Band
+from gigafactory.describe.group import STEPS_UNTIL_USUAL, Why
+from gigafactory.train.group.band import FACTOR, Band
 from gigafactory.train.group.checksum import checksum, is_finite
 from gigafactory.train.group.gate import Decision, Ruling, Verdict, judge, judge_again, read_verdict
 from gigafactory.train.group.shards import num_shards, share_out, slices
@@ -69,7 +69,7 @@ def test_an_odd_gradient_is_held_if_nothing_else_is_wrong():
 
 def test_what_is_odd_is_known_after_some_steps_only():
     band = Band()
-    for norm in [1.0, 2.0] * (NUM_KNOWN // 2):
+    for norm in [1.0, 2.0] * (STEPS_UNTIL_USUAL // 2):
         assert not band.is_odd(1e9)
         band.add(norm)
     assert not band.is_odd(1.49 * FACTOR)

@@ -21,7 +21,7 @@ from random import Random
 from typing import Any
 
 from gigafactory.describe.errors import JobError
-from gigafactory.describe.group import SHOW_MEMORY_VARIABLE
+from gigafactory.describe.group import SHOW_MEMORY_VARIABLE, STEPS_UNTIL_USUAL
 from gigafactory.ledger.reader import read_ledger
 from gigafactory.ledger.replay import replay
 from gigafactory.run.chaos import injuries
@@ -331,7 +331,7 @@ class Director:
     def _make_defective(self, kind: Kind, victims: tuple[int, ...]) -> None:
         """Once the members know what gradients are usual."""
         step = self._watch.step
-        self._until(lambda: self._watch.step > step + NUM_KNOWN, "the run does not go on")
+        self._until(lambda: self._watch.step > step + STEPS_UNTIL_USUAL, "the run does not go on")
         self.note(kind, victims)
         injuries.make_defective(self.place, self.pid(victims[0]))
 
@@ -439,8 +439,6 @@ _NUM_NEEDED = (
     | dict.fromkeys(_ON_TWO, 3)
     | dict.fromkeys((Kind.FLIP, Kind.DEFECT), _MAJORITY)
 )
-#: Steps after which the members of a run know what is usual; see train/group/band.py.
-NUM_KNOWN = 16
 _BLOWS: dict[Kind, Callable[[Director, Kind, tuple[int, ...]], None]] = {
     Kind.KILL: Director._kill,
     Kind.KILL_FIRST: Director._kill,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from gigafactory.describe.cluster import Precision
 from gigafactory.describe.job import Job
-from gigafactory.describe.layout import Layout, Recompute, Sharding
+from gigafactory.describe.layout import EIGHT_BIT_UNIT, Layout, Recompute, Sharding
 from gigafactory.describe.model import Model
 
 _ELSEWHERE = (
     "`giga plan STUDY --emit torchtitan` and `--emit megatron` write it for programs that do"
 )
 _PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP8)
-EIGHT_BIT_UNIT = 16
-"""Widths of what is multiplied in eight bits are whole multiples of this; see net/eight_bit.py."""
 _SHARDED = (Sharding.ZERO2, Sharding.FSDP, Sharding.HSDP)
 
 

@@ -10,8 +10,8 @@ import math
 import statistics
 from collections import deque
 
-NUM_KNOWN = 16
-"""Before so many steps nothing is odd."""
+from gigafactory.describe.group import STEPS_UNTIL_USUAL
+
 FACTOR = 8.0
 """Above so many times the median of the last steps."""
 _NUM_KEPT = 32
@@ -25,7 +25,7 @@ class Band:
 
     def is_odd(self, norm: float) -> bool:
         """Finite, and far above what is usual."""
-        if len(self._norms) < NUM_KNOWN or not math.isfinite(norm):
+        if len(self._norms) < STEPS_UNTIL_USUAL or not math.isfinite(norm):
             return False
         return norm > FACTOR * statistics.median(self._norms)
 

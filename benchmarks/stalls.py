@@ -5,8 +5,8 @@
 Shoots at `studies/replicas.yaml` from outside, twice. The first round of blows measures how long
 the others take to regroup on this machine (`faults.regroup`) and a group to start
 (`faults.warm_start_base`); with these figures and the timeout ladder of the study the twin predicts
-the stalls of the second, blow by blow. A stall runs from the
-last step before the blow to the next one, less that step itself.
+the stalls of the second, blow by blow. A stall runs from the last step before a group is dropped to
+the next one, less that step itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gigafactory.ledger.reader import read_ledger
 from gigafactory.plan.search import plan as search
 from gigafactory.run.chaos.director import Director, Kind
 from gigafactory.run.chaos.verdict import Blow
-from gigafactory.simulate.again import Hit, stall_s, stalls_s
+from gigafactory.simulate.again import Hit, regrouped_after_s, stall_s, stalls_s
 
 STUDY = Path(__file__).resolve().parents[1] / "studies" / "replicas.yaml"
 KINDS = (Kind.KILL, Kind.KILL_TWO, Kind.STOP, Kind.HANG)
@@ -66,7 +66,7 @@ def hits_of(entries: list[Entry], blows: list[Blow]) -> list[tuple[Kind, Hit, fl
     found, before_s = [], 0.0
     for blow in blows:
         kind = Kind(blow.kind)
-        done_s = max((s for s in steps if s <= blow.at_s), default=0.0)
+        done_s = max((s for s in steps if s <= blow.struck_s), default=0.0)
         fault = FaultClass.HANG if kind in SILENT else FaultClass.PROCESS
         hit = Hit(
             after_s=blow.struck_s - before_s, since_s=blow.struck_s - done_s, fault=fault,
@@ -78,7 +78,7 @@ def hits_of(entries: list[Entry], blows: list[Blow]) -> list[tuple[Kind, Hit, fl
 
 
 def table(study: Study, *, found: list[tuple[Kind, Hit, float]], step_s: float) -> list[str]:
-    """Median stall by kind: real, twin, and their ratio."""
+    """Stall by kind: the median of the real ones, that of the twin's, and their ratio."""
     predicted = stalls_s(
         study, plan=search(study), step_s=step_s, hits=[hit for _, hit, _ in found]
     )
@@ -90,6 +90,13 @@ def table(study: Study, *, found: list[tuple[Kind, Hit, float]], step_s: float) 
             a, b = statistics.median(real), statistics.median(twin)
             lines.append(f"| {kind.value} | {len(real)} | {a:.3f} | {b:.3f} | {b / a:.2f} |")
     return lines
+
+
+def usual_regroup_s(entries: list[Entry], blows: list[Blow]) -> float:
+    """From a death until the others go on."""
+    deaths = [b for b in blows if Kind(b.kind) not in SILENT]
+    found = [regrouped_after_s(entries, blow.struck_s) for blow in deaths]
+    return statistics.median(s for s in found if s is not None)
 
 
 def usual_join_s(entries: list[Entry]) -> float:
@@ -118,23 +125,21 @@ def main() -> None:
     options = parser.parse_args()
     study = load_study(STUDY, overrides=("job.tokens=1 G",))
     with tempfile.TemporaryDirectory() as where:
-        found, join_s = [], 0.0
+        books = []
         for name in ("first", "second"):
             folder = Path(where) / name
             blows = shoot(folder, rounds=options.rounds, seed=options.seed, corpus=options.corpus)
-            entries = read_ledger(folder / "shot" / "ledger.jsonl")
-            found.append((hits_of(entries, blows), usual_step_s(entries)))
-            join_s = usual_join_s(entries) if name == "first" else join_s
-    (first, _), (second, step_s) = found
-    deaths = [s - hit.since_s for _, hit, s in first if hit.fault is FaultClass.PROCESS]
-    regroup_s = max(0.0, statistics.median(deaths))
+            books.append((read_ledger(folder / "shot" / "ledger.jsonl"), blows))
+    (first, first_blows), (second, second_blows) = books
+    regroup_s, join_s = usual_regroup_s(first, first_blows), usual_join_s(first)
+    step_s, found = usual_step_s(second), hits_of(second, second_blows)
     measured = {"regroup_s": regroup_s, "warm_start_base_s": join_s, "warm_start_per_gpu_s": 0.0}
     faults = study.faults.model_copy(update=measured)
     lines = [
         f"Regrouping took {regroup_s:.3f} s, the start of a group {join_s:.1f} s, a step "
         f"{step_s:.3f} s, under the load of the day.",
         "",
-        *table(study.model_copy(update={"faults": faults}), found=second, step_s=step_s),
+        *table(study.model_copy(update={"faults": faults}), found=found, step_s=step_s),
         "",
         OTHERS,
     ]

@@ -62,6 +62,10 @@ class Engine:
             keys = self.asked[action.id].keys[: action.num_shared]
             self.tables[action.id] = [self.published[key] for key in keys]
             self.cached[action.id] = BLOCK * action.num_shared
+            ready = self.asked[action.id].ready_tokens
+            assert not action.decodes or ready == self.asked[action.id].prompt_tokens - 1
+            if ready > self.cached[action.id] and not self.said[action.id]:
+                self.grow(action.id, ready - self.cached[action.id])
         elif isinstance(action, Evicted):
             self.free |= {self.published.pop(key) for key in action.keys}
         elif isinstance(action, Published):
@@ -136,7 +140,13 @@ def keys_of(prompt_tokens: int, topic: int) -> tuple[int, ...]:
 
 EVENTS = st.lists(
     st.one_of(
-        st.tuples(st.just("ask"), st.integers(1, 30), st.integers(1, 25), st.integers(0, 2)),
+        st.tuples(
+            st.just("ask"),
+            st.integers(1, 30),
+            st.integers(1, 25),
+            st.integers(0, 2),
+            st.integers(0, 3),
+        ),
         st.tuples(st.just("step"), st.booleans()),
         st.tuples(st.just("leave"), st.integers(0, 10)),
     ),
@@ -154,9 +164,10 @@ def test_whatever_happens_memory_is_kept_apart_and_all_get_what_they_asked_for(
     gone = set()
     for what, *rest in events:
         if what == "ask":
-            prompt, most, topic = rest
+            prompt, most, topic, missing = rest
+            ready = max(0, prompt - missing) if missing else 0
             engine.tell(Arrived(at_s=0.0, id=num_asked, prompt_tokens=prompt, max_tokens=most,
-                                keys=keys_of(prompt, topic)))  # fmt: skip
+                                keys=keys_of(prompt, topic), ready_tokens=ready))  # fmt: skip
             num_asked += 1
         elif what == "leave" and rest[0] < num_asked:
             gone.add(rest[0])
@@ -237,15 +248,35 @@ def test_impossible_limits_and_events_are_refused() -> None:
 def test_tokens_that_come_ready_are_not_computed_again() -> None:
     scheduler = Scheduler(limits())
     actions = scheduler.handle(
-        Arrived(at_s=0.0, id=1, prompt_tokens=9, max_tokens=4, ready_tokens=8)
+        Arrived(at_s=0.0, id=1, prompt_tokens=9, max_tokens=4, ready_tokens=7)
     )
     (step,) = [action for action in actions if isinstance(action, Compute)]
     (chunk,) = step.chunks
-    assert (chunk.first, chunk.num_tokens, chunk.is_last) == (8, 1, True)
+    assert (chunk.first, chunk.num_tokens, chunk.is_last) == (7, 2, True)
     # the blocks are the whole prompt's all the same
     assert scheduler.blocks.num_free == 12 - 3
     with pytest.raises(ValueError, match="9 ready of 9"):
         scheduler.handle(Arrived(at_s=0.0, id=2, prompt_tokens=9, max_tokens=4, ready_tokens=9))
+
+
+def test_who_comes_whole_but_for_the_newest_token_is_answered_at_once() -> None:
+    scheduler = Scheduler(limits())
+    started, step = scheduler.handle(
+        Arrived(at_s=0.0, id=1, prompt_tokens=9, max_tokens=4, ready_tokens=8)
+    )
+    assert started == Started(1, 0, decodes=True)
+    assert isinstance(step, Compute)
+    assert (step.chunks, list(step.decodes), step.held_tokens) == ((), [1], 8)
+    # two blocks of the prompt, and the one that its newest token begins
+    assert scheduler.blocks.num_free == 12 - 3
+    assert step.max_repeats > 1
+
+
+def test_a_prompt_of_one_token_is_computed() -> None:
+    scheduler = Scheduler(limits())
+    actions = scheduler.handle(Arrived(at_s=0.0, id=1, prompt_tokens=1, max_tokens=4))
+    (step,) = [action for action in actions if isinstance(action, Compute)]
+    assert [chunk.id for chunk in step.chunks] == [1]
 
 
 def test_who_gave_way_computes_also_what_came_ready() -> None:

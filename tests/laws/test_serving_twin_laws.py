@@ -86,8 +86,10 @@ def test_a_leap_ends_where_step_after_step_would_have_ended(
     assert leaping == stepping
     first, ended, refused, busy, _ = leaping
     assert set(ended) | set(refused) == set(range(len(asked)))
-    assert set(first) == set(ended)
-    assert all(ended[n] >= first[n] for n in ended)
+    # whose cache came whole had its first token elsewhere
+    came_whole = {i for i, (_, prompt, *_, is_ready) in enumerate(asked) if is_ready and prompt > 1}
+    assert set(ended) - came_whole <= set(first) <= set(ended)
+    assert all(ended[n] >= first[n] for n in first)
     assert busy <= max([*ended.values(), 0])
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from gigafactory.catalog.studies import load_study
+from gigafactory.control.actions import DropReplicas, Token
 from gigafactory.describe.faults import FaultClass
 from gigafactory.describe.study import Study
+from gigafactory.ledger.entries import ActionTaken, Entry, PaceFrom, Steps
 from gigafactory.plan.search import plan
-from gigafactory.simulate.again import BEATS_A_LEASE, Hit, stalls_s
+from gigafactory.simulate.again import BEATS_A_LEASE, Hit, regrouped_after_s, stall_s, stalls_s
 
 STEP_S = 0.1
 
@@ -44,3 +46,22 @@ def test_a_fault_before_all_are_back_finds_fewer(study: Study) -> None:
     one, all_ = stalls_s(study, plan=plan(study), step_s=STEP_S, hits=hits)
     assert one == pytest.approx(0.04 + 0.25, abs=1e-6)
     assert all_ > study.faults.warm_start_base_s
+
+
+def booked(*entries: tuple[float, object]) -> list[Entry]:
+    return [Entry(at_s, n, 1, content) for n, (at_s, content) in enumerate(entries)]
+
+
+def test_a_step_that_was_as_good_as_done_is_no_part_of_the_stall() -> None:
+    """The blow falls at 10.98; the step in flight ends at 11.0, the next one is cut short."""
+    drop = ActionTaken(action=DropReplicas(token=Token(1, 2), replicas=(1,)))
+    book = booked(
+        (10.0, Steps(step=10, num_steps=1, step_s=1.0)),
+        (11.0, Steps(step=11, num_steps=1, step_s=1.0)),
+        (11.03, drop),
+        (11.1, PaceFrom(num_gpus=2)),
+        (12.6, Steps(step=12, num_steps=1, step_s=1.5)),
+    )
+    assert stall_s(book, 10.98) == pytest.approx(0.1)
+    assert regrouped_after_s(book, 10.98) == pytest.approx(0.12)
+    assert regrouped_after_s(book, 11.05) is None

@@ -101,10 +101,15 @@ class Refused:
 
 
 class Started(NamedTuple):
-    """``id`` has its blocks; the first ``num_shared`` of its keys are computed already."""
+    """``id`` has its blocks; the first ``num_shared`` of its keys are computed already.
+
+    ``decodes``: all but its newest token came with it, so that it is answered from the next step
+    on, without a chunk.
+    """
 
     id: int
     num_shared: int
+    decodes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

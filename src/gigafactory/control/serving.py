@@ -6,7 +6,8 @@ The service drives it with what it observes, the twin with what it invents.
 Order of the day: conversations that are being answered get one token each; what is left of
 ``max_step_tokens`` goes to prompts, first come first served, in chunks. A conversation is let in
 when its prompt and one token more have room; where room runs out later, the youngest gives its
-blocks back and waits at the head of the queue with what it has said.
+blocks back and waits at the head of the queue with what it has said. Whose cache comes from another
+engine, whole but for the newest token, has no prompt left to compute and is answered at once.
 
 The step between "nothing to decide" costs the same for any number of conversations: the length of
 one that is answered is ``offset + ticks`` with one common ``ticks``, and how many of them need a
@@ -191,9 +192,12 @@ class Scheduler:
         talk.done += chunk.num_tokens
         if talk.keys:
             self._publish(talk, out)
-        if not chunk.is_last:
-            return
-        del self._filling[talk.id]
+        if chunk.is_last:
+            del self._filling[talk.id]
+            self._answer(talk)
+
+    def _answer(self, talk: _Talk) -> None:
+        """From now on it gets a token with every step that decodes."""
         talk.is_answered = True
         talk.offset = offset = talk.done - self._ticks
         self._answered[talk.id] = talk
@@ -222,6 +226,8 @@ class Scheduler:
         if self._filling or self._waiting:
             chunks = self._chunks(at_s, needed, out)
         if chunks or self._answered:
+            # those that came ready may need a block too
+            needed = self._phases[-self._ticks % self._size]
             if needed:
                 self._take(needed, out)
             self._step = self._give(chunks)
@@ -231,7 +237,7 @@ class Scheduler:
         """Parts of the prompts that are begun, then of those that have room to begin."""
         limits, waiting = self.limits, self._waiting
         filling, num = self._filling, len(self._answered)
-        room = limits.max_step_tokens - num
+        room, phase = limits.max_step_tokens - num, -self._ticks % self._size
         chunks: list[Chunk] = []
         for talk in filling.values():
             if room:
@@ -248,11 +254,15 @@ class Scheduler:
             more = needed + 1 if num or filling else needed
             if not self._fits(talk, num_known=num_known, more=more):
                 break
-            self._start(waiting.popleft(), num_shared=num_known, out=out)
-            chunk = _chunk(talk, room)
-            chunks.append(chunk)
             places -= 1
-            room -= chunk.num_tokens
+            if self._start(waiting.popleft(), num_shared=num_known, out=out):
+                room -= 1
+                num += 1
+                needed = self._phases[phase]
+            else:
+                chunk = _chunk(talk, room)
+                chunks.append(chunk)
+                room -= chunk.num_tokens
         return tuple(chunks)
 
     def _give(self, chunks: tuple[Chunk, ...]) -> Compute:
@@ -274,19 +284,28 @@ class Scheduler:
         num_idle = self.blocks.num_idle(talk.keys[:num_known])
         return wanted - num_known + num_idle <= available
 
-    def _start(self, talk: _Talk, *, num_shared: int, out: list[ServingAction]) -> None:
+    def _start(self, talk: _Talk, *, num_shared: int, out: list[ServingAction]) -> bool:
+        """It takes its blocks; whether it is answered at once."""
         if num_shared:
             talk.branch = self.blocks.use(talk.keys[:num_shared])
             talk.num_shared = num_shared
         size, ready = self._size, talk.ready
         known = num_shared * size
         talk.done = known if known > ready else ready
-        talk.num_own = num_own = -(-talk.to_fill // size) - num_shared
+        decodes = 0 < ready == talk.to_fill - 1
+        # the block of a token that decoding adds is taken with the step
+        talk.num_own = num_own = -(-(ready if decodes else talk.to_fill) // size) - num_shared
         evicted = self.blocks.take(num_own)
         if evicted:
             out.append(Evicted(evicted))
-        self._filling[talk.id] = talk
-        out.append(Started(talk.id, num_shared))
+        out.append(Started(talk.id, num_shared, decodes))
+        if not decodes:
+            self._filling[talk.id] = talk
+            return False
+        if talk.keys:
+            self._publish(talk, out)
+        self._answer(talk)
+        return True
 
     def _make_room(self, out: list[ServingAction]) -> int:
         """Blocks that decoding takes in the next tick, of which there are so many."""

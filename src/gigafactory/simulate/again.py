@@ -8,15 +8,16 @@ others regroup from `faults.regroup`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from gigafactory.control.actions import DropReplicas
 from gigafactory.control.timeouts import Ladder
 from gigafactory.describe.faults import Cause, FaultClass
 from gigafactory.describe.study import Study
-from gigafactory.ledger.entries import Entry, Steps
+from gigafactory.ledger.entries import ActionTaken, Entry, PaceFrom, Steps
 from gigafactory.ledger.writer import LedgerWriter
 from gigafactory.simulate import faults as fl
 from gigafactory.simulate.campaign import Stage, config_of, follow
@@ -62,17 +63,35 @@ def stalls_s(study: Study, *, plan: Any, step_s: float, hits: Sequence[Hit]) -> 
         return [stall_s(ledger.entries, at_s) for at_s in stage.struck_s]
 
 
-def stall_s(entries: Iterable[Entry], at_s: float) -> float:
-    """From the last step done by ``at_s`` to the next one, less that step itself."""
+def stall_s(entries: Sequence[Entry], struck_s: float) -> float:
+    """How long all stand still for what was struck at ``struck_s``: from the last step before it is
+    dropped to the next one, less that step itself.
+
+    A step that was as good as done at ``struck_s`` is still done, and the next one is cut short.
+    """
+    dropped_s = next((e.at_s for e in entries if e.at_s >= struck_s and _is_drop(e)), struck_s)
     before_s = 0.0
     for entry in entries:
         if not isinstance(entry.content, Steps):
             continue
-        if entry.at_s > at_s:
+        if entry.at_s > dropped_s:
             steps = entry.content
             return max(0.0, entry.at_s - before_s - steps.num_steps * steps.step_s)
         before_s = entry.at_s
     return 0.0
+
+
+def regrouped_after_s(entries: Sequence[Entry], struck_s: float) -> float | None:
+    """From the blow until training goes on without those that were struck; None: it did not."""
+    after = iter([e for e in entries if e.at_s >= struck_s])
+    if not any(_is_drop(entry) for entry in after):
+        return None
+    return next((e.at_s - struck_s for e in after if isinstance(e.content, PaceFrom)), None)
+
+
+def _is_drop(entry: Entry) -> bool:
+    content = entry.content
+    return isinstance(content, ActionTaken) and isinstance(content.action, DropReplicas)
 
 
 def noticed_after_s(hit: Hit, ladder: Ladder) -> float:

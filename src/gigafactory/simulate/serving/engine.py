@@ -33,7 +33,7 @@ class Heard:
     """What became of a replica's requests, until somebody takes note."""
 
     first: list[int] = field(default_factory=list)
-    """Had their first token with the last step."""
+    """Had their first token with the last step; whose cache came whole had it elsewhere."""
     ended: list[int] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
 
@@ -142,9 +142,7 @@ class Engine:
         """A prompt is done, and a token came out with it."""
         left = self._left.pop(ident) - 1
         if left:
-            due = self._ticks + left
-            self._due[ident] = due
-            heapq.heappush(self._dues, (due, ident))
+            self._decode(ident, left)
         else:
             ended.append(ident)
 
@@ -154,9 +152,21 @@ class Engine:
             if kind is Compute:
                 self._compute(action, at=at)  # type: ignore[arg-type]
             elif kind is Started:
-                self.num_cached_tokens += action.num_shared * self._block_tokens  # type: ignore[union-attr]
+                self._start(action)  # type: ignore[arg-type]
             elif kind is Displaced or kind is Refused:
                 self._send_away(action)  # type: ignore[arg-type]
+
+    def _start(self, action: Started) -> None:
+        ident, num_shared, decodes = action
+        self.num_cached_tokens += num_shared * self._block_tokens
+        if decodes:
+            self._decode(ident, self._left.pop(ident))
+
+    def _decode(self, ident: int, left: int) -> None:
+        """A token more with every tick, for so many."""
+        due = self._ticks + left
+        self._due[ident] = due
+        heapq.heappush(self._dues, (due, ident))
 
     def _send_away(self, action: Displaced | Refused) -> None:
         """For ever, or until there is room again."""

@@ -9,6 +9,10 @@ them (one processor computes, reads and writes), and what HTTP adds to a first t
 arrivals (`giga chat load`) at three rates; the twin's engine, with the scheduler that also runs in
 the service, gets the same requests at the same instants. The constants are measured before and
 after each load, so that a busy machine counts in both; told are the medians of the rounds.
+
+Where the system lets it, service and client have the first processor to themselves and to a witness
+that comes before both of them and does nothing but wake up every 2 ms. When it wakes up late, the
+(virtual) machine itself stood still; the twin's stands still as long then.
 """
 
 from __future__ import annotations
@@ -16,11 +20,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import os
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import urllib.request
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -106,6 +113,54 @@ def shots_of(address: str, **how: object) -> list[Shot]:
              "max_tokens": MAX_TOKENS, "num_clients": 64, "seed": 1000 * next(_SEEDS)}  # fmt: skip
     shots = asyncio.run(shoot(Load(**(plain | how))))
     return [shot for shot in shots if shot.error is None and shot.word_times_s]
+
+
+#: The witness sleeps so long, and tells of what is longer by more than the second figure.
+_NAP_S, _LATE_S = 0.002, 0.004
+_WITNESS = f"""
+import os, time
+try:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+except OSError:
+    raise SystemExit("no")
+print("yes", flush=True)
+before = time.monotonic()
+while True:
+    time.sleep({_NAP_S})
+    now = time.monotonic()
+    if now - before > {_NAP_S + _LATE_S}:
+        print(before, now, flush=True)
+    before = now
+"""
+Pause = tuple[float, float]
+
+
+@contextmanager
+def one_processor() -> Iterator[list[Pause]]:
+    """All that is started within shares the first processor; fills with (begin, end), seconds of
+    the monotonic clock, for which that one stood still. Nothing where the system forbids it."""
+    pauses: list[Pause] = []
+    if not hasattr(os, "sched_setaffinity"):
+        yield pauses
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    witness = subprocess.Popen([sys.executable, "-c", _WITNESS], stdout=subprocess.PIPE, text=True)
+    assert witness.stdout is not None
+    lines = witness.stdout
+    try:
+        if lines.readline().strip() == "yes":
+            threading.Thread(
+                target=lambda: pauses.extend(tuple(map(float, line.split())) for line in lines),
+                daemon=True,
+            ).start()
+        else:
+            print("no witness: the system grants no precedence", flush=True)
+        yield pauses
+    finally:
+        witness.kill()
+        witness.wait()
+        os.sched_setaffinity(0, allowed)
 
 
 @dataclass(frozen=True)
@@ -219,13 +274,24 @@ def held_up_s(answers: Sequence[Shot], instants: Sequence[float], *, step_s: flo
     return (sum(gaps) - len(gaps) * step_s) / num
 
 
-def simulated(shots: Sequence[Shot], constants: Constants) -> list[tuple[float, float]]:
-    """(TTFT, TPOT) of the same requests in the twin, in their order."""
+def simulated(
+    shots: Sequence[Shot], constants: Constants, *, pauses: Sequence[Pause] = ()
+) -> list[tuple[float, float]]:
+    """(TTFT, TPOT) of the same requests in the twin, in their order; the processor stands still
+    during ``pauses``."""
     engine = Engine(LIMITS, times=constants.times(), leaps=False)
     waiting = deque(sorted((picoseconds(shot.began_s), n) for n, shot in enumerate(shots)))
     reading, opening = picoseconds(constants.reading_s), picoseconds(constants.opening_s)
     first, ended = {}, {}
+    still = deque(sorted((picoseconds(a), picoseconds(b - a)) for a, b in pauses))
     while waiting or engine.end is not None:
+        due = min(
+            engine.end if engine.end is not None else waiting[0][0],
+            waiting[0][0] if waiting else engine.end or 0,
+        )
+        while still and still[0][0] <= due:
+            at, duration = still.popleft()
+            engine.hold_up(duration, at=at)
         if engine.end is not None and (not waiting or engine.end <= waiting[0][0]):
             now = engine.end
             heard = engine.finish(now)
@@ -252,9 +318,11 @@ def quantiles(values: Sequence[float]) -> tuple[float, float]:
     return float(np.quantile(values, 0.5)), float(np.quantile(values, 0.99))
 
 
-def compared(shots: Sequence[Shot], constants: Constants) -> dict[str, tuple[float, float]]:
+def compared(
+    shots: Sequence[Shot], constants: Constants, *, pauses: Sequence[Pause]
+) -> dict[str, tuple[float, float]]:
     """Figure -> (measured, simulated), seconds."""
-    twin = simulated(shots, constants)
+    twin = simulated(shots, constants, pauses=pauses)
     many = [index for index, shot in enumerate(shots) if shot.completion_tokens > 1]
     pairs = {
         "TTFT": ([s.ttft_s for s in shots], [t for t, _ in twin]),
@@ -291,16 +359,24 @@ def between(before: Constants, after: Constants) -> Constants:
     )
 
 
-def one_round(address: str, *, number: int, num_requests: int) -> list[dict]:
+def one_round(
+    address: str, *, number: int, num_requests: int, pauses: Sequence[Pause]
+) -> list[dict]:
     before = measured(address)
     most = capacity_per_s(address, before)
     tell(before, most=most, number=number)
     told = []
     for share in SHARES:
+        zero_s = time.monotonic()
         shots = shots_of(address, rate_per_s=share * most, num_requests=num_requests)
+        still = [(a - zero_s, b - zero_s) for a, b in tuple(pauses) if a > zero_s]
         after = measured(address)
-        told.append(compared(shots, between(before, after)))
+        told.append(compared(shots, between(before, after), pauses=still))
         before = after
+        print(
+            f"  the machine stood still {len(still)} times, {sum(b - a for a, b in still):.3f} s, "
+            f"at most {max((b - a for a, b in still), default=0.0):.3f} s"
+        )
         for name, (real, twin) in told[-1].items():
             print(
                 f"  {share * most:5.2f} requests/s  {name}  measured {1e3 * real:7.1f} ms  "
@@ -328,13 +404,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=150)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, one_processor() as pauses:
         folder = Path(place) / NAME
         write_model(folder)
         with served(folder) as address:
             shots_of(address, num_requests=20)  # warm
             rounds = [
-                one_round(address, number=n, num_requests=asked.requests)
+                one_round(address, number=n, num_requests=asked.requests, pauses=pauses)
                 for n in range(1, asked.rounds + 1)
             ]
     print(f"medians of {asked.rounds} rounds:")

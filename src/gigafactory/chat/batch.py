@@ -11,8 +11,7 @@ import asyncio
 import queue
 import secrets
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from itertools import count
 from typing import Protocol, TypeVar
@@ -21,7 +20,8 @@ from gigafactory.chat.answerer import Embedded
 from gigafactory.chat.box import Box, Bunch
 from gigafactory.chat.completion import Job, prepare
 from gigafactory.chat.engine import Ability, Known, Message, Piece
-from gigafactory.chat.errors import ApiError, as_api_error, busy
+from gigafactory.chat.errors import ApiError, as_api_error
+from gigafactory.chat.places import Places
 from gigafactory.chat.request import ChatRequest
 
 Said = tuple[int, Piece | ApiError]
@@ -60,34 +60,22 @@ class Core(Known, Protocol):
         """Compute once; the last piece of a conversation has ``finish`` or is an error."""
 
 
-class Batch:
+class Batch(Places):
     """An answerer whose conversations are computed together."""
 
     def __init__(self, core: Core, *, max_present: int = 64) -> None:
+        super().__init__(most=max_present, retry_after_s=_RETRY_AFTER_S)
         self._core = core
         self.name, self.origin, self.about = core.name, core.origin, core.about
         self.context_tokens, self.abilities = core.context_tokens, core.abilities
         self.weights_sha256 = core.weights_sha256
         self.chats = True
-        self.num_present = 0
-        self._max_present = max_present
         self._boxes: dict[int, Box] = {}
         self._idents = count()
         self._tasks: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name=core.name, daemon=True)
         self._thread.start()
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Be counted; ApiError 503 where ``max_present`` requests are there."""
-        if self.num_present >= self._max_present:
-            raise busy(self.name, num_waiting=self.num_present, retry_after_s=_RETRY_AFTER_S)
-        self.num_present += 1
-        try:
-            yield
-        finally:
-            self.num_present -= 1
 
     async def prepare(self, request: ChatRequest) -> Job:
         """Count and check the prompt; ApiError says what is wrong."""

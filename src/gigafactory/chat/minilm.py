@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from gigafactory.chat.answerer import Embedded
 from gigafactory.chat.box import Bunch
 from gigafactory.chat.completion import Job
 from gigafactory.chat.engine import Ability, Origin, num_threads
-from gigafactory.chat.errors import as_api_error, bad_request, busy
+from gigafactory.chat.errors import as_api_error, bad_request
+from gigafactory.chat.places import Places
 from gigafactory.chat.request import ChatRequest
 from gigafactory.describe.errors import InputError
 
@@ -73,7 +73,7 @@ class MiniLM:
         return vector, ids.shape[1]
 
 
-class Embedder:
+class Embedder(Places):
     """MiniLM as an answerer that only makes vectors; it is loaded when the first are wanted."""
 
     name = NAME
@@ -86,20 +86,9 @@ class Embedder:
     """It answers nothing, so no record names it."""
 
     def __init__(self) -> None:
-        self.num_present = 0
+        super().__init__(most=_MOST_PRESENT, retry_after_s=_RETRY_AFTER_S)
         self._model: MiniLM | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=NAME)
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Be counted; ApiError 503 where too many are there."""
-        if self.num_present >= _MOST_PRESENT:
-            raise busy(self.name, num_waiting=self.num_present, retry_after_s=_RETRY_AFTER_S)
-        self.num_present += 1
-        try:
-            yield
-        finally:
-            self.num_present -= 1
 
     async def prepare(self, request: ChatRequest) -> Job:
         """ApiError 400: it does not talk."""

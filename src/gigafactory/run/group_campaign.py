@@ -15,14 +15,11 @@ from gigafactory.describe.rank import CheckpointCommitted, Finished
 from gigafactory.ledger import entries as book
 from gigafactory.ledger.entries import Bucket
 from gigafactory.run import checkpoints
-from gigafactory.run.drive import Drive
 from gigafactory.run.engines import ours
-from gigafactory.run.epochs import Epochs
-from gigafactory.run.launchers.groups import Gone, GroupLauncher, Heard, Seat
+from gigafactory.run.group_drive import GroupDrive
+from gigafactory.run.launchers.groups import Gone, Heard, Seat
 from gigafactory.run.progress import Stage
-from gigafactory.run.second_opinion import SecondOpinion
 from gigafactory.run.sensors.gang import DRILL_CAUSE
-from gigafactory.run.sensors.groups import GroupSight
 
 #: Processes that live are given so long to call a new driver.
 _CALL_BACK_S = 5.0
@@ -38,13 +35,9 @@ class _Stopping:
 
 
 @dataclass(slots=True, kw_only=True)
-class GroupCampaign(Drive):
+class GroupCampaign(GroupDrive):
     """Groups that start together, and leave and join one by one."""
 
-    launcher: GroupLauncher
-    sight: GroupSight
-    epochs: Epochs
-    opinion: SecondOpinion = field(default_factory=SecondOpinion)
     _seats: dict[int, int] = field(default_factory=dict)
     """Replica by host."""
     _stopping: _Stopping | None = None
@@ -152,8 +145,7 @@ class GroupCampaign(Drive):
                 self._halted(item.seat, attempt)
             case told.Stepped():
                 self._drill(report)
-                if (asked := self.opinion.asked) is not None and report.step > asked.step:
-                    self._answer_as_seen(asked)
+                self._leave_behind(report.step)
             case told.Held() if rank == 0:
                 self._hold(replica, report)
             case told.Compared() if rank == 0:
@@ -195,60 +187,6 @@ class GroupCampaign(Drive):
             self.common.ledger.write(fault, at_s=self.now_s())
             seat = Seat(replica, rank, self.sight.groups[replica].incarnation)
             self.launcher.signal(seat, signal.SIGKILL)
-
-    # -- a step that is held ---------------------------------------------------------------
-
-    def _hold(self, replica: int, said: told.Held) -> None:
-        """Once all hold the step, the brain decides whether it is worth a second opinion."""
-        if self.epochs.is_meeting or said.epoch != self.sight.epoch:
-            return
-        if self.opinion.hear(replica, said, self.epochs.members):
-            at_s, step = self.now_s(), said.step + 1
-            self._note(self.sight.flush(at_s))
-            self._bucket(Bucket.SDC_REPLAY)
-            self._show(None, f"step {step} is held: its gradient ({said.norm:.3g}) is unusual")
-            self._tell(ev.AnomalySeen(at_s=at_s, generation=self.sight.generation, step=step))
-            self._ask()
-
-    def _ask(self) -> None:
-        """What the brain wants to know, of those who hold the step; again where they changed."""
-        opinion, asked = self.opinion, self.opinion.asked
-        if asked is None or not opinion.is_of(self.sight.epoch):
-            return
-        if not opinion.can_answer:
-            self._answer_as_seen(asked)
-        elif (order := opinion.order()) is not None:
-            self._tell_all(order)
-
-    def _answer_as_seen(self, asked: act.ReplaySteps) -> None:
-        """Nobody can tell who errs, or nobody holds the step any more."""
-        self.opinion.asked = None
-        self._tell(ev.Replayed(at_s=self.now_s(), token=asked.token, differs=asked.localise))
-
-    def _weigh(self, replica: int, said: told.Compared) -> None:
-        token, found = self.opinion.token, self.opinion.answer(replica, said)
-        if token is None or found is None:
-            return
-        at_s = self.now_s()
-        self._note(self.sight.blame(wrong, at_s) for wrong in found.replicas)
-        self._tell(
-            ev.Replayed(
-                at_s=at_s,
-                token=token,
-                differs=found.differs,
-                hosts=tuple(self.sight.host_of[wrong] for wrong in found.replicas),
-                clean_step=said.step,
-                is_contained=True,
-            )
-        )
-
-    def _go_on_if_cleared(self) -> None:
-        opinion = self.opinion
-        is_held = opinion.is_of(self.sight.epoch) and self.epochs.members == opinion.members
-        if is_held and not opinion.is_wrong and not self.controller.doubts_step:
-            self._tell_all(told.Proceed(step=opinion.step))
-            opinion.end()
-            self._bucket(Bucket.PRODUCTIVE)
 
     # -- epochs ----------------------------------------------------------------------------
 
@@ -474,10 +412,6 @@ class GroupCampaign(Drive):
     def _seats_on(self, hosts: tuple[int, ...]) -> list[Seat]:
         replicas = {self._seats[host] for host in hosts if host in self._seats}
         return [seat for seat in self.launcher.seats if seat.replica in replicas]
-
-    def _tell_all(self, order: told.Order) -> None:
-        for seat in self.launcher.seats:
-            self.launcher.tell(seat, order)
 
     # -- show ------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from gigafactory.chat.truth.forms import meaning, singular, verb_form, verb_mean
 from gigafactory.chat.truth.lexicon import (
     AUXILIARIES,
     DETERMINERS,
+    INDEFINITE,
     MODALS,
     NEGATIONS,
     PHRASAL,
@@ -32,7 +33,6 @@ _ALIKE = (
     frozenset(("is", "are")),
     frozenset(("was", "were")),
 )
-_ARTICLES = frozenset(("a", "an"))
 _REACH = 4
 """How far before its noun a small word may stand."""
 _SMALL = _COMPARED | _DENIALS | PREPOSITIONS | DETERMINERS
@@ -90,7 +90,7 @@ def _is_any(source: Sequence[Item], places: dict[int, int], at: int) -> bool:
     if following is None:
         return False
     before = source[max(0, places[following] - 2) : places[following]]
-    return bool(before) and before[-1].lower in _ARTICLES
+    return bool(before) and before[-1].lower in INDEFINITE
 
 
 def _is_same(claim: Sequence[Item], at: int, source: Sequence[Item], i: int) -> bool:

@@ -3,8 +3,7 @@ rephrase."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from gigafactory.chat.answerer import Answerer, Embedded
@@ -21,7 +20,8 @@ from gigafactory.chat.engine import (
     Sampling,
     Source,
 )
-from gigafactory.chat.errors import bad_request, busy
+from gigafactory.chat.errors import bad_request
+from gigafactory.chat.places import Places
 from gigafactory.chat.request import ChatRequest, as_request
 from gigafactory.chat.truth.answers import Answer
 from gigafactory.chat.truth.counter import Counter
@@ -35,7 +35,7 @@ _DRAFT_TOKENS = 256
 _RETRY_AFTER_S = 2
 
 
-class Quoting:
+class Quoting(Places):
     """Answers with quotes or refuses; no model has a say."""
 
     name = "quotes"
@@ -47,19 +47,8 @@ class Quoting:
     chats = True
 
     def __init__(self, counter: Counter) -> None:
+        super().__init__(most=_MOST_PRESENT, retry_after_s=_RETRY_AFTER_S)
         self._counter = counter
-        self.num_present = 0
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Be counted; ApiError 503 where too many are there."""
-        if self.num_present >= _MOST_PRESENT:
-            raise busy(self.name, num_waiting=self.num_present, retry_after_s=_RETRY_AFTER_S)
-        self.num_present += 1
-        try:
-            yield
-        finally:
-            self.num_present -= 1
 
     async def prepare(self, request: ChatRequest) -> Job:
         """Take the last thing a user said as the question."""

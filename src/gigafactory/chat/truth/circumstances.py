@@ -8,6 +8,7 @@ from gigafactory.chat.truth.forms import singular, verb_form
 from gigafactory.chat.truth.lexicon import (
     ABOUT_TALK,
     CALAMITIES,
+    EDGES_OF_TIME,
     FICTION,
     FINISHED,
     MARGINS,
@@ -26,7 +27,6 @@ from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item
 
 _WHEN = frozenset(["in", "on", "at", "during", "over", "within", "between", "before", "after"])
-_EDGES = frozenset(["late", "early", "shortly", "soon", "just"])
 _OPEN_ENDS = frozenset(["of", "the", "a", "an"])
 _POINTS = (TIME_NOUNS - {"season"}) | POINTS_IN_TIME
 _OF_TIME = _POINTS | OF_TIME
@@ -65,7 +65,7 @@ def _time(scene: Scene, at: int) -> int:
         return end if end > at + 2 else at
     if scene.word(at) in _WHEN and at + 1 in scene.taken and scene.items[at + 1].day:
         return at + 1  # in May, on 4 May
-    begin = at + (scene.word(at) in _EDGES and scene.word(at + 1) in _WHEN)
+    begin = at + (scene.word(at) in EDGES_OF_TIME and scene.word(at + 1) in _WHEN)
     is_led = scene.word(begin) in _WHEN or _is_by_then(scene, begin)
     end = begin + is_led
     while scene.is_free(end) and _is_of_time(scene, end, first=scene.word(begin)):

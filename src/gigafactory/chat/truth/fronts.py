@@ -9,6 +9,7 @@ from gigafactory.chat.truth.forms import verb_form
 from gigafactory.chat.truth.lexicon import (
     AUXILIARIES,
     DETERMINERS,
+    EDGES_OF_TIME,
     PREPOSITIONS,
     RELATIVES,
     TIME_NOUNS,
@@ -18,12 +19,11 @@ from gigafactory.chat.truth.verbs import find_verb
 from gigafactory.chat.truth.words import Item, Kind
 
 BEFORE_ARTICLE = frozenset(["of", "all", "both", "half", "and", "not", "nearly", "almost", "only"])
-_EARLY = frozenset(["late", "early", "shortly", "soon", "just"])
 
 
 def fronted(body: Sequence[Item]) -> tuple[list[tuple[str, Phrase]], list[Item]]:
     """Adjuncts before the subject ("In 1998, ...", "Last spring ...") and the rest."""
-    if len(body) > 2 and body[0].lower in _EARLY and body[1].lower in PREPOSITIONS:
+    if len(body) > 2 and body[0].lower in EDGES_OF_TIME and body[1].lower in PREPOSITIONS:
         body = body[1:]  # late on Friday
     end = _end_of_lead(body)
     if end == 0:

@@ -69,6 +69,8 @@ DETERMINERS = frozenset(_POINTING.split(" "))
 INDEFINITE = frozenset(("a", "an"))
 PREPOSITIONS = _words("prepositions")
 TIME_PREPOSITIONS = frozenset(("in", "on", "at", "during"))
+#: "late in May", "shortly before noon"
+EDGES_OF_TIME = frozenset(("late", "early", "shortly", "soon", "just"))
 RELATIVES = frozenset(("who", "which", "that", "whom", "whose", "where"))
 FILLERS = _words("fillers")
 PRONOUNS = _words("pronouns")

@@ -12,7 +12,14 @@ from gigafactory.describe.faults import FaultClass
 from gigafactory.describe.study import Study
 from gigafactory.ledger.entries import ActionTaken, Entry, PaceFrom, Steps
 from gigafactory.plan.search import plan
-from gigafactory.simulate.again import BEATS_A_LEASE, Hit, regrouped_after_s, stall_s, stalls_s
+from gigafactory.simulate.again import (
+    BEATS_A_LEASE,
+    Hit,
+    regrouped_after_s,
+    stall_s,
+    stalls_s,
+    was_done,
+)
 
 STEP_S = 0.1
 
@@ -31,6 +38,16 @@ def test_a_death_costs_the_work_in_flight_and_the_regrouping(study: Study) -> No
     hits = [hit(20.0, FaultClass.PROCESS, 1), hit(16.0, FaultClass.PROCESS, 0, 2)]
     found = stalls_s(study, plan=plan(study), step_s=STEP_S, hits=hits)
     assert found == pytest.approx([0.04 + 0.25] * 2, abs=1e-6)
+
+
+def test_who_has_handed_its_part_over_harms_the_next_step_only(study: Study) -> None:
+    hits = [hit(20.0, FaultClass.PROCESS, 1), hit(16.0, FaultClass.PROCESS, 0)]
+    late, early = (
+        stalls_s(study, plan=plan(study), step_s=STEP_S, hits=hits, handed_over_share=share)
+        for share in (0.3, 0.5)
+    )
+    assert late == pytest.approx([0.25] * 2, abs=1e-5)
+    assert early == pytest.approx([0.04 + 0.25] * 2, abs=1e-6)
 
 
 def test_a_silence_costs_its_lease_as_well(study: Study) -> None:
@@ -65,3 +82,5 @@ def test_a_step_that_was_as_good_as_done_is_no_part_of_the_stall() -> None:
     assert stall_s(book, 10.98) == pytest.approx(0.1)
     assert regrouped_after_s(book, 10.98) == pytest.approx(0.12)
     assert regrouped_after_s(book, 11.05) is None
+    assert was_done(book, 10.98)
+    assert not was_done(book, 11.01)

@@ -28,6 +28,8 @@ from gigafactory.simulate.world import World
 #: Who is silent is missed after its lease, and a heart beats four times within it.
 BEATS_A_LEASE = 4
 _LOOK_AGAIN_S = 0.05
+#: After the end of a step, so that it counts as done.
+_AT_ONCE_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +47,14 @@ class Hit:
     """Of a HANG: the main thread alone stands still."""
 
 
-def stalls_s(study: Study, *, plan: Any, step_s: float, hits: Sequence[Hit]) -> list[float]:
+def stalls_s(
+    study: Study, *, plan: Any, step_s: float, hits: Sequence[Hit], handed_over_share: float = 1.0
+) -> list[float]:
     """Seconds without a step for each hit, beyond the step that was due.
 
-    ``step_s``: of a step as the real run had it. Other faults than ``hits`` do not happen.
+    ``step_s``: of a step as the real run had it. ``handed_over_share``: so much of a step is over
+    when the others have what a group computed for it; whoever is lost later harms the next step.
+    Other faults than ``hits`` do not happen.
     """
     calm = study.model_copy(
         update={"faults": study.faults.model_copy(update={"causes": ()}), "drill": None}
@@ -58,26 +64,31 @@ def stalls_s(study: Study, *, plan: Any, step_s: float, hits: Sequence[Hit]) -> 
     workload = replace(workload, cadence=cadence)
     ladder = config_of(calm, workload=workload).ladder
     with LedgerWriter(keep=True) as ledger:
-        stage = _Replayed(hits, ladder)
+        stage = _Replayed([_met(hit, step_s * handed_over_share) for hit in hits], ladder)
         follow(calm, workload=workload, seed=0, ledger=ledger, stage=stage)
         return [stall_s(ledger.entries, at_s) for at_s in stage.struck_s]
 
 
 def stall_s(entries: Sequence[Entry], struck_s: float) -> float:
-    """How long all stand still for what was struck at ``struck_s``: from the last step before it is
-    dropped to the next one, less that step itself.
+    """How long all stand still for what was struck at ``struck_s``.
 
-    A step that was as good as done at ``struck_s`` is still done, and the next one is cut short.
+    From the last step before it to the first one without those that were struck, less what these
+    steps took by themselves: the one in flight may still have been done, and then the next one was
+    cut short.
     """
-    dropped_s = next((e.at_s for e in entries if e.at_s >= struck_s and _is_drop(e)), struck_s)
-    before_s = 0.0
+    after_s = regrouped_after_s(entries, struck_s)
+    resumed_s = struck_s + (after_s or 0.0)
+    before_s = worked_s = 0.0
     for entry in entries:
-        if not isinstance(entry.content, Steps):
+        steps = entry.content
+        if not isinstance(steps, Steps):
             continue
-        if entry.at_s > dropped_s:
-            steps = entry.content
-            return max(0.0, entry.at_s - before_s - steps.num_steps * steps.step_s)
-        before_s = entry.at_s
+        if entry.at_s <= struck_s:
+            before_s = entry.at_s
+            continue
+        worked_s += steps.num_steps * steps.step_s
+        if entry.at_s > resumed_s:
+            return max(0.0, entry.at_s - before_s - worked_s)
     return 0.0
 
 
@@ -89,9 +100,21 @@ def regrouped_after_s(entries: Sequence[Entry], struck_s: float) -> float | None
     return next((e.at_s - struck_s for e in after if isinstance(e.content, PaceFrom)), None)
 
 
+def was_done(entries: Sequence[Entry], struck_s: float) -> bool:
+    """Whether the step in flight at ``struck_s`` was done in spite of the blow."""
+    resumed_s = struck_s + (regrouped_after_s(entries, struck_s) or 0.0)
+    steps_s = (entry.at_s for entry in entries if isinstance(entry.content, Steps))
+    return any(struck_s < at_s <= resumed_s for at_s in steps_s)
+
+
 def _is_drop(entry: Entry) -> bool:
     content = entry.content
     return isinstance(content, ActionTaken) and isinstance(content.action, DropReplicas)
+
+
+def _met(hit: Hit, handed_over_s: float) -> Hit:
+    """As the step in flight meets it, or the beginning of the next one does."""
+    return replace(hit, since_s=_AT_ONCE_S) if hit.since_s > handed_over_s else hit
 
 
 def noticed_after_s(hit: Hit, ladder: Ladder) -> float:

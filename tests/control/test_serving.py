@@ -272,6 +272,17 @@ def test_who_comes_whole_but_for_the_newest_token_is_answered_at_once() -> None:
     assert step.max_repeats > 1
 
 
+def test_a_long_prompt_is_cut_where_others_may_be_computed_beside_it() -> None:
+    scheduler = Scheduler(limits(max_step_tokens=6, max_chunk_tokens=4))
+    scheduler.handle(Arrived(at_s=0.0, id=1, prompt_tokens=9, max_tokens=2))
+    scheduler.handle(Arrived(at_s=0.0, id=2, prompt_tokens=3, max_tokens=2))
+    seen = []
+    for _ in range(3):
+        seen.append([(c.id, c.num_tokens) for c in scheduler.step.chunks])
+        scheduler.handle(Computed(at_s=0.0))
+    assert seen == [[(1, 4)], [(1, 4), (2, 2)], [(1, 1), (2, 1)]]
+
+
 def test_a_prompt_of_one_token_is_computed() -> None:
     scheduler = Scheduler(limits())
     actions = scheduler.handle(Arrived(at_s=0.0, id=1, prompt_tokens=1, max_tokens=4))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +14,14 @@ from hypothesis import strategies as st
 
 from gigafactory.catalog.studies import load_any_study
 from gigafactory.control.batching import ServingLimits
+from gigafactory.control.scaling import RoleRule, ScalingRules, ServeController
 from gigafactory.cost.token_step import Work, token_step
 from gigafactory.describe.serve import FleetStudy, Role
 from gigafactory.plan.fleet import plan_fleet
 from gigafactory.plan.fleet_replicas import deployed
-from gigafactory.simulate.serving.engine import Engine
+from gigafactory.simulate.serving.clock import picoseconds
+from gigafactory.simulate.serving.engine import Engine, Groups
+from gigafactory.simulate.serving.fleet import WholeFleet, perils_of
 from gigafactory.simulate.serving.step_times import MeasuredTimes, equation_times
 from gigafactory.simulate.serving.twin import follow
 
@@ -112,6 +118,53 @@ def test_step_times_are_those_of_the_equations(role: Role) -> None:
                 requests, requests * held, prompt_tokens=prompt, double_keys=2 * prompt * keys
             )
         assert told == pytest.approx(exact, rel=0.02)
+
+
+def test_a_step_waits_in_part_for_the_group_with_the_longest_prompt() -> None:
+    groups = Groups(num=4, stall=0.25)
+    assert groups.felt_tokens(100, longest=100) == 100 + (400 - 100) // 4
+    assert groups.felt_tokens(400, longest=100) == 400
+    assert groups.felt_tokens(500, longest=120) == 500
+
+
+def test_replicas_of_several_hosts_are_followed_too() -> None:
+    """As a plan with as many GPUs says: limits kept, and the deaths of all their hosts."""
+    wide = ("model=grok-next", "serve.slo.ttft=2 s", "serve.slo.tpot=100 ms",
+            "faults.repair.median=2 min", "faults.repair.mean=3 min")  # fmt: skip
+    study = service(*wide)
+    plan = plan_fleet(study).best
+    outcome = follow(study, plan=plan)
+    assert plan.most_gpus > 8
+    assert outcome.met.goodput > 0.99
+    role = plan.roles[-1]
+    tpot = outcome.met.tpot_s["p50"]
+    assert tpot == pytest.approx(role.step_s, rel=0.15)
+
+
+def test_a_replica_of_eight_hosts_dies_eight_times_as_often() -> None:
+    study = service(*MENDED)
+    perils = replace(perils_of(study.faults, cluster=study.cluster), deaths_per_s=1e-4)
+
+    def num_deaths(num_gpus: int) -> int:
+        alarms: list[tuple[int, int, Callable[[int], None]]] = []
+        role = Role.WHOLE
+        rule = RoleRule(role=role, num_gpus=num_gpus, requests_per_s=1.0, min_replicas=1,
+                        fixed_replicas=16)  # fmt: skip
+        rules = ScalingRules(roles=(rule,), headroom=0.0, lead_s=60.0, cooldown_s=600.0,
+                             late_share=0.01)  # fmt: skip
+        fleet = WholeFleet(
+            controller=ServeController(rules),
+            alarm=lambda at, call: heapq.heappush(alarms, (at, len(alarms) + 1, call)),
+            perils=perils, cold_start=0, drain=0, detect=0, seed=3, num_gpus=16 * num_gpus,
+            gpus={role: num_gpus}, host_gpus=8,
+        )  # fmt: skip
+        fleet.open(1.0)
+        while alarms[0][0] < picoseconds(20_000):
+            at, _, call = heapq.heappop(alarms)
+            call(at)
+        return fleet.num_deaths
+
+    assert num_deaths(64) == pytest.approx(8 * num_deaths(8), rel=0.4)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_gives_others() -> None:

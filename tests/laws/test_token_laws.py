@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gigafactory.catalog.studies import load_any_study
 from gigafactory.catalog.tables import catalog_gpus, catalog_models
+from gigafactory.cost.calibration import published
+from gigafactory.cost.collectives import network
 from gigafactory.cost.token import (
     best_point,
     cost_usd_per_million_tokens,
@@ -157,6 +160,26 @@ def test_a_cached_prompt_saves_time_and_a_good_draft_too():
     base = serving_points(at, TRAFFIC, decoding=few)
     assert serving_points(at, draft, decoding=few).tpot_s < base.tpot_s
     assert serving_points(at, useless, decoding=few).tpot_s > base.tpot_s
+
+
+def test_stages_on_several_hosts_send_over_their_nics():
+    at = place("stages")
+    hosts = network(load_any_study("studies/grok-on-x.yaml").cluster, constants=published())
+    apart = replace(at, network=replace(hosts, domain_gpus=4))
+    own, sent = steps(at).comm_s, steps(apart).comm_s
+    rows = 64 / 2 * MODELS["llama-3-405b"].hidden * at.on.half_bytes / 4
+    hop = rows / hosts.nic_bytes_per_s + hosts.network_latency_s + hosts.hop_latency_s
+    assert float(sent[0] - own[0]) == pytest.approx(2 * hop, rel=1e-6)
+
+
+def test_experts_on_several_hosts_wait_for_the_network_and_those_on_one_do_not():
+    at = place("experts")
+    hosts = network(load_any_study("studies/grok-on-x.yaml").cluster, constants=published())
+    assert steps(replace(at, network=hosts)).step_s == steps(at).step_s
+    apart = replace(at, network=replace(hosts, domain_gpus=4))
+    slower = replace(apart, network=replace(apart.network, nic_bytes_per_s=1e9))
+    times = [float(steps(a, requests=2048.0).comm_s[0]) for a in (apart, slower)]
+    assert times[1] > 10 * times[0]
 
 
 def test_infinite_bandwidth_leaves_computing_and_the_host():

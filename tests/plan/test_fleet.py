@@ -75,7 +75,43 @@ def test_a_promise_that_cannot_be_kept_is_refused_with_the_reason() -> None:
     with pytest.raises(InputError, match=r"too slow for TTFT 20 ms"):
         planned("serve.slo.ttft=20 ms")
     with pytest.raises(InputError, match=r"do not fit 8 x h100-sxm"):
-        planned("model=grok-next")
+        planned("model=grok-next", "cluster.num_hosts=4", "cluster.num_spare_hosts=0")
+
+
+#: A model of 3.8 TB in eight bits.
+GROK_NEXT = ("model=grok-next", "serve.slo.ttft=2 s", "serve.slo.tpot=100 ms")
+
+
+def test_a_model_that_fills_several_hosts_is_spread_over_them() -> None:
+    wide = planned(*GROK_NEXT)
+    for role in wide.best.roles:
+        assert role.replica.dp > 1
+        assert role.num_gpus * 80e9 > 3.774e12
+        assert role.replica.tp * role.replica.dp % role.replica.ep == 0
+    assert wide.best.peak_gpus < 2_048 * 8
+    # what one host holds stays on it
+    assert all(role.num_gpus <= 8 for role in BASE.best.roles)
+    assert wide.num_candidates > BASE.num_candidates
+
+
+def test_stages_are_tried_where_a_model_has_no_experts() -> None:
+    dense = planned("model=llama-3-405b", "serve.precision=bf16", "serve.slo.ttft=5 s",
+                    "serve.slo.tpot=200 ms")  # fmt: skip
+    assert all(role.replica.pp > 1 and role.replica.dp == 1 for role in dense.best.roles)
+
+
+def test_a_slower_network_makes_wide_replicas_bear_less() -> None:
+    told = tuple(
+        f"serve.replica.{axis}={n}"
+        for axis, n in {"tp": 8, "dp": 8, "ep": 32, "max_num_tokens": 1024}.items()
+    )
+    wide, slow = (
+        planned(*GROK_NEXT, *told, "serve.disaggregation=never",
+                f"cluster.host.nic_bandwidth={rate} Gb/s")
+        for rate in (400, 40)
+    )  # fmt: skip
+    (one,), (other,) = wide.best.roles, slow.best.roles
+    assert other.requests_per_s < 0.8 * one.requests_per_s
 
 
 def test_a_promise_that_only_one_way_keeps_says_why_not_the_other() -> None:

@@ -49,7 +49,7 @@ def _title(role: dict[str, Any], fleet: dict[str, Any]) -> str:
 def _replica(role: dict[str, Any]) -> list[tuple[str, str]]:
     layout = role["layout"]
     rows = [
-        ("layout", f"TP {layout['tp']}, EP {layout['ep']}, {layout['precision']}"),
+        ("layout", _layout(layout)),
         ("tokens a step, at most", f"{layout['max_num_tokens']:,}"),
         ("requests/s within the limits", f"{role['requests_per_s']:.2f}"),
         ("requests inside at that rate", f"{role['at_once']:.0f}, at most {role['max_running']}"),
@@ -60,6 +60,12 @@ def _replica(role: dict[str, Any]) -> list[tuple[str, str]]:
     if role["tpot_p99_s"] is not None:
         rows.append(("token after token, 99 % within", show_time(role["tpot_p99_s"])))
     return rows
+
+
+def _layout(layout: dict[str, Any]) -> str:
+    """Of the axes that only replicas of several hosts have, those that it uses."""
+    wide = [f"{axis.upper()} {layout[axis]}" for axis in ("dp", "pp") if layout[axis] > 1]
+    return ", ".join([f"TP {layout['tp']}", *wide, f"EP {layout['ep']}", layout["precision"]])
 
 
 def _fleet(fleet: dict[str, Any], document: dict[str, Any]) -> list[tuple[str, str]]:

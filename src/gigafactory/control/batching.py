@@ -25,13 +25,21 @@ class ServingLimits:
     block_tokens: int = 16
     max_step_tokens: int = 512
     """Tokens computed in one step: one for each conversation that is answered, the rest prompts."""
+    max_chunk_tokens: int = 1 << 62
+    """Of one prompt in one step."""
     max_wait_s: float = float("inf")
     """Who has waited longer is refused instead of started."""
 
     def __post_init__(self) -> None:
         wrong = [
             f"{name} {getattr(self, name)} is below 1"
-            for name in ("max_running", "num_blocks", "block_tokens", "max_step_tokens")
+            for name in (
+                "max_running",
+                "num_blocks",
+                "block_tokens",
+                "max_step_tokens",
+                "max_chunk_tokens",
+            )
             if getattr(self, name) < 1
         ]
         if self.max_step_tokens < self.max_running:

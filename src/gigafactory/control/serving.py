@@ -239,9 +239,10 @@ class Scheduler:
         filling, num = self._filling, len(self._answered)
         room, phase = limits.max_step_tokens - num, -self._ticks % self._size
         chunks: list[Chunk] = []
+        longest = limits.max_chunk_tokens
         for talk in filling.values():
             if room:
-                chunks.append(_chunk(talk, room))
+                chunks.append(_chunk(talk, room if room < longest else longest))
                 room -= chunks[-1].num_tokens
         places = limits.max_running - num - len(filling)
         while waiting and places and room:
@@ -260,7 +261,7 @@ class Scheduler:
                 num += 1
                 needed = self._phases[phase]
             else:
-                chunk = _chunk(talk, room)
+                chunk = _chunk(talk, room if room < longest else longest)
                 chunks.append(chunk)
                 room -= chunk.num_tokens
         return tuple(chunks)

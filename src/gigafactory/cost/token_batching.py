@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from gigafactory.cost.columns import Floats
 from gigafactory.cost.token_memory import most_requests
 from gigafactory.cost.token_step import Deployment, Work, token_step
-from gigafactory.describe.serving import Traffic
+from gigafactory.describe.serving import Replica, Traffic
 
 _GRID = 96
 
@@ -163,11 +163,17 @@ def _ttft_s(
     c = at.constants
     busy = np.minimum(share * mixed / step, 1.0)
     served = np.maximum(chunks, 1.0) * mixed
-    # with pp stages a chunk passes them one after the other, while others follow
+    # the parts of a prompt enter the pp stages one behind the other, while others follow
+    filled = fill_share(at.replica) * mixed
     # prompts that wait enter the next chunk together: half a service passes before it, no more
     queue = c.queue_burst * busy / 2 * served
     together = c.dp_wait_steps * step if at.replica.dp > 1 else 0.0
-    return np.asarray(step / 2 + together + served + queue + host_first_token_s(at))
+    return np.asarray(step / 2 + together + served + filled + queue + host_first_token_s(at))
+
+
+def fill_share(replica: Replica) -> float:
+    """Of a step: by how much later than the first the last of pp microbatches is done."""
+    return 1 - 1 / replica.pp
 
 
 def host_first_token_s(at: Deployment) -> float:

@@ -7,7 +7,9 @@ Legend
 
 A step is the sum of kernels of all layers, all_reduces or all_to_alls between ranks, the output
 projection, and what the host cannot hide. With pp stages, pp microbatches are under way, each with
-its share of the requests, so a token takes all layers at 1/pp of the batch.
+its share of the requests, so a token takes all layers at 1/pp of the batch. Where the stages stand
+on different hosts, hidden states pass from each to the next, and the token back to the first; where
+experts do, tokens are sent to them once a host (arXiv:2412.19437 section 3.2.2).
 Sources: arXiv:2309.06180 (continuous batching), arXiv:2403.02310 (prompts in chunks beside
 decoding), arXiv:2405.04434 appendix (absorbed projections of latent attention).
 """
@@ -19,6 +21,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gigafactory.cost.collectives import Network, all_to_all_s, group, send_s
 from gigafactory.cost.columns import Floats
 from gigafactory.cost.flops import attention_width
 from gigafactory.cost.token_constants import ServingCalibration
@@ -94,14 +97,22 @@ class Deployment:
     replica: Replica
     constants: ServingCalibration
     on: Chip
+    network: Network | None = None
+    """Between its hosts; None: all ranks share a scale-up domain, and what stages send to each
+    other is not counted."""
 
 
 def deployment(
-    model: Model, gpu: Gpu, replica: Replica, *, constants: ServingCalibration
+    model: Model,
+    gpu: Gpu,
+    replica: Replica,
+    *,
+    constants: ServingCalibration,
+    network: Network | None = None,
 ) -> Deployment:
     """Puts them together; ValueError where the GPU lacks the precision."""
     on = chip(gpu, replica, constants=constants)
-    return Deployment(model=model, gpu=gpu, replica=replica, constants=constants, on=on)
+    return Deployment(model, gpu, replica, constants, on, network)
 
 
 def token_step(at: Deployment, work: Work) -> TokenStep:
@@ -120,7 +131,7 @@ def token_step(at: Deployment, work: Work) -> TokenStep:
         "experts_s": _experts_s(at, m) * model.num_moe_layers,
         "attention_s": _attention_s(at, work) * model.num_layers,
         "kernels_s": _kernels_s(at, m),
-        "comm_s": _comm_s(at, m),
+        "comm_s": _comm_s(at, m) + _stages_s(at, m),
         "head_s": _head_s(at, np.asarray(work.requests, np.float64) * work.verified / split),
     }
     parts = {name: value * age for name, value in parts.items()}
@@ -237,13 +248,40 @@ def _comm_s(at: Deployment, m: Floats) -> Floats:
     one = all_reduce_s(m * model.hidden * on.half_bytes, ranks=replica.tp, on=on)
     if not model.num_moe_layers or replica.dp == 1:
         return np.asarray(2 * model.num_layers * one)
+    dense = model.num_layers - model.num_moe_layers
+    reduced = (model.num_layers + dense) * one
+    net, ranks = at.network, replica.tp * replica.dp
+    if net is not None and ranks > net.domain_gpus:
+        return np.asarray(reduced + model.num_moe_layers * _dispatch_s(at, m, net))
     # every rank gathers the tokens of all, keeps those of its experts, and scatters the sums
     out = m / replica.tp * model.hidden * replica.ep
-    ranks = replica.tp * replica.dp
     sent = exchange_s(out * on.input_bytes, ranks=ranks, on=on)
     back = exchange_s(out * on.half_bytes, ranks=ranks, on=on)
-    dense = model.num_layers - model.num_moe_layers
-    return np.asarray((model.num_layers + dense) * one + model.num_moe_layers * (sent + back))
+    return np.asarray(reduced + model.num_moe_layers * (sent + back))
+
+
+def _dispatch_s(at: Deployment, m: Floats, net: Network) -> Floats:
+    """Tokens to their experts on other hosts, and the sums back; of one layer."""
+    replica, ranks = at.replica, at.replica.tp * at.replica.dp
+    # an expert that several ranks cut is sent to each of them
+    copies = float(min(at.model.topk * ranks // replica.ep, ranks))
+    sent = m / replica.tp * at.model.hidden * copies
+    members = group(ranks, stride=1, net=net)
+    there, back = (
+        all_to_all_s(sent * width, members=members, net=net, copies=copies, sparse=True)
+        for width in (at.on.input_bytes, at.on.half_bytes)
+    )
+    return np.asarray(there + back)
+
+
+def _stages_s(at: Deployment, m: Floats) -> Floats:
+    """Hidden states from stage to stage, each rank sending its share of them."""
+    replica = at.replica
+    if at.network is None or replica.pp == 1:
+        return np.zeros_like(m)
+    sent = m * at.model.hidden * at.on.half_bytes / replica.tp
+    stride = float(replica.tp * replica.dp)
+    return np.asarray(replica.pp * send_s(sent, stride=stride, net=at.network))
 
 
 def _head_s(at: Deployment, rows: Floats) -> Floats:

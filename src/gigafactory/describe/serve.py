@@ -164,11 +164,6 @@ class Serve(Spec):
         missing = [name for name in ("ttft", "tpot") if getattr(self.slo, f"{name}_s") is None]
         if missing:
             raise ValueError(f"slo.{missing[0]} is missing; write for example 450 ms")
-        if self.replica and (self.replica.dp > 1 or self.replica.pp > 1):
-            raise ValueError(
-                "replica.dp and replica.pp must be 1: a replica of a fleet has one scheduler; "
-                "more copies are more replicas"
-            )
         return self
 
 
@@ -189,10 +184,19 @@ class FleetStudy(Spec):
             gpu.peak(told.precision if told else self.serve.precision)
         except ValueError as error:
             raise ValueError(f"serve.precision: {error}") from None
-        if told and told.num_gpus > self.cluster.host.scaleup_domain_gpus:
+        if told and told.tp > self.cluster.host.scaleup_domain_gpus:
             raise ValueError(
-                f"serve.replica fills {told.num_gpus} GPUs, the scale-up domain has "
-                f"{self.cluster.host.scaleup_domain_gpus}"
+                f"serve.replica.tp is {told.tp}, the scale-up domain has "
+                f"{self.cluster.host.scaleup_domain_gpus} GPUs; more of them are stages (pp)"
+            )
+        if told and told.dp > 1 and not self.model.num_experts:
+            raise ValueError(
+                f"serve.replica.dp is {told.dp}, but {self.model.name} has no experts that its "
+                "groups could share; more copies are more replicas"
+            )
+        if told and self.model.num_layers % told.pp:
+            raise ValueError(
+                f"serve.replica.pp {told.pp} does not divide {self.model.num_layers} layers"
             )
         talk = self.serve.conversation
         most = talk.system_tokens + talk.question.most_tokens + talk.answer.most_tokens

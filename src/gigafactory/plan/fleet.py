@@ -8,7 +8,7 @@ answers take; tokens found in the cache are input tokens like all others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from gigafactory.plan.fleet_replicas import (
     prefill_replica,
     replicas,
     whole_replica,
+    wide_replicas,
 )
 from gigafactory.units import DAY_S, KWH_J
 
@@ -56,6 +57,11 @@ class Fleet:
     def is_split(self) -> bool:
         """Whether prompts and answers have replicas of their own."""
         return len(self.roles) > 1
+
+    @property
+    def most_gpus(self) -> int:
+        """Of its largest replica."""
+        return max(plan.num_gpus for plan in self.roles)
 
     @property
     def prompt_cost_share(self) -> float:
@@ -114,7 +120,7 @@ _FLEETS = {"best", "other"}
 
 def plan_fleet(study: FleetStudy) -> FleetPlan:
     """The cheapest fleet; InputError where no replica keeps the limits."""
-    tried = list(replicas(study))
+    tried = [list(replicas(study)), list(wide_replicas(study))]
     whole, why_no_whole = _whole(study, tried)
     split, why_no_split = _split(study, tried)
     wish = study.serve.disaggregation
@@ -124,6 +130,8 @@ def plan_fleet(study: FleetStudy) -> FleetPlan:
         both = "; ".join(filter(None, dict.fromkeys((why_no_whole, why_no_split))))
         raise InputError(f"{study.study}: no fleet keeps serve.slo: {reasons.get(wish) or both}")
     best = min(allowed, key=lambda fleet: fleet.peak_gpus)
+    domain = study.cluster.host.scaleup_domain_gpus
+    is_narrow = all(f is not None and f.most_gpus <= domain for f in (whole, split))
     traffic, demand = study.serve.traffic(), study.serve.demand
     return FleetPlan(
         study=study.study,
@@ -137,7 +145,7 @@ def plan_fleet(study: FleetStudy) -> FleetPlan:
         best=best,
         other=split if best is whole else whole,
         why_no_other=(why_no_split if best is whole else why_no_whole),
-        num_candidates=len(tried),
+        num_candidates=len(tried[0]) if is_narrow else sum(map(len, tried)),
         hosts_available=study.cluster.num_hosts,
         gpus_per_host=study.cluster.host.num_gpus,
     )
@@ -155,12 +163,12 @@ def hourly_per_s(demand: Demand) -> np.ndarray:
     return np.asarray(demand.peak_per_s * ((1 + low) / 2 + (1 - low) / 2 * wave))
 
 
-def _whole(study: FleetStudy, tried: list[Replica]) -> tuple[Fleet | None, str]:
+def _whole(study: FleetStudy, tried: Sequence[list[Replica]]) -> tuple[Fleet | None, str]:
     found, why = _best(study, tried, whole_replica)
     return (_fleet(study, (found,)), "") if found else (None, why)
 
 
-def _split(study: FleetStudy, tried: list[Replica]) -> tuple[Fleet | None, str]:
+def _split(study: FleetStudy, tried: Sequence[list[Replica]]) -> tuple[Fleet | None, str]:
     prefill, why_no_prefill = _best(study, tried, prefill_replica)
     decode, why_no_decode = _best(study, tried, decode_replica)
     if prefill and decode:
@@ -170,24 +178,26 @@ def _split(study: FleetStudy, tried: list[Replica]) -> tuple[Fleet | None, str]:
 
 def _best(
     study: FleetStudy,
-    tried: list[Replica],
+    tried: Sequence[list[Replica]],
     load: Callable[[FleetStudy, Replica], ReplicaPlan | None],
 ) -> tuple[ReplicaPlan | None, str]:
-    """The replica whose requests take fewest GPUs, or why there is none."""
-    found: list[ReplicaPlan] = []
+    """The replica of the first list with any that keeps the limits whose requests take fewest
+    GPUs, or why there is none."""
     why: list[str] = []
-    for replica in tried:
-        try:
-            plan = load(study, replica)
-        except ValueError as error:
-            why.append(str(error))
-            continue
-        if plan:
-            found.append(plan)
-    if found:
-        return min(found, key=lambda plan: plan.gpus_per_request_per_s), ""
+    for some in tried:
+        found: list[ReplicaPlan] = []
+        for replica in some:
+            try:
+                plan = load(study, replica)
+            except ValueError as error:
+                why.append(str(error))
+                continue
+            if plan:
+                found.append(plan)
+        if found:
+            return min(found, key=lambda plan: plan.gpus_per_request_per_s), ""
     # the widest replica comes closest
-    return None, why[-1] if len(why) == len(tried) else _too_slow(study)
+    return None, why[-1] if len(why) == sum(map(len, tried)) else _too_slow(study)
 
 
 def _too_slow(study: FleetStudy) -> str:
@@ -196,7 +206,7 @@ def _too_slow(study: FleetStudy) -> str:
     return (
         f"{study.model.name} on {study.cluster.host.gpu.name} is too slow for TTFT {ttft:.0f} ms "
         f"and TPOT {tpot:.0f} ms even for a single request, at tensor parallelism up to "
-        f"{study.cluster.host.scaleup_domain_gpus}"
+        f"{study.cluster.host.scaleup_domain_gpus}, over as many hosts as hold it"
     )
 
 
@@ -328,7 +338,7 @@ def _replica_json(plan: ReplicaPlan) -> dict[str, Any]:
     fields: Iterator[str] = iter(k for k in plan.__dataclass_fields__ if k != "replica")
     plain = {k: getattr(plan, k) for k in fields}
     layout = plan.replica.model_dump(mode="json")
-    keep = ("tp", "ep", "precision", "kv_precision", "max_num_tokens", "runtime")
+    keep = ("tp", "pp", "dp", "ep", "precision", "kv_precision", "max_num_tokens", "runtime")
     return plain | {"role": plan.role.value, "layout": {k: layout[k] for k in keep}}
 
 

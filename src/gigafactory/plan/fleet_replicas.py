@@ -12,11 +12,15 @@ Replicas that do both are loaded as `cost.token_slo.best_under` finds, whose tai
 published services. A decode replica takes the most requests whose 99th percentile keeps the limit
 by the same tail. A prefill replica is a queue with one server (Pollaczek 1930); prompts that enter
 a step together make the real one faster.
+
+Tensor parallelism stays within the scale-up domain. Where no replica on one domain keeps the
+limits, larger ones are tried: stages of whole layers, each filling a domain; or experts spread over
+several domains, whose ranks attend in groups (dp) for requests of their own. Requests are taken to
+be even over the groups, and a prompt lies in one.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,9 +29,16 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from gigafactory.cost.token_batching import ServingPoint, host_first_token_s, steps_decoded
+from gigafactory.cost.calibration import published
+from gigafactory.cost.collectives import network
+from gigafactory.cost.token_batching import (
+    ServingPoint,
+    fill_share,
+    host_first_token_s,
+    steps_decoded,
+)
 from gigafactory.cost.token_constants import published_serving
-from gigafactory.cost.token_memory import kept_bytes, kv_room_bytes, most_requests
+from gigafactory.cost.token_memory import kept_bytes, kv_room_bytes, most_requests, weight_bytes
 from gigafactory.cost.token_slo import best_under, tail_tpot_s, tail_ttft_s
 from gigafactory.cost.token_step import Deployment, Work, deployment, token_step
 from gigafactory.describe.serve import FleetStudy, Role, Serve
@@ -37,6 +48,8 @@ Floats = NDArray[np.float64]
 #: Tokens of a step that are tried: short steps keep TPOT, long ones compute prompts faster.
 _STEP_TOKENS = (512, 1024, 2048, 4096, 8192)
 _MOST_RUNNING = 512
+#: Scale-up domains over which the experts of one replica are spread.
+_MOST_DOMAINS = 32
 _HALVINGS = 40
 #: The load decides how long a cache survives, and that the load; so often in turn.
 _ROUNDS = 4
@@ -81,29 +94,78 @@ class ReplicaPlan:
 
 def deployed(study: FleetStudy, replica: Replica) -> Deployment:
     """``replica`` on the study's GPUs, by the published constants."""
-    gpu = study.cluster.host.gpu
-    return deployment(study.model, gpu, replica, constants=published_serving())
+    gpu, net = study.cluster.host.gpu, network(study.cluster, constants=published())
+    return deployment(study.model, gpu, replica, constants=published_serving(), network=net)
 
 
 def replicas(study: FleetStudy) -> Iterator[Replica]:
-    """Every way to lay a replica that is tried; tensor parallel within the scale-up domain."""
+    """Every way to lay a replica on a scale-up domain that is tried, or the one that is told."""
     if study.serve.replica is not None:
         yield study.serve.replica
         return
-    serve, model = study.serve, study.model
-    most = min(study.cluster.host.scaleup_domain_gpus, model.num_heads)
-    widths = [2**n for n in range(most.bit_length()) if model.num_heads % 2**n == 0]
-    for tp, tokens in itertools.product(widths, _STEP_TOKENS):
-        for ep in {1, tp} if model.num_experts and model.num_experts % tp == 0 else {1}:
-            yield Replica(
-                tp=tp,
-                ep=ep,
-                precision=serve.precision,
-                kv_precision=serve.precision,
-                max_num_tokens=tokens,
-                max_batch=min(tokens, _MOST_RUNNING),
-                runtime=serve.runtime,
-            )
+    for tp in _widths(study):
+        for ep in _eps(study, tp):
+            yield from _with_steps(study, tp=tp, ep=ep)
+
+
+def wide_replicas(study: FleetStudy) -> Iterator[Replica]:
+    """Every way to lay one on several domains: in stages, or with experts over all of them."""
+    model = study.model
+    if study.serve.replica is not None:
+        return
+    for tp in _widths(study):
+        if tp == _widths(study)[-1]:
+            for ep in _eps(study, tp):
+                for pp in _holding(study, Replica(tp=tp, ep=ep)):
+                    yield from _with_steps(study, tp=tp, ep=ep, pp=pp)
+        for dp in _holding_groups(study, tp) if model.num_experts else []:
+            ep = math.gcd(model.num_experts, tp * dp)
+            yield from _with_steps(study, tp=tp, ep=ep, dp=dp)
+
+
+def _widths(study: FleetStudy) -> list[int]:
+    most = min(study.cluster.host.scaleup_domain_gpus, study.model.num_heads)
+    return [2**n for n in range(most.bit_length()) if study.model.num_heads % 2**n == 0]
+
+
+def _eps(study: FleetStudy, tp: int) -> list[int]:
+    spread = study.model.num_experts and study.model.num_experts % tp == 0
+    return sorted({1, tp}) if spread else [1]
+
+
+def _with_steps(study: FleetStudy, **layout: int) -> Iterator[Replica]:
+    serve = study.serve
+    for tokens in _STEP_TOKENS:
+        yield Replica(
+            **layout,
+            precision=serve.precision,
+            kv_precision=serve.precision,
+            max_num_tokens=tokens,
+            max_batch=min(tokens, _MOST_RUNNING),
+            runtime=serve.runtime,
+        )
+
+
+def _holding(study: FleetStudy, replica: Replica) -> list[int]:
+    """The fewest stages that hold the weights, and the next two numbers that divide the layers."""
+    layers = study.model.num_layers
+    numbers = [n for n in range(2, layers + 1) if layers % n == 0]
+    return [n for n in numbers if _holds(study, replica.model_copy(update={"pp": n}))][:3]
+
+
+def _holding_groups(study: FleetStudy, tp: int) -> list[int]:
+    """Groups that attend for different requests, on whole domains: the fewest that hold the
+    weights, and up to four times as many."""
+    domain = study.cluster.host.scaleup_domain_gpus
+    numbers = [2**n * domain // tp for n in range(1, _MOST_DOMAINS.bit_length())]
+    return [dp for dp in numbers if _holds(study, Replica(tp=tp, dp=dp))][:3]
+
+
+def _holds(study: FleetStudy, replica: Replica) -> bool:
+    told = replica.model_copy(update={"precision": study.serve.precision})
+    held = weight_bytes(study.model, told, constants=published_serving())
+    fits = told.num_gpus <= study.cluster.num_gpus
+    return fits and held < told.num_gpus * study.cluster.host.gpu.memory_bytes
 
 
 def whole_replica(study: FleetStudy, replica: Replica) -> ReplicaPlan | None:
@@ -165,24 +227,27 @@ def prefill_replica(study: FleetStudy, replica: Replica) -> ReplicaPlan | None:
     at, serve = deployed(study, replica), study.serve
     limit, room = serve.slo.ttft_s or math.inf, _room_tokens(study, replica)
     moved = transfer_s(study, replica, tokens=serve.conversation.mean_prompt_tokens)
-    fixed = host_first_token_s(at) + moved
     kept, busy, served, traffic = 1.0, 0.0, np.zeros(1), serve.traffic()
+    fixed = 0.0
     for _ in range(_ROUNDS):
         traffic = serve.traffic(kept)
         served = _prompt_s(at, fresh_tokens(serve, kept), traffic)
+        # the next prompt follows while this one passes the later stages
+        filled = fill_share(replica) * float(served.mean())
+        fixed = host_first_token_s(at) + moved + filled
         busy = _most_busy(served, fixed_s=fixed, limit_s=limit)
         if busy <= 0:
             return None
-        rate = busy / float(served.mean())
+        rate = replica.dp * busy / float(served.mean())
         kept = _kept_share(serve, traffic, rate=rate, room=room)
     mean = float(served.mean())
     return ReplicaPlan(
         role=Role.PREFILL,
         replica=replica,
-        requests_per_s=busy / mean,
-        max_running=min(replica.max_batch, replica.max_num_tokens),
+        requests_per_s=replica.dp * busy / mean,
+        max_running=_most_running(replica),
         num_blocks=int(room / serve.block_tokens),
-        at_once=busy + busy / mean * _wait_s(busy, served),
+        at_once=replica.dp * (busy + busy / mean * _wait_s(busy, served)),
         step_s=mean,
         ttft_p99_s=_tail_s(busy, served, fixed_s=fixed),
         tpot_p99_s=None,
@@ -233,10 +298,20 @@ def _kept_share(serve: Serve, traffic: Traffic, *, rate: float, room: float) -> 
     return 1 - math.exp(-survival_s / serve.conversation.think_s)
 
 
+def _most_running(replica: Replica) -> int:
+    return min(replica.max_batch, replica.max_num_tokens) * replica.dp * replica.pp
+
+
+def step_tokens(plan: ReplicaPlan) -> int:
+    """Tokens of a step of all its groups and stages together."""
+    told = plan.replica
+    return max(told.max_num_tokens * told.dp * told.pp, plan.max_running)
+
+
 def _most_at_once(study: FleetStudy, at: Deployment) -> int:
     """Requests whose common step still keeps TPOT, without the tail: the scheduler's limit."""
     limit, replica = study.serve.slo.tpot_s or math.inf, at.replica
-    counts = np.arange(1, min(replica.max_batch, replica.max_num_tokens) + 1, dtype=np.float64)
+    counts = np.arange(1, _most_running(replica) + 1, dtype=np.float64)
     kept = np.flatnonzero(_decode_step_s(at, counts, study.serve.traffic()) <= limit)
     return int(counts[kept[-1]]) if len(kept) else 1
 
@@ -255,12 +330,13 @@ def _decode_step_s(at: Deployment, requests: Floats, traffic: Traffic) -> Floats
 
 def _prompt_s(at: Deployment, tokens: Floats, traffic: Traffic) -> Floats:
     """Steps of prompts of which ``tokens`` are to be computed, nothing else being done."""
-    most = float(at.replica.max_num_tokens)
+    most, groups = float(at.replica.max_num_tokens * at.replica.pp), at.replica.dp
     num_full = np.maximum(np.ceil(tokens / most) - 1, 0)
     known = traffic.input_tokens * traffic.cached_share
     none = np.zeros_like(tokens)
-    full = Work(none, none, none + most, known + tokens / 2)
-    rest = Work(none, none, tokens - num_full * most, known + tokens / 2)
+    # every group has a prompt of its own
+    full = Work(none, none, none + most * groups, known + tokens / 2)
+    rest = Work(none, none, (tokens - num_full * most) * groups, known + tokens / 2)
     return np.asarray(num_full * token_step(at, full).step_s + token_step(at, rest).step_s)
 
 

@@ -28,6 +28,21 @@ from gigafactory.simulate.serving.clock import SECOND
 from gigafactory.simulate.serving.step_times import StepTimes
 
 
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Ranks of a replica that attend for requests of their own; a prompt lies in one of them."""
+
+    num: int = 1
+    stall: float = 0.0
+    """Of the time by which the group with the longest prompt is behind the mean of all, what the
+    others wait for it."""
+
+    def felt_tokens(self, prompt_tokens: int, *, longest: int) -> int:
+        """Of prompts that are spread evenly and take as long as these."""
+        behind = self.num * longest - prompt_tokens
+        return prompt_tokens + int(self.stall * behind) if behind > 0 else prompt_tokens
+
+
 @dataclass(slots=True)
 class Heard:
     """What became of a replica's requests, until somebody takes note."""
@@ -42,16 +57,24 @@ class Engine:
     """A replica: requests in, and at the end of each jump what was said."""
 
     def __init__(
-        self, limits: ServingLimits, *, times: StepTimes, leaps: bool = True
-    ) -> None:  # fmt: skip
+        self,
+        limits: ServingLimits,
+        *,
+        times: StepTimes,
+        groups: Groups | None = None,
+        leaps: bool = True,
+    ) -> None:
         self.scheduler = Scheduler(limits)
         self.heard = Heard()
         self.end: int | None = None
         """When the steps under way end; None: nothing to do."""
         self.busy = 0
+        self.step_time = 0
+        """Of the last step."""
         self.num_cached_tokens = 0
         """Prompt tokens that were found in the cache."""
         self._times = times
+        self._groups = groups
         self._leaps = leaps
         self._block_tokens = limits.block_tokens
         self._step: Compute | None = None
@@ -110,7 +133,9 @@ class Engine:
         """The steps under way are done, at ``end``; who spoke for the first time, who ended."""
         step, repeats = self._step, self._repeats
         assert step is not None
-        self.busy += at - self._begin
+        passed = at - self._begin
+        self.busy += passed
+        self.step_time = passed // repeats
         first: list[int] = []
         ended: list[int] = []
         if step.decodes:
@@ -180,11 +205,15 @@ class Engine:
         self._step, self._begin, self._held_up = step, at, 0
         num, held = len(step.decodes), step.held_tokens
         if step.chunks:
-            prompt = double_keys = 0
+            prompt = double_keys = longest = 0
             for chunk in step.chunks:
                 new = chunk.num_tokens
                 prompt += new
                 double_keys += new * (2 * chunk.first + new + 1)
+                longest = max(longest, new)
+            if self._groups is not None:
+                felt = self._groups.felt_tokens(prompt, longest=longest)
+                prompt, double_keys = felt, double_keys * felt // prompt
             self._repeats = 1
             self.end = at + self._times.mixed(
                 num, held, prompt_tokens=prompt, double_keys=double_keys

@@ -1,8 +1,8 @@
 """The whole fleet on virtual time: the real controller, every replica's phase, starts and failures.
 
 Replicas are counted here and not computed: what their requests meet is the sample's affair
-(`simulate.serving.sample`). Failures strike each replica like a Poisson process with the rate of
-its host; a host that is lost comes back after a repair whose times are lognormal.
+(`simulate.serving.sample`). Failures strike each host of each replica like a Poisson process; a
+host that is lost comes back after a repair whose times are lognormal.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Spent(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perils:
-    """How often a replica dies, and how long its host is away."""
+    """How often a replica dies, and how long a host is away."""
 
     deaths_per_s: float
-    """Of one replica."""
+    """Of a replica on one host."""
     lost_share: float
     """Of the deaths, those that send the host to repair."""
     repair: tuple[float, float]
@@ -60,7 +60,7 @@ class Perils:
 
 
 def perils_of(faults: Faults, *, cluster: Cluster) -> Perils:
-    """Those of a replica on one host; the job's own hazard has no counterpart here."""
+    """Those of one host; the job's own hazard has no counterpart here."""
     stops = float(interruptions_per_s(faults, cluster=cluster, num_hosts=1)) - faults.job_rate_per_s
     lost = losses_per_host_s(faults, cluster=cluster)
     return Perils(
@@ -96,6 +96,7 @@ class WholeFleet:
     num_gpus: int
     """Of the cluster."""
     gpus: dict[Role, int]
+    host_gpus: int
     members: dict[int, _Member] = field(default_factory=dict)
     serving: dict[Role, dict[int, None]] = field(default_factory=dict)
     """Who takes requests, in the order of their numbers' beginning."""
@@ -206,7 +207,7 @@ class WholeFleet:
     def _draw(self) -> Iterator[tuple[int, float, float, float]]:
         """(instant, place, chance, repair) of strikes on as many replicas as there can be."""
         dice = stream("serve.faults", seed=self.seed)
-        slots = self.num_gpus // min(self.gpus.values())
+        slots = self.num_gpus // min(gpus // self._hosts(gpus) for gpus in self.gpus.values())
         rate = self.perils.deaths_per_s * slots
         centre, sigma = self.perils.repair
         at_s = 0.0
@@ -222,12 +223,21 @@ class WholeFleet:
 
     def _strike(self, at: int, strike: tuple[int, float, float, float]) -> None:
         _, place, chance, repair_s = strike
-        alive = [n for n, member in self.members.items() if member.spent is not Spent.DEAD]
+        alive = [
+            number
+            for number, member in self.members.items()
+            if member.spent is not Spent.DEAD
+            for _ in range(self._hosts(member.num_gpus))
+        ]
         if place < len(alive):
             self._die(
                 alive[math.floor(place)], at, repair_s if chance < self.perils.lost_share else None
             )
         self._next_strike()
+
+    def _hosts(self, num_gpus: int) -> int:
+        """That a replica stands on; smaller ones have one each."""
+        return -(-num_gpus // self.host_gpus)
 
     def _die(self, number: int, at: int, repair_s: float | None) -> None:
         member = self.members[number]
@@ -236,9 +246,10 @@ class WholeFleet:
             self.on_death(number, member.role, at)
         self._move(number, Spent.DEAD, at)
         if repair_s is not None:
-            self._num_away_gpus += member.num_gpus
+            away = member.num_gpus // self._hosts(member.num_gpus)
+            self._num_away_gpus += away
             back = at + picoseconds(repair_s)
-            self.alarm(back, lambda then: self._repaired(member.num_gpus, then))
+            self.alarm(back, lambda then: self._repaired(away, then))
         self.alarm(at + self.detect, lambda then: self._missed(number, then))
 
     def _missed(self, number: int, at: int) -> None:

@@ -15,7 +15,7 @@ from gigafactory.control.batching import ServingLimits
 from gigafactory.control.blocks import Key
 from gigafactory.control.routing import Router
 from gigafactory.describe.serve import Role
-from gigafactory.simulate.serving.engine import Engine, Heard
+from gigafactory.simulate.serving.engine import Engine, Groups, Heard
 from gigafactory.simulate.serving.step_times import StepTimes
 
 #: (instant, order, whose, number of the schedule); a schedule that was replaced is passed over.
@@ -30,6 +30,8 @@ class Follower:
     role: Role
     engine: Engine
     schedule: int = 0
+    sends_until: int = 0
+    """Its NICs move the caches of its prompts, one after the other."""
 
 
 @dataclass(slots=True)
@@ -57,6 +59,8 @@ class Sample:
     limits: ServingLimits
     times: StepTimes
     agenda: Agenda
+    groups: Groups | None = None
+    """Of a replica's ranks; None: all compute the same requests."""
     router: Router = field(default_factory=Router)
     followed: dict[int, Follower] = field(default_factory=dict)
     busy: int = 0
@@ -76,7 +80,7 @@ class Sample:
             left += self.leave(number)
         for number in wanted:
             if number not in self.followed:
-                engine = Engine(self.limits, times=self.times)
+                engine = Engine(self.limits, times=self.times, groups=self.groups)
                 self.followed[number] = Follower(number, self.role, engine)
                 self.router.add(number)
         return sorted(left)

@@ -19,13 +19,14 @@ from functools import partial
 
 from gigafactory.control.batching import ServingLimits
 from gigafactory.control.scaling import RoleRule, ScalingRules, ServeController
-from gigafactory.cost.token_batching import host_first_token_s
+from gigafactory.cost.token_batching import fill_share, host_first_token_s
 from gigafactory.describe.serve import FleetStudy, Role
 from gigafactory.plan.fleet import Fleet, hourly_per_s, num_needed
-from gigafactory.plan.fleet_replicas import ReplicaPlan, deployed, transfer_s
+from gigafactory.plan.fleet_replicas import ReplicaPlan, deployed, step_tokens, transfer_s
 from gigafactory.simulate.rng import stream
 from gigafactory.simulate.serving.asking import Asking
 from gigafactory.simulate.serving.clock import picoseconds
+from gigafactory.simulate.serving.engine import Groups
 from gigafactory.simulate.serving.fleet import WholeFleet, perils_of
 from gigafactory.simulate.serving.outcome import Outcome
 from gigafactory.simulate.serving.people import (
@@ -65,6 +66,8 @@ class ServingTwin:
     _first: Role = Role.WHOLE
     _continues: list[float] = field(default_factory=list)
     _first_token: int = 0
+    _fill_share: float = 0.0
+    """Of a step with prompts: the last part of a prompt leaves the stages so much later."""
     _transfer_ps_per_token: int = 0
     _num_common: int = 0
 
@@ -80,6 +83,7 @@ class ServingTwin:
         self._first = roles[0].role
         at = deployed(self.study, roles[0].replica)
         self._first_token = picoseconds(host_first_token_s(at))
+        self._fill_share = fill_share(roles[0].replica)
         if self.plan.is_split:
             one = transfer_s(self.study, roles[0].replica, tokens=1.0)
             self._transfer_ps_per_token = picoseconds(one)
@@ -159,23 +163,28 @@ class ServingTwin:
 
     def _stepped(self, who: Follower, at: int) -> None:
         heard = self.samples[who.role].finish(who, at)
+        out = at
+        if self._fill_share and who.role is not Role.DECODE:
+            out += int(self._fill_share * who.engine.step_time)
         if who.role is Role.PREFILL:
             for index in heard.ended:
-                self._hand_over(index, at)
+                self._hand_over(index, who, out)
             return
         if who.role is Role.WHOLE:
             for index in heard.first:
-                self.tally.spoke(index, at + self._first_token)
+                self.tally.spoke(index, out + self._first_token)
         for index in heard.ended:
-            self.tally.ended(index, at + self._first_token)
+            self.tally.ended(index, out + self._first_token)
         for index in heard.refused:
             self.tally.refused(index, at)
 
-    def _hand_over(self, index: int, at: int) -> None:
+    def _hand_over(self, index: int, who: Follower, at: int) -> None:
         """A prompt is computed: its cache moves to a replica that decodes. Of the followed prompts,
         as many answers are followed as belong to the replicas that are."""
         requests = self.requests
-        there = at + self._transfer_ps_per_token * requests.prompt_tokens[index]
+        begins = at if at > who.sends_until else who.sends_until
+        there = begins + self._transfer_ps_per_token * requests.prompt_tokens[index]
+        who.sends_until = there
         self.tally.spoke(index, there + self._first_token)
         if requests.answer_tokens[index] == 1:
             self.tally.ended(index, there + self._first_token)
@@ -308,6 +317,7 @@ def _whole_fleet(
         controller=ServeController(rules),
         alarm=alarm,
         perils=perils_of(study.faults, cluster=study.cluster),
+        host_gpus=study.cluster.host.num_gpus,
         cold_start=picoseconds(scaling.cold_start_s),
         drain=picoseconds(longest_s),
         detect=picoseconds(scaling.detect_s),
@@ -323,11 +333,14 @@ def _sample(study: FleetStudy, plan: ReplicaPlan, *, num: int, agenda: Agenda) -
         max_waiting=study.serve.max_waiting,
         num_blocks=plan.num_blocks,
         block_tokens=study.serve.block_tokens,
-        max_step_tokens=max(plan.replica.max_num_tokens, plan.max_running),
+        max_step_tokens=step_tokens(plan),
+        max_chunk_tokens=plan.replica.max_num_tokens * plan.replica.pp,
     )
+    at, dp = deployed(study, plan.replica), plan.replica.dp
     times = equation_times(
-        deployed(study, plan.replica),
+        at,
         max_running=plan.max_running,
         max_step_tokens=limits.max_step_tokens,
     )
-    return Sample(plan.role, num, limits, times, agenda)
+    groups = Groups(dp, at.constants.dp_stall) if dp > 1 else None
+    return Sample(plan.role, num, limits, times, agenda, groups=groups)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import itertools
 import os
 import signal
@@ -55,6 +56,8 @@ SHARES = (0.3, 0.5, 0.7)
 LIMITS = ServingLimits(
     max_running=16, max_waiting=64, num_blocks=8 * CONTEXT // 16, max_step_tokens=256
 )
+#: A first token is with its reader a little later than those of the same step.
+_JUST_S = 0.004
 #: Requests that are turned away at the door, and how many of them a second.
 NUM_REFUSED, REFUSED_PER_S = 120, 60.0
 
@@ -168,7 +171,7 @@ class Constants:
     """What was measured, in seconds."""
 
     batches: Sequence[float]
-    """Answers at once, on the mean."""
+    """Answers at once."""
     steps_s: Sequence[float]
     """With so many."""
     reading_s: float
@@ -210,18 +213,27 @@ def measured(address: str) -> Constants:
     costs = [prompt_cost(address, words=words, step_s=step) for words in PROMPTS]
     slope, fixed = np.polyfit([n for n, _ in costs], [cost for _, cost in costs], 1)
     part = max(0.0, float(fixed) - reading - opening)
-    prompt = fixed + slope * alone[0].prompt_tokens
     batches, steps = [1.0], [step]
     for batch in BATCHES[1:]:
-        shots = shots_of(address, num_clients=batch, num_requests=3 * batch)
-        gap = statistics.fmean(gap for shot in shots for gap in shot.itl_s)
-        length = statistics.fmean(shot.completion_tokens for shot in shots)
-        waited = statistics.fmean(shot.ttft_s for shot in shots)
-        # who waits for a first token does not decode; prompts of the others lie in the gaps
-        batches.append(batch * (length - 1) * gap / ((length - 1) * gap + waited))
-        steps.append(gap - (batch - 1) / length * prompt - opening / (length - 1))
+        shots = shots_of(address, num_clients=batch, num_requests=4 * batch)
+        batches.append(float(batch))
+        steps.append(statistics.fmean(undisturbed_s(shots, num_answers=batch)))
     inside = Constants(batches, steps, reading, opening, part, float(slope), door_s=0.0)
     return replace(inside, door_s=door(address, inside))
+
+
+def undisturbed_s(shots: Sequence[Shot], *, num_answers: int) -> list[float]:
+    """Gaps between the tokens of so many answers at once, while nobody waits for a first token and
+    none has just begun to speak."""
+    waits = np.array([(shot.began_s, shot.word_times_s[0] + _JUST_S) for shot in shots])
+    talks = np.array([(shot.word_times_s[0], shot.word_times_s[-1]) for shot in shots])
+    gaps = []
+    for shot in shots:
+        for begin, end in itertools.pairwise(shot.word_times_s):
+            is_calm = not ((waits[:, 0] < end) & (waits[:, 1] > begin)).any()
+            if is_calm and ((talks[:, 0] < end) & (talks[:, 1] > begin)).sum() == num_answers:
+                gaps.append(end - begin)
+    return gaps
 
 
 def door(address: str, inside: Constants) -> float:
@@ -409,6 +421,9 @@ def main() -> None:
         write_model(folder)
         with served(folder) as address:
             shots_of(address, num_requests=20)  # warm
+            # what is here by now needs no looking through again in the middle of a load
+            gc.collect()
+            gc.freeze()
             rounds = [
                 one_round(address, number=n, num_requests=asked.requests, pauses=pauses)
                 for n in range(1, asked.rounds + 1)

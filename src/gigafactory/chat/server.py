@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -77,10 +78,14 @@ def serve_service(
     try:
         server = _Server(config, url=address(listening), on_ready=on_ready)
         server.service, server.drain_s = service, door.drain_s
+        # all that the start made stays; each look through it would halt every answer for a while
+        gc.collect()
+        gc.freeze()
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         pass  # the ordinary end; uvicorn has closed everything and hands the signal on
     finally:
+        gc.unfreeze()
         listening.close()
 
 

@@ -6,6 +6,7 @@ RANK and WORLD_SIZE say who it is, GIGA_REPORT_FD where to tell (default: standa
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -61,6 +62,9 @@ def work(task: Task, *, rank: int, world_size: int, tell: Tell) -> None:
     parallel.join(task, rank=rank, world_size=world_size)
     text = tokens.load(task.train, directory=corpus)
     trainer, step = loop.set_up(task, text, tell=tell)
+    # all that the start made stays; each look through it would hold up a step, and all ranks
+    gc.collect()
+    gc.freeze()
     loop.train(trainer, after=step)
     score = evaluate.evaluate(
         trainer.net,

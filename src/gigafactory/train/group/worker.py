@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import gc
 import os
 import sys
 import threading
@@ -125,6 +126,9 @@ def work(task: GroupTask, *, line: Line, pulse: Pulse, speaker: _Speaker) -> Non
         file = Path(task.task.directory) / memory_name(speaker.replica)
         threading.Thread(target=_show, args=(shown, file), daemon=True).start()
     line.tell(speaker.here())
+    # all that the start made stays; each look through it would hold up a step, and all groups
+    gc.collect()
+    gc.freeze()
     member.live()
 
 

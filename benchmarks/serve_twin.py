@@ -56,6 +56,8 @@ SHARES = (0.3, 0.5, 0.7)
 LIMITS = ServingLimits(
     max_running=16, max_waiting=64, num_blocks=8 * CONTEXT // 16, max_step_tokens=256
 )
+#: A machine that had nothing to do is slower at first: here so many times after so long.
+RESTS_S, NUM_RESTED = (0.05, 0.2, 0.6), 12
 #: A first token is with its reader a little later than those of the same step.
 _JUST_S = 0.004
 #: Requests that are turned away at the door, and how many of them a second.
@@ -183,6 +185,12 @@ class Constants:
     prompt_token_s: float
     door_s: float
     """Of a first token: what is not the engine's step."""
+    wakes_s: Sequence[float] = (0.0,) * len(RESTS_S)
+    """By how much later the first token comes when nothing was done for ``RESTS_S`` before."""
+
+    def wake_s(self, rest_s: float) -> float:
+        """After such a rest."""
+        return float(np.interp(rest_s, (0.0, *RESTS_S), (0.0, *self.wakes_s)))
 
     def prompt_s(self, tokens: float) -> float:
         """By which a request of so many tokens holds up the others, all in all."""
@@ -219,7 +227,12 @@ def measured(address: str) -> Constants:
         batches.append(float(batch))
         steps.append(statistics.fmean(undisturbed_s(shots, num_answers=batch)))
     inside = Constants(batches, steps, reading, opening, part, float(slope), door_s=0.0)
-    return replace(inside, door_s=door(address, inside))
+    rested = [ttft_after_s(address, rest_s) for rest_s in RESTS_S]
+    shots = shots_of(address, num_clients=1, num_requests=40)
+    awake = statistics.median(shot.ttft_s for shot in shots)
+    told = statistics.median(ttft for ttft, _ in simulated(shots, inside))
+    wakes = np.maximum.accumulate([max(0.0, ttft - awake) for ttft in rested]).tolist()
+    return replace(inside, door_s=awake - told, wakes_s=wakes)
 
 
 def undisturbed_s(shots: Sequence[Shot], *, num_answers: int) -> list[float]:
@@ -236,14 +249,13 @@ def undisturbed_s(shots: Sequence[Shot], *, num_answers: int) -> list[float]:
     return gaps
 
 
-def door(address: str, inside: Constants) -> float:
-    """What one client after another waits for a first token beyond what the engine's steps explain.
-
-    Without pauses: after half a second of rest this kind of machine answers 10 to 20 ms later.
-    """
-    shots = shots_of(address, num_clients=1, num_requests=40)
-    told = [ttft for ttft, _ in simulated(shots, inside)]
-    return statistics.median(shot.ttft_s for shot in shots) - statistics.median(told)
+def ttft_after_s(address: str, rest_s: float) -> float:
+    """Median time to the first token of requests that find the service at rest for so long."""
+    found = []
+    for _ in range(NUM_RESTED):
+        time.sleep(rest_s)
+        found += [shot.ttft_s for shot in shots_of(address, num_clients=1, num_requests=1)]
+    return statistics.median(found)
 
 
 def reading_cost(address: str, *, step_s: float) -> float:
@@ -294,7 +306,7 @@ def simulated(
     engine = Engine(LIMITS, times=constants.times(), leaps=False)
     waiting = deque(sorted((picoseconds(shot.began_s), n) for n, shot in enumerate(shots)))
     reading, opening = picoseconds(constants.reading_s), picoseconds(constants.opening_s)
-    first, ended = {}, {}
+    first, ended, idle_since = {}, {}, 0
     still = deque(sorted((picoseconds(a), picoseconds(b - a)) for a, b in pauses))
     while waiting or engine.end is not None:
         due = min(
@@ -305,18 +317,20 @@ def simulated(
             at, duration = still.popleft()
             engine.hold_up(duration, at=at)
         if engine.end is not None and (not waiting or engine.end <= waiting[0][0]):
-            now = engine.end
+            now = idle_since = engine.end
             heard = engine.finish(now)
             engine.hold_up(opening * len(heard.first), at=now)
             first |= dict.fromkeys(heard.first, now)
             ended |= dict.fromkeys(heard.ended, now)
             continue
         at, index = waiting.popleft()
+        rested_s = seconds(at - idle_since) if engine.end is None else 0.0
         engine.hold_up(reading, at=at)
         shot = shots[index]
         engine.arrive(
             index, at=at, prompt_tokens=shot.prompt_tokens, answer_tokens=shot.completion_tokens
         )
+        engine.hold_up(picoseconds(constants.wake_s(rested_s)), at=at)
     return [
         (
             seconds(first[index] - picoseconds(shot.began_s)) + constants.door_s,
@@ -368,6 +382,7 @@ def between(before: Constants, after: Constants) -> Constants:
         part_s=(before.part_s + after.part_s) / 2,
         prompt_token_s=(before.prompt_token_s + after.prompt_token_s) / 2,
         door_s=(before.door_s + after.door_s) / 2,
+        wakes_s=[(a + b) / 2 for a, b in zip(before.wakes_s, after.wakes_s, strict=True)],
     )
 
 
@@ -406,7 +421,9 @@ def tell(constants: Constants, *, most: float, number: int) -> None:
         f"{1e3 * constants.part_s:.1f} ms and {1e6 * constants.prompt_token_s:.0f} us a token, "
         f"reading one {1e3 * constants.reading_s:.1f} ms, "
         f"opening an answer {1e3 * constants.opening_s:.1f} ms, "
-        f"the door {1e3 * constants.door_s:.1f} ms, capacity {most:.2f} requests/s",
+        f"the door {1e3 * constants.door_s:.1f} ms, a rest of {RESTS_S} s "
+        f"{', '.join(f'{1e3 * wake:.1f}' for wake in constants.wakes_s)} ms, "
+        f"capacity {most:.2f} requests/s",
         flush=True,
     )
 

@@ -207,3 +207,24 @@ def test_ctrl_c_ends_it_cleanly(busy: bool) -> None:
                 assert '"code": "closing"' in b"".join(words).decode()
         assert process.wait(20) == 0
         assert "Traceback" not in process.stderr.read()
+
+
+FROZEN = """
+import gc, os, signal
+from gigafactory.chat.server import Door, serve_service
+from gigafactory.chat.service import Service
+
+def ready(url):
+    print(gc.get_freeze_count() > 10_000, flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+serve_service(Service([]), door=Door(port=0), on_ready=ready)
+print(gc.get_freeze_count())
+"""
+
+
+def test_no_answer_waits_while_what_the_start_made_is_looked_through_for_garbage() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FROZEN], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["True", "0"]

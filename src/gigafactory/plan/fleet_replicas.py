@@ -110,17 +110,23 @@ def replicas(study: FleetStudy) -> Iterator[Replica]:
 
 def wide_replicas(study: FleetStudy) -> Iterator[Replica]:
     """Every way to lay one on several domains: in stages, or with experts over all of them."""
-    model = study.model
-    if study.serve.replica is not None:
-        return
+    if study.serve.replica is None:
+        yield from _staged(study)
+        yield from _spread(study)
+
+
+def _staged(study: FleetStudy) -> Iterator[Replica]:
+    tp = _widths(study)[-1]
+    for ep in _eps(study, tp):
+        for pp in _holding(study, Replica(tp=tp, ep=ep)):
+            yield from _with_steps(study, tp=tp, ep=ep, pp=pp)
+
+
+def _spread(study: FleetStudy) -> Iterator[Replica]:
+    experts, domain = study.model.num_experts, study.cluster.host.scaleup_domain_gpus
     for tp in _widths(study):
-        if tp == _widths(study)[-1]:
-            for ep in _eps(study, tp):
-                for pp in _holding(study, Replica(tp=tp, ep=ep)):
-                    yield from _with_steps(study, tp=tp, ep=ep, pp=pp)
-        for dp in _holding_groups(study, tp) if model.num_experts else []:
-            ep = math.gcd(model.num_experts, tp * dp)
-            yield from _with_steps(study, tp=tp, ep=ep, dp=dp)
+        for dp in _holding_groups(study, tp) if experts and domain % tp == 0 else []:
+            yield from _with_steps(study, tp=tp, ep=math.gcd(experts, tp * dp), dp=dp)
 
 
 def _widths(study: FleetStudy) -> list[int]:

@@ -70,7 +70,7 @@ def _check_spread(replica: Replica, hosts: int, each: int) -> None:
     if replica.ep not in (1, replica.tp * replica.dp):
         raise InputError(
             f"vllm spreads experts over all {replica.tp * replica.dp} ranks of tp x dp or over "
-            f"none; ep {replica.ep} is neither"
+            f"none; ep {replica.ep} is neither (sglang takes it)"
         )
     group = replica.tp * replica.pp
     if hosts > 1 and replica.dp > 1 and each % group:

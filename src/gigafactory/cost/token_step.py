@@ -112,7 +112,9 @@ def deployment(
 ) -> Deployment:
     """Puts them together; ValueError where the GPU lacks the precision."""
     on = chip(gpu, replica, constants=constants)
-    return Deployment(model, gpu, replica, constants, on, network)
+    return Deployment(
+        model=model, gpu=gpu, replica=replica, constants=constants, on=on, network=network
+    )
 
 
 def token_step(at: Deployment, work: Work) -> TokenStep:
